@@ -1,0 +1,223 @@
+//! What a service can be told: every setting, its default, its range, and how its text is read.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::endpoint::Endpoint;
+
+/// The default of `--listen` is this port of every IPv4 interface.
+pub const PORT: u16 = 5555;
+/// The default of `--workers`.
+pub const WORKERS: usize = 5;
+/// The default of `--timeout`.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// The default of `--drain`.
+pub const DRAIN: Duration = Duration::from_secs(5);
+/// The default of `--max-message-size`, in bytes.
+pub const MAX_MESSAGE_SIZE: usize = 1 << 20;
+/// The default of `--max-frames`.
+pub const MAX_FRAMES: usize = 64;
+/// The default of `--io-threads`.
+pub const IO_THREADS: usize = 1;
+/// The default of `--backlog`.
+pub const BACKLOG: usize = 1024;
+/// The default of `--heartbeat`.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// The default of `call --timeout`.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+// libzmq allows 1,023 sockets a context by default, and a worker has two.
+const WORKERS_RANGE: RangeInclusive<usize> = 0..=500;
+const FRAMES_RANGE: RangeInclusive<usize> = 1..=65_536;
+const SIZE_RANGE: RangeInclusive<usize> = 1..=1 << 30;
+const IO_THREADS_RANGE: RangeInclusive<usize> = 1..=64;
+// Linux cuts a longer one to net.core.somaxconn, which is 4,096.
+const BACKLOG_RANGE: RangeInclusive<usize> = 1..=4096;
+const RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How a service is set up. `Config::default()` is what plain `repd` runs.
+///
+/// The command line keeps each value within its range; a program that fills this in by itself is
+/// held to the same ones when the service starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect. At least one.
+    pub listen: Vec<Endpoint>,
+    /// How many REP workers answer at a time, 0 to 500. 0 is the single-threaded server: one REP
+    /// socket, the handler called in its loop, no deadlines.
+    pub workers: usize,
+    /// How long a request may take once the proxy has taken it, 1 ms to one day. Then the client
+    /// gets a 504.
+    pub timeout: Duration,
+    /// How long a stop may take, up to one day.
+    pub drain: Duration,
+    /// The largest frame that is taken, in bytes, 1 to 1 GiB. A client that sends a larger one is
+    /// disconnected.
+    pub max_message_size: usize,
+    /// How many frames a request may have, 1 to 65,536. One with more gets a 413.
+    pub max_frames: usize,
+    /// How many threads move bytes between the network and the sockets, 1 to 64.
+    pub io_threads: usize,
+    /// How many connections may wait to be accepted, at each endpoint, 1 to 4,096.
+    pub backlog: usize,
+    /// How often a silent client is asked whether it is there, up to one day; zero is never. One
+    /// that does not answer for as long again is disconnected.
+    pub heartbeat: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: vec![Endpoint::any(PORT)],
+            workers: WORKERS,
+            timeout: TIMEOUT,
+            drain: DRAIN,
+            max_message_size: MAX_MESSAGE_SIZE,
+            max_frames: MAX_FRAMES,
+            io_threads: IO_THREADS,
+            backlog: BACKLOG,
+            heartbeat: HEARTBEAT,
+        }
+    }
+}
+
+impl Config {
+    /// What is out of its range, if anything is, as `setting: what to give`.
+    pub(crate) fn mistake(&self) -> Option<String> {
+        let numbers = [
+            ("workers", self.workers, WORKERS_RANGE),
+            ("max_message_size", self.max_message_size, SIZE_RANGE),
+            ("max_frames", self.max_frames, FRAMES_RANGE),
+            ("io_threads", self.io_threads, IO_THREADS_RANGE),
+            ("backlog", self.backlog, BACKLOG_RANGE),
+        ];
+        let times = [
+            ("timeout", self.timeout, SHORTEST),
+            ("drain", self.drain, Duration::ZERO),
+            ("heartbeat", self.heartbeat, Duration::ZERO),
+        ];
+        if self.listen.is_empty() {
+            return Some("listen: give at least one endpoint".into());
+        }
+        let number = numbers.into_iter().find(|(_, number, range)| !range.contains(number));
+        let time = times.into_iter().find(|(_, time, least)| !(*least..=LONGEST).contains(time));
+        number
+            .map(|(name, _, range)| format!("{name}: {}", asked(&range)))
+            .or(time.map(|(name, _, least)| format!("{name}: {}", asked_seconds(least))))
+    }
+}
+
+fn asked(range: &RangeInclusive<usize>) -> String {
+    format!("give a whole number from {} to {}", range.start(), range.end())
+}
+
+fn asked_seconds(least: Duration) -> String {
+    let (least, most) = (least.as_secs_f64(), LONGEST.as_secs());
+    format!("give seconds from {least} to {most}, fractions allowed")
+}
+
+fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| digits && range.contains(number));
+    number.ok_or_else(|| asked(&range))
+}
+
+fn seconds(text: &str, least: Duration) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let time = time.filter(|time| *time == Duration::ZERO || *time >= SHORTEST);
+    time.filter(|time| (least..=LONGEST).contains(time)).ok_or_else(|| asked_seconds(least))
+}
+
+pub(crate) fn workers(text: &str) -> Result<usize, String> {
+    number(text, WORKERS_RANGE)
+}
+
+pub(crate) fn max_frames(text: &str) -> Result<usize, String> {
+    number(text, FRAMES_RANGE)
+}
+
+pub(crate) fn io_threads(text: &str) -> Result<usize, String> {
+    number(text, IO_THREADS_RANGE)
+}
+
+pub(crate) fn backlog(text: &str) -> Result<usize, String> {
+    number(text, BACKLOG_RANGE)
+}
+
+pub(crate) fn retries(text: &str) -> Result<usize, String> {
+    number(text, RETRIES_RANGE)
+}
+
+/// Seconds that must be more than none.
+pub(crate) fn deadline(text: &str) -> Result<Duration, String> {
+    seconds(text, SHORTEST)
+}
+
+/// Seconds, where 0 has a meaning too.
+pub(crate) fn period(text: &str) -> Result<Duration, String> {
+    seconds(text, Duration::ZERO)
+}
+
+/// Bytes, or KiB with a `k`, MiB with an `M` behind the number.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1 << 10),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    number(digits, 0..=usize::MAX)
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| SIZE_RANGE.contains(bytes))
+        .ok_or_else(|| "give bytes from 1 to 1024M, with k for KiB or M for MiB".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_their_ranges() {
+        assert_eq!(Config::default().mistake(), None);
+    }
+
+    #[test]
+    fn numbers_are_taken_within_their_range_and_nothing_else_is() {
+        assert_eq!(workers("0"), Ok(0));
+        assert_eq!(workers("500"), Ok(500));
+        for wrong in ["", "501", "-1", "+1", "1.5", "nan", "99999999999999999999999", " 1", "0x1"] {
+            assert!(workers(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn seconds_may_be_fractions_but_must_be_a_time() {
+        assert_eq!(deadline("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(period("0"), Ok(Duration::ZERO));
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "", "5s", "0.0000001", "86401"] {
+            assert!(deadline(wrong).is_err(), "{wrong:?}");
+        }
+        // Too short a heartbeat would be rounded to none.
+        assert!(period("0.0001").is_err());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("1"), Ok(1));
+        assert_eq!(size("64k"), Ok(65_536));
+        assert_eq!(size("1M"), Ok(MAX_MESSAGE_SIZE));
+        for wrong in ["", "0", "k", "1m", "1025M", "-1", "1.5M", "18446744073709551615k", "1 M"] {
+            assert!(size(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_config_out_of_range_names_the_setting() {
+        let config = Config { io_threads: 0, ..Config::default() };
+        assert_eq!(config.mistake().unwrap(), "io_threads: give a whole number from 1 to 64");
+        let config = Config { timeout: Duration::ZERO, ..Config::default() };
+        assert!(config.mistake().unwrap().starts_with("timeout: give seconds from 0.001 to 86400"));
+    }
+}

@@ -1,0 +1,267 @@
+//! Endpoints: what a user may write, checked before it reaches libzmq, which takes what it should
+//! refuse.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use nix::ifaddrs::getifaddrs;
+
+use crate::error::Error;
+
+/// Where clients connect: `tcp://HOST:PORT` or `ipc://PATH`.
+///
+/// HOST is `*` (every IPv4 interface), an IPv4 address, an IPv6 address in brackets, a network
+/// interface, or a name. PORT is 1 to 65535, or `*` to let the system choose one. PATH is a file's
+/// path of at most 107 bytes, or `@NAME` for Linux's abstract namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    text: String,
+    address: Address,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Tcp { host: Host, port: u16 },
+    Ipc { path: PathBuf },
+    Abstract { name: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    Any,
+    Named(String),
+}
+
+/// `sun_path` of `sockaddr_un` has 108 bytes, the last of which is zero: unix(7).
+const LONGEST_PATH: usize = 107;
+
+impl Endpoint {
+    /// That port of every IPv4 interface; port 0 lets the system choose.
+    pub fn any(port: u16) -> Endpoint {
+        Endpoint {
+            text: format!("tcp://*:{port}"),
+            address: Address::Tcp { host: Host::Any, port },
+        }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What libzmq is to connect to, and whether that takes IPv6.
+    pub(crate) fn to_connect(&self) -> Result<(String, bool), Error> {
+        let Address::Tcp { host, port } = &self.address else {
+            return Ok((self.text.clone(), false));
+        };
+        let cannot = || Error::config(format!("cannot connect to {self}"));
+        if *host == Host::Any || *port == 0 {
+            return Err(cannot().because("that is no one place").remedy("name a host and a port"));
+        }
+        let address = host.resolve(*port).map_err(|why| cannot().because(why))?;
+        Ok((format!("tcp://{address}"), address.is_ipv6()))
+    }
+}
+
+impl Host {
+    /// The address that is meant; of several, IPv4 first, as libzmq itself has it.
+    pub(crate) fn resolve(&self, port: u16) -> Result<SocketAddr, String> {
+        let Host::Named(name) = self else {
+            return Ok(SocketAddr::from(([0, 0, 0, 0], port)));
+        };
+        if let Some(address) = interface(name, port) {
+            return Ok(address);
+        }
+        let found = (name.as_str(), port).to_socket_addrs().map(|found| found.collect::<Vec<_>>());
+        let mut found = found.unwrap_or_default();
+        found.sort_by_key(SocketAddr::is_ipv6);
+        let address = *found.first().ok_or_else(|| {
+            format!(
+                "no address, interface or host is called {name:?} here; give an IP address or *"
+            )
+        })?;
+        let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
+        if broadcast || address.ip().is_multicast() {
+            return Err("that is a broadcast or multicast address; give one host's".into());
+        }
+        Ok(address)
+    }
+}
+
+/// The address of a network interface of that name; of several, IPv4 first.
+fn interface(name: &str, port: u16) -> Option<SocketAddr> {
+    let named = getifaddrs().ok()?.filter(|interface| interface.interface_name == name);
+    let addresses = named.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), port)));
+        // A link-local address means something only with its scope.
+        v4.or_else(|| {
+            address
+                .as_sockaddr_in6()
+                .map(|v6| (v6.ip(), v6.scope_id()))
+                .map(|(ip, scope)| SocketAddrV6::new(ip, port, 0, scope).into())
+        })
+    });
+    addresses.min_by_key(SocketAddr::is_ipv6)
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Endpoint, String> {
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err("an endpoint has no blanks or control characters; \
+                        give tcp://HOST:PORT or ipc://PATH"
+                .into());
+        }
+        let address = match text.split_once("://") {
+            Some(("tcp", rest)) => tcp(rest)?,
+            Some(("ipc", rest)) => ipc(rest)?,
+            Some((scheme, _)) => {
+                let given = scheme.escape_default();
+                return Err(format!("no transport {given}://; give tcp://HOST:PORT or ipc://PATH"));
+            }
+            None => return Err("no transport; give tcp://HOST:PORT or ipc://PATH".into()),
+        };
+        Ok(Endpoint { text: text.into(), address })
+    }
+}
+
+fn tcp(rest: &str) -> Result<Address, String> {
+    let Some((host, port)) = rest.rsplit_once(':') else {
+        return Err("no port; give tcp://HOST:PORT, such as tcp://*:5555".into());
+    };
+    let port = match port {
+        "*" => 0,
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse().map_err(|_| "no such port; give one from 1 to 65535".to_string())?
+        }
+        _ => return Err("no such port; give one from 1 to 65535".into()),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match (host, bracketed) {
+        ("*", _) => Host::Any,
+        ("", _) | (_, Some("")) => {
+            return Err("no host; give * for every interface, an address or a name".into());
+        }
+        (_, Some(v6)) => Host::Named(v6.into()),
+        (host, None) if host.contains(':') => {
+            return Err("an IPv6 address needs brackets: tcp://[::1]:5555".into());
+        }
+        (host, None) if host.contains(['/', ';', '[', ']', '@']) => {
+            return Err("no such host; give *, an address, an interface or a name".into());
+        }
+        (host, None) => Host::Named(host.into()),
+    };
+    Ok(Address::Tcp { host, port })
+}
+
+fn ipc(path: &str) -> Result<Address, String> {
+    if path.len() > LONGEST_PATH {
+        let length = path.len();
+        return Err(format!("that path has {length} bytes; give one of at most {LONGEST_PATH}"));
+    }
+    match path.strip_prefix('@') {
+        _ if path == "*" => Err("nobody could know that path; name a file".into()),
+        Some("") => Err("no name behind the @; give ipc://@NAME".into()),
+        Some(name) => Ok(Address::Abstract { name: name.into() }),
+        None if path.is_empty() => {
+            Err("no path; give ipc://PATH, such as ipc:///run/repd.sock".into())
+        }
+        None if Path::new(path).file_name().is_none() || path.ends_with('/') => {
+            Err("that is a folder; name a file in it".into())
+        }
+        None => Ok(Address::Ipc { path: path.into() }),
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(endpoint: &str) -> Result<SocketAddr, String> {
+        match endpoint.parse::<Endpoint>()?.address {
+            Address::Tcp { host, port } => host.resolve(port),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn a_host_is_an_address_an_interface_or_a_name() {
+        for (endpoint, address) in [
+            ("tcp://*:5555", "0.0.0.0:5555"),
+            ("tcp://*:*", "0.0.0.0:0"),
+            ("tcp://127.0.0.1:1", "127.0.0.1:1"),
+            ("tcp://[::1]:65535", "[::1]:65535"),
+            ("tcp://lo:80", "127.0.0.1:80"),
+            ("tcp://localhost:80", "127.0.0.1:80"),
+        ] {
+            assert_eq!(resolved(endpoint).unwrap(), address.parse().unwrap(), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn what_libzmq_would_take_or_misread_is_refused() {
+        for wrong in [
+            "",
+            "tcp",
+            "tcp:",
+            "tcp://",
+            "tcp://*",
+            "tcp://*:",
+            "tcp://:5555",
+            "tcp://[]:1",
+            "tcp://*:99999",
+            "tcp://*:-1",
+            "tcp://*:+1",
+            "tcp://*:65536",
+            "tcp://*:1x",
+            "tcp://::1:5",
+            "tcp://a;b:1",
+            "tcp://*:55 55",
+            "tcp://a/b:1",
+            "TCP://*:1",
+            "udp://*:1",
+            "ws://*:1",
+            "inproc://x",
+            "pgm://x",
+            "://",
+            "ipc://",
+            "ipc://*",
+            "ipc://@",
+            "ipc:///",
+            "ipc://a/",
+            "ipc:///a/..",
+            "ipc://a\0b",
+            "tcp://*:1\n",
+        ] {
+            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong:?}");
+        }
+        for wrong in ["tcp://255.255.255.255:1", "tcp://224.0.0.1:1", "tcp://[ff02::1]:1"] {
+            assert!(resolved(wrong).unwrap_err().contains("multicast"), "{wrong:?}");
+        }
+        assert!(resolved("tcp://no.such.host:1").unwrap_err().contains("no.such.host"));
+    }
+
+    #[test]
+    fn a_path_is_taken_up_to_what_the_system_takes() {
+        assert!(format!("ipc:///{}", "x".repeat(106)).parse::<Endpoint>().is_ok());
+        assert!(format!("ipc:///{}", "x".repeat(107)).parse::<Endpoint>().is_err());
+    }
+
+    #[test]
+    fn one_connects_to_one_place() {
+        let connect = |text: &str| text.parse::<Endpoint>().unwrap().to_connect();
+        assert_eq!(connect("tcp://localhost:5555").unwrap().0, "tcp://127.0.0.1:5555");
+        assert_eq!(connect("tcp://[::1]:5555").unwrap(), ("tcp://[::1]:5555".into(), true));
+        assert!(connect("tcp://*:5555").is_err());
+        assert!(connect("tcp://127.0.0.1:*").is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! What failed, on what, why, and what to do: one line for the user.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::fault::Fault;
+
+/// A failure that ends the command.
+///
+/// It prints as one line: `what failed on what: why; what to do`.
+#[derive(Debug)]
+pub struct Error {
+    exit_code: u8,
+    what: String,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+    remedy: Option<String>,
+}
+
+impl Error {
+    /// Bad usage or configuration: exit code 2.
+    pub(crate) fn config(what: impl Into<String>) -> Error {
+        Error { exit_code: 2, what: what.into(), cause: None, remedy: None }
+    }
+
+    /// A failure while running: exit code 1.
+    pub(crate) fn failed(what: impl Into<String>) -> Error {
+        Error { exit_code: 1, ..Error::config(what) }
+    }
+
+    /// An error reply: exit code 3.
+    pub(crate) fn fault(fault: &Fault) -> Error {
+        Error { exit_code: 3, ..Error::config(fault.to_string()) }
+    }
+
+    pub(crate) fn because(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        Error { cause: Some(cause.into()), ..self }
+    }
+
+    pub(crate) fn remedy(self, remedy: impl Into<String>) -> Error {
+        Error { remedy: Some(remedy.into()), ..self }
+    }
+
+    /// The exit code of the process that this error ends: 1 for a failure while running,
+    /// 2 for bad usage or configuration, 3 for an error reply to `repd call`.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(cause) = &self.cause {
+            write!(f, ": {cause}")?;
+        }
+        if let Some(remedy) = &self.remedy {
+            write!(f, "; {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+    }
+}

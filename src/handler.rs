@@ -1,0 +1,124 @@
+//! What answers requests: frames in, frames or a fault out, nothing of ZeroMQ.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use log::{debug, log_enabled};
+
+use crate::fault::{Code, Fault};
+use crate::frame::Frame;
+
+mod reverse;
+
+pub use reverse::reverse;
+
+/// Answers requests, one at a time. Each worker has an instance of its own, made by a factory, so a
+/// handler may keep state and needs no locks.
+///
+/// Any `FnMut(Vec<Frame>) -> Result<Vec<Frame>, Fault>` is a handler.
+pub trait Handler: Send {
+    /// The reply to `request`, which has at least one frame, as the reply must have.
+    ///
+    /// # Errors
+    /// A [`Fault`] is sent to the client as an error reply. A panic is a 500 for this client; the
+    /// worker then goes on with a fresh instance.
+    fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault>;
+}
+
+impl<F> Handler for F
+where
+    F: FnMut(Vec<Frame>) -> Result<Vec<Frame>, Fault> + Send,
+{
+    fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+        self(request)
+    }
+}
+
+/// Answers with the request itself.
+///
+/// # Errors
+/// None.
+pub fn echo(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+    Ok(request)
+}
+
+/// A worker's handler: always yields a reply, whatever the handler does.
+pub(crate) struct Answerer<F, H> {
+    worker: usize,
+    new_handler: F,
+    handler: H,
+}
+
+impl<F: Fn(usize) -> H, H: Handler> Answerer<F, H> {
+    /// Makes the handler of the worker of that number, by `new_handler`, and again after a panic.
+    pub fn new(worker: usize, new_handler: F) -> Answerer<F, H> {
+        Answerer { worker, handler: new_handler(worker), new_handler }
+    }
+
+    pub fn answer(&mut self, request: Vec<Frame>) -> Vec<Frame> {
+        if log_enabled!(log::Level::Debug) {
+            debug!("worker {}: request {}", self.worker, Excerpt(&request));
+        }
+        // A handler that panicked is thrown away, so nobody sees the state that it left.
+        let reply = match catch_unwind(AssertUnwindSafe(|| self.handler.handle(request))) {
+            Ok(Ok(reply)) if reply.is_empty() => {
+                Err(Fault::new(Code::Failed, "the handler gave a reply of no frames"))
+            }
+            Ok(reply) => reply,
+            Err(_) => {
+                self.handler = (self.new_handler)(self.worker);
+                Err(Fault::new(Code::Failed, "the handler panicked"))
+            }
+        };
+        let reply = reply.unwrap_or_else(|fault| {
+            debug!("worker {}: {fault}", self.worker);
+            fault.to_frames()
+        });
+        if log_enabled!(log::Level::Debug) {
+            debug!("worker {}: reply {}", self.worker, Excerpt(&reply));
+        }
+        reply
+    }
+}
+
+/// What the log shows of a message: the start of its first frame, and how much there is.
+struct Excerpt<'a>(&'a [Frame]);
+
+impl std::fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN: usize = 64;
+        let first = self.0.first().map_or(&[][..], |frame| frame);
+        let bytes: usize = self.0.iter().map(|frame| frame.len()).sum();
+        let cut = if first.len() > SHOWN { "..." } else { "" };
+        let start = first[..first.len().min(SHOWN)].escape_ascii();
+        write!(f, "\"{start}{cut}\" (frames: {}, bytes: {bytes})", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_500_and_the_next_request_meets_a_fresh_handler() {
+        let mut answerer = Answerer::new(1, |_| {
+            let mut seen = 0;
+            move |request: Vec<Frame>| {
+                seen += 1;
+                assert!(*request[0] != *b"panic", "asked to");
+                Ok(vec![Frame::from(format!("{seen}"))])
+            }
+        });
+        let mut ask = |text: &str| answerer.answer(vec![Frame::from(text)]);
+        assert_eq!(ask("a"), [Frame::from("1")]);
+        assert_eq!(ask("b"), [Frame::from("2")]);
+        assert_eq!(Fault::parse(&ask("panic")).map(|fault| fault.code()), Some(500));
+        assert_eq!(ask("c"), [Frame::from("1")]);
+    }
+
+    #[test]
+    fn a_reply_of_no_frames_is_a_500() {
+        let mut answerer = Answerer::new(1, |_| |_| Ok(vec![]));
+        let reply = answerer.answer(vec![Frame::from("x")]);
+        assert_eq!(Fault::parse(&reply).map(|fault| fault.code()), Some(500));
+    }
+}

@@ -1,0 +1,31 @@
+//! How many files the process may have open.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// What a service has open beside its workers, and a few connections.
+const FEW: u64 = 48;
+
+/// What a worker needs: an event descriptor for each end of its lane, with some to spare.
+const A_WORKER: u64 = 3;
+
+/// What an I/O thread needs.
+const AN_IO_THREAD: u64 = 3;
+
+/// Raises the limit as far as this process may, since each client takes a descriptor. libzmq ends the
+/// process when it cannot open what it needs at the start, so that is looked after here.
+pub(crate) fn raise(config: &Config) -> Result<(), Error> {
+    let cannot = |error| Error::failed("cannot tell the limit of open files").because(error);
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(|e: nix::Error| cannot(e.desc()))?;
+    let raised = soft == hard || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    let limit = if raised { hard } else { soft };
+    let needed = FEW + A_WORKER * config.workers as u64 + AN_IO_THREAD * config.io_threads as u64;
+    if limit < needed {
+        return Err(Error::config(format!("cannot serve with {limit} open files allowed"))
+            .remedy(format!("allow at least {needed} (ulimit -n, LimitNOFILE=)")));
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Where log lines go: standard error, with systemd's priorities if that is where it leads, or syslog.
+
+use std::io::{Write, stderr};
+use std::panic;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
+
+use crate::error::Error;
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// Standard error; each line begins with its level, or, where `JOURNAL_STREAM` is set, with
+    /// its priority as sd-daemon(3) has it.
+    #[default]
+    Stderr,
+    /// The local syslog, facility daemon.
+    Syslog,
+}
+
+/// Starts logging, from debug up if `verbose`, else from info up.
+///
+/// # Errors
+/// A syslog that is not there, or a log that was started already.
+pub fn start(target: Target, verbose: bool) -> Result<(), Error> {
+    let logger: Box<dyn Log> = match target {
+        Target::Stderr => {
+            Box::new(Stderr { journal: std::env::var_os("JOURNAL_STREAM").is_some() })
+        }
+        Target::Syslog => Box::new(Syslog(Mutex::new(Some(connect().map_err(|error| {
+            Error::config("cannot reach the local syslog")
+                .because(error)
+                .remedy("start a syslog daemon, or use --log stderr")
+        })?)))),
+    };
+    log::set_max_level(if verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    log::set_boxed_logger(logger)
+        .map_err(|error| Error::failed("cannot start the log").because(error))?;
+    panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        log::error!("{}: {panic}", thread.name().unwrap_or("a thread"));
+    }));
+    Ok(())
+}
+
+/// Says why the process ends, in the log if it was started, and gives its exit code.
+pub fn report(error: &Error) -> ExitCode {
+    if log::max_level() == LevelFilter::Off {
+        let _ = writeln!(stderr(), "repd: {error}");
+    } else {
+        log::error!("{error}");
+    }
+    ExitCode::from(error.exit_code())
+}
+
+/// Syslog's severity (RFC 5424, section 6.2.1).
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+/// The message on one line.
+fn line(record: &Record<'_>) -> String {
+    record.args().to_string().replace('\n', " ")
+}
+
+struct Stderr {
+    journal: bool,
+}
+
+impl Log for Stderr {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let line = match (self.journal, record.level()) {
+            (true, level) => format!("<{}>{}\n", severity(level), line(record)),
+            (false, Level::Warn) => format!("warning: {}\n", line(record)),
+            (false, level) => format!("{}: {}\n", level.as_str().to_lowercase(), line(record)),
+        };
+        // There is nowhere to say that standard error is closed.
+        let _ = stderr().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+type Connection = Logger<LoggerBackend, Formatter3164>;
+
+struct Syslog(Mutex<Option<Connection>>);
+
+fn connect() -> Result<Connection, syslog::Error> {
+    syslog::unix(Formatter3164 {
+        facility: Facility::LOG_DAEMON,
+        hostname: None,
+        process: env!("CARGO_PKG_NAME").into(),
+        pid: std::process::id(),
+    })
+}
+
+fn write(connection: &mut Connection, level: Level, line: &str) -> Result<(), syslog::Error> {
+    match level {
+        Level::Error => connection.err(line),
+        Level::Warn => connection.warning(line),
+        Level::Info => connection.info(line),
+        Level::Debug | Level::Trace => connection.debug(line),
+    }
+}
+
+impl Log for Syslog {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let line = line(record);
+        if record.level() == Level::Error {
+            // Who starts a service by hand looks here.
+            let _ = writeln!(stderr(), "error: {line}");
+        }
+        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = connection.as_mut().map(|c| write(c, record.level(), &line));
+        if !matches!(written, Some(Ok(()))) {
+            // The daemon was restarted: its socket is another one now.
+            *connection = connect().ok();
+            let _ = connection.as_mut().map(|c| write(c, record.level(), &line));
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,35 @@
+//! Parses, runs the command, maps the exit code.
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+
+use repd::cli::{Builtin, Command, Request, Serve, parse};
+use repd::{Error, call, echo, log, reverse, serve};
+
+fn main() -> ExitCode {
+    let done = parse(std::env::args_os()).and_then(|request| match request {
+        Request::Print(text) => print(&text),
+        Request::Run(Command::Call(options)) => call::call(&options),
+        Request::Run(Command::Serve(options)) => run(&options),
+    });
+    done.map_or_else(|error| log::report(&error), |()| ExitCode::SUCCESS)
+}
+
+fn run(options: &Serve) -> Result<(), Error> {
+    log::start(options.log, options.verbose)?;
+    let config = options.config();
+    match options.handler() {
+        _ if options.check => {
+            serve::check(&config)?;
+            print(&options.describe())
+        }
+        Builtin::Reverse => serve::serve(&config, |_| reverse),
+        Builtin::Echo => serve::serve(&config, |_| echo),
+    }
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    // Who closed standard output does not want to read it.
+    let _ = stdout().write_all(text.as_bytes());
+    Ok(())
+}

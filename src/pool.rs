@@ -1,0 +1,111 @@
+//! The worker threads: started together, missed if one is lost, ended together.
+
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::sync::{Arc, mpsc};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::claim::Claim;
+use crate::credit::{Credit, Meter};
+use crate::error::Error;
+use crate::handler::{Answerer, Handler};
+use crate::lane::Lane;
+use crate::socket::{Context, readable, wait};
+use crate::worker;
+
+/// The REP workers of a service, each a thread behind a lane of its own.
+pub(crate) struct Pool {
+    /// Apart from the frontend's, so that a worker that never ends does not keep replies from
+    /// leaving. Nothing but inproc is in it: it has no I/O thread.
+    context: Context,
+    threads: Vec<JoinHandle<Result<(), Error>>>,
+    ended: PipeReader,
+}
+
+/// Writes a byte when a worker's thread ends, however it ends.
+struct Ending(Arc<PipeWriter>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // It fails only if the pool is gone already.
+        let _ = (&*self.0).write_all(&[0]);
+    }
+}
+
+impl Pool {
+    /// Starts that many workers, and gives the lanes to them. They are numbered from 1.
+    pub fn start<F, H>(workers: usize, new_handler: F) -> Result<(Pool, Vec<Lane>), Error>
+    where
+        F: Fn(usize) -> H + Clone + Send + 'static,
+        H: Handler,
+    {
+        let context = Context::new(0)?;
+        let cannot = |error| Error::failed("cannot start a worker").because(error);
+        let (ended, ending) = pipe().map_err(cannot)?;
+        let ending = Arc::new(ending);
+        let (ready, all_ready) = mpsc::channel();
+        let mut pool = Pool { context: context.clone(), threads: Vec::new(), ended };
+        let mut lanes = Vec::new();
+        for number in 1..=workers {
+            let endpoint = format!("inproc://worker-{number}");
+            let (credit, claim) = (Credit::new(), Claim::default());
+            lanes.push(Lane::new(context.lane(&endpoint)?, credit.clone(), claim.clone()));
+            let (context, ready, new_handler) =
+                (context.clone(), ready.clone(), new_handler.clone());
+            let ending = Ending(Arc::clone(&ending));
+            let body = move || {
+                let _ending = ending;
+                let socket = context.worker(&endpoint)?;
+                let answerer = Answerer::new(number, new_handler);
+                // The service does not wait for it any more if another worker could not start.
+                let _ = ready.send(());
+                drop((context, ready));
+                worker::run(&socket, &claim, Meter::new(credit), answerer)
+            };
+            let thread = Builder::new().name(format!("worker-{number}")).spawn(body);
+            pool.threads.push(thread.map_err(cannot)?);
+        }
+        drop((ready, context));
+        match all_ready.iter().count() {
+            started if started == workers => Ok((pool, lanes)),
+            _ => {
+                drop(lanes);
+                let reasons = pool.end(Duration::MAX).err();
+                Err(reasons.unwrap_or_else(|| Error::failed("a worker could not start")))
+            }
+        }
+    }
+
+    /// Becomes readable when a worker has ended.
+    pub fn ended(&self) -> &PipeReader {
+        &self.ended
+    }
+
+    /// Ends the workers, which takes as long as the requests that they are in, but no longer than
+    /// `limit`. Gives how many are still in one then: these threads are left behind.
+    ///
+    /// # Errors
+    /// The first failure of a worker that had failed.
+    pub fn end(mut self, limit: Duration) -> Result<usize, Error> {
+        let start = Instant::now();
+        self.context.shutdown();
+        let mut running = self.threads.len();
+        while running > 0 {
+            let left = limit.saturating_sub(start.elapsed());
+            let mut ended = [readable(&self.ended)];
+            wait(&mut ended, (limit != Duration::MAX).then_some(left))?;
+            if ended[0].is_readable() {
+                let mut endings = [0; 64];
+                let read = self.ended.read(&mut endings);
+                running -=
+                    read.map_err(|error| Error::failed("cannot wait for workers").because(error))?;
+            } else if left.is_zero() {
+                return Ok(running);
+            }
+        }
+        for thread in self.threads {
+            thread.join().unwrap_or_else(|_| Err(Error::failed("a worker panicked")))?;
+        }
+        Ok(0)
+    }
+}

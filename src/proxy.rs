@@ -1,0 +1,307 @@
+//! The loop: frontend, lanes, tickets, deadlines. It never opens a body.
+
+use std::collections::VecDeque;
+use std::io::PipeReader;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::error::Error;
+use crate::fault::{Code, Fault};
+use crate::frame::Frame;
+use crate::frontend::{Frontend, Received, Replied, Request};
+use crate::lane::{Lane, Reply};
+use crate::socket::{readable, wait};
+use crate::tally::Tally;
+use crate::ticket::{Pending, Ticket, Tickets};
+
+/// How many messages are taken from one socket before the others have their turn.
+const BURST: usize = 256;
+
+/// The largest body of which a copy is kept, so that the request may be sent to wait behind another.
+/// A larger one waits for a lane of its own: waking a worker costs less than the copy.
+const LARGEST_COPY: usize = 16 << 10;
+
+pub(crate) struct Proxy {
+    frontend: Frontend,
+    lanes: Vec<Lane>,
+    /// The lanes' indices, the most recently used first.
+    recent: Vec<usize>,
+    tickets: Tickets,
+    /// Requests that are in no lane: taken back, or too large to wait in one.
+    waiting: VecDeque<Ticket>,
+    timeout: Duration,
+    drain: Drain,
+    tally: Tally,
+    now: Instant,
+}
+
+impl Proxy {
+    pub fn new(frontend: Frontend, lanes: Vec<Lane>, config: &Config) -> Proxy {
+        Proxy {
+            frontend,
+            recent: (0..lanes.len()).collect(),
+            lanes,
+            tickets: Tickets::default(),
+            waiting: VecDeque::new(),
+            timeout: config.timeout,
+            drain: Drain::new(config.drain),
+            tally: Tally::default(),
+            now: Instant::now(),
+        }
+    }
+
+    /// The endpoints as the system has them.
+    pub fn endpoints(&self) -> &[String] {
+        self.frontend.endpoints()
+    }
+
+    /// Serves until `stop` is readable and what is in flight has ended, or the drain's time is up.
+    ///
+    /// `lost` becomes readable when a worker has ended, which none may.
+    pub fn run(
+        mut self,
+        stop: &impl AsRawFd,
+        lost: &PipeReader,
+    ) -> Result<(Tally, Duration), Error> {
+        loop {
+            let (stopping, lost) = self.wait(stop, lost)?;
+            if lost {
+                return Err(Error::failed("a worker has ended").remedy("start repd again"));
+            }
+            if stopping && !self.drain.begun() {
+                info!("stopping: {} requests in flight", self.tickets.len());
+                self.frontend.unbind()?;
+                self.drain.begin(self.now);
+            }
+            self.take_replies()?;
+            self.expire()?;
+            self.recall();
+            self.dispatch()?;
+            self.take_requests()?;
+            self.tally.unread += self.frontend.retry(self.now)?;
+            if self.drain.ends(self.now, self.tickets.is_empty() && self.frontend.unread() == 0) {
+                return self.finish();
+            }
+        }
+    }
+
+    /// Waits for what can have something, and gives whether `stop` and `lost` have.
+    fn wait(&mut self, stop: &impl AsRawFd, lost: &PipeReader) -> Result<(bool, bool), Error> {
+        let time = self.wait_for();
+        let mut items = Vec::with_capacity(self.lanes.len() + 3);
+        items.push(readable(lost));
+        if !self.drain.begun() {
+            items.push(readable(stop));
+        }
+        if self.accepts() {
+            items.push(self.frontend.readable());
+        }
+        items.extend(self.lanes.iter().filter(|lane| !lane.is_idle()).map(Lane::readable));
+        wait(&mut items, time)?;
+        let lost = items[0].is_readable();
+        let stopping = !self.drain.begun() && !items[1].get_revents().is_empty();
+        self.now = Instant::now();
+        Ok((stopping, lost))
+    }
+
+    /// How long nothing is to be done unless a message comes.
+    fn wait_for(&self) -> Option<Duration> {
+        let patience = self.lanes.iter().filter_map(Lane::patience_ends).min();
+        // With no idle lane there is nowhere to go for what waits behind a slow request.
+        let patience = patience.filter(|_| self.lanes.iter().any(Lane::is_idle));
+        let deadline = self.tickets.earliest();
+        let times = [deadline, patience, self.frontend.retry_at(), self.drain.next(self.now)];
+        let next = times.into_iter().flatten().min();
+        next.map(|time| time.saturating_duration_since(self.now))
+    }
+
+    /// Whether a request is to be taken from the frontend: if it can go to a lane, or be refused.
+    fn accepts(&self) -> bool {
+        let room =
+            || self.lanes.iter().any(|lane| lane.is_idle() || lane.has_room_behind(self.now));
+        (self.waiting.is_empty() && room()) || self.refuses()
+    }
+
+    /// Whether requests are refused, since nobody will take them.
+    fn refuses(&self) -> bool {
+        self.drain.begun() || self.all_stuck()
+    }
+
+    fn all_stuck(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.is_stuck(|ticket| self.tickets.contains(ticket)))
+    }
+
+    fn take_replies(&mut self) -> Result<(), Error> {
+        for lane in 0..self.lanes.len() {
+            for _ in 0..BURST {
+                if self.lanes[lane].is_idle() {
+                    break;
+                }
+                let Some(Reply { ticket, body }) = self.lanes[lane].receive(self.now)? else {
+                    break;
+                };
+                // None was taken back: another lane has it.
+                let Some(ticket) = ticket else { continue };
+                match self.tickets.remove(ticket) {
+                    Some(pending) => {
+                        self.tally.replies += 1;
+                        self.reply(pending.request.envelope, body, pending.deadline)?;
+                    }
+                    None => {
+                        debug!("worker {}: reply dropped: it came after the deadline", lane + 1);
+                        self.tally.late += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_requests(&mut self) -> Result<(), Error> {
+        for _ in 0..BURST {
+            if !self.accepts() {
+                break;
+            }
+            match self.frontend.receive()? {
+                Received::Nothing => return Ok(()),
+                Received::Malformed => {
+                    debug!(
+                        "message dropped: it has no empty delimiter frame, or nothing behind it"
+                    );
+                    self.tally.malformed += 1;
+                }
+                Received::TooManyFrames(envelope) => {
+                    self.tally.requests += 1;
+                    let fault = Fault::new(Code::TooLarge, "the request has too many frames");
+                    self.refuse(envelope, &fault)?;
+                }
+                Received::Request(request) => {
+                    self.tally.requests += 1;
+                    self.admit(request)?;
+                }
+            }
+            self.drain.heard(self.now);
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, request: Request) -> Result<(), Error> {
+        if self.drain.begun() {
+            return self.refuse(request.envelope, &stopping());
+        }
+        if self.all_stuck() {
+            let fault = Fault::new(Code::Unavailable, "every worker is stuck in a request");
+            return self.refuse(request.envelope, &fault);
+        }
+        let deadline = self.now + self.timeout;
+        let ticket = self.tickets.insert(Pending { request, deadline });
+        self.waiting.push_back(ticket);
+        self.dispatch()
+    }
+
+    /// Gives waiting requests to lanes: each to the most recently used one that may take it.
+    fn dispatch(&mut self) -> Result<(), Error> {
+        while let Some(&ticket) = self.waiting.front() {
+            let Some(pending) = self.tickets.get_mut(ticket) else {
+                // Its deadline has passed.
+                self.waiting.pop_front();
+                continue;
+            };
+            let body = &mut pending.request.body;
+            let copyable = body.iter().map(|frame| frame.len()).sum::<usize>() <= LARGEST_COPY;
+            let takes =
+                |lane: &Lane| lane.is_idle() || (copyable && lane.has_room_behind(self.now));
+            let Some(place) = self.recent.iter().position(|&lane| takes(&self.lanes[lane])) else {
+                break;
+            };
+            self.recent[..=place].rotate_right(1);
+            let lane = &mut self.lanes[self.recent[0]];
+            let body = if lane.is_idle() {
+                std::mem::take(body)
+            } else {
+                body.iter().map(Frame::copy).collect()
+            };
+            lane.send(ticket, body, self.now)?;
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Takes back what waits behind a request that turned out to be slow, while another lane is idle.
+    fn recall(&mut self) {
+        let mut idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
+        for lane in &mut self.lanes {
+            if idle == 0 {
+                break;
+            }
+            if lane.patience_ends().is_some_and(|end| end <= self.now) {
+                let recalled = lane.recall(self.now);
+                idle -= usize::from(!recalled.is_empty());
+                recalled.into_iter().rev().for_each(|ticket| self.waiting.push_front(ticket));
+            }
+        }
+    }
+
+    /// Answers the requests whose deadline has passed.
+    fn expire(&mut self) -> Result<(), Error> {
+        let fault = Fault::new(Code::Timeout, "the deadline passed before the handler replied");
+        for ticket in self.tickets.overdue(self.now) {
+            self.tally.timeouts += 1;
+            self.give_up(ticket, &fault)?;
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, ticket: Ticket, fault: &Fault) -> Result<(), Error> {
+        match self.tickets.remove(ticket) {
+            Some(pending) => self.refuse(pending.request.envelope, fault),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, envelope: Vec<Frame>, fault: &Fault) -> Result<(), Error> {
+        self.tally.refused += 1;
+        debug!("answered {fault}");
+        self.reply(envelope, fault.to_frames(), self.now + self.timeout)
+    }
+
+    fn reply(
+        &mut self,
+        envelope: Vec<Frame>,
+        body: Vec<Frame>,
+        until: Instant,
+    ) -> Result<(), Error> {
+        match self.frontend.reply(envelope, body, until)? {
+            Replied::Sent => (),
+            Replied::Gone => {
+                debug!("reply dropped: its client is gone");
+                self.tally.gone += 1;
+            }
+            Replied::Dropped => self.tally.unread += 1,
+        }
+        Ok(())
+    }
+
+    /// Tells those who still wait that there will be no reply, and lets the replies leave.
+    fn finish(mut self) -> Result<(Tally, Duration), Error> {
+        for ticket in self.tickets.all() {
+            self.tally.abandoned += 1;
+            self.give_up(ticket, &stopping())?;
+        }
+        self.tally.unread += self.frontend.unread();
+        let linger = self.drain.linger(self.now);
+        if self.tally.unread > 0 {
+            warn!("{} replies dropped: their clients do not read", self.tally.unread);
+        }
+        self.frontend.close(linger)?;
+        Ok((self.tally, linger))
+    }
+}
+
+fn stopping() -> Fault {
+    Fault::new(Code::Unavailable, "the service is stopping")
+}

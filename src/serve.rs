@@ -1,0 +1,179 @@
+//! The service, put together in the order in which it starts and ends.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+use sd_notify::NotifyState;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::frontend::Frontend;
+use crate::handler::{Answerer, Handler, echo};
+use crate::limit;
+use crate::pool::Pool;
+use crate::proxy::Proxy;
+use crate::signal::Signals;
+use crate::single::Single;
+use crate::socket::Context;
+use crate::tally::Tally;
+
+/// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
+///
+/// `new_handler` makes the handler of each worker, from its number: 1 and up.
+///
+/// The first signal drains the service; a second ends the process at once, with exit code 128 and
+/// the signal's number. The soft limit of open files is raised to the hard one.
+///
+/// # Errors
+/// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such as
+/// requests that had to be abandoned (1).
+pub fn serve<F, H>(config: &Config, new_handler: F) -> Result<(), Error>
+where
+    F: Fn(usize) -> H + Clone + Send + 'static,
+    H: Handler,
+{
+    limit::raise(config)?;
+    let signals = Signals::catch()?;
+    let service = Service::start(config, new_handler)?;
+    for endpoint in service.endpoints() {
+        info!("listening on {endpoint}");
+    }
+    notify(NotifyState::Ready);
+    let result = service.run(&signals);
+    notify(NotifyState::Stopping);
+    result
+}
+
+/// Tells systemd, if it asked to be told.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!("cannot notify systemd: {error}");
+    }
+}
+
+/// Does all that [`serve`] does before it lets clients in, and undoes it: what `repd serve --check`
+/// does. The endpoints are taken for a moment.
+///
+/// # Errors
+/// As of [`serve`].
+pub fn check(config: &Config) -> Result<(), Error> {
+    limit::raise(config)?;
+    let service = Service::start(config, |_| echo)?;
+    service.end()
+}
+
+/// A service that is ready: its endpoints are taken and its workers wait.
+///
+/// It belongs to the thread that started it.
+pub struct Service<F, H> {
+    server: Server<F, H>,
+    context: Context,
+}
+
+enum Server<F, H> {
+    Proxy { proxy: Box<Proxy>, pool: Pool },
+    Single { single: Single, answerer: Answerer<F, H> },
+}
+
+impl<F, H> Service<F, H>
+where
+    F: Fn(usize) -> H + Clone + Send + 'static,
+    H: Handler,
+{
+    /// Starts the workers, each with a handler of its own that `new_handler` makes from the worker's
+    /// number, and takes the endpoints.
+    ///
+    /// # Errors
+    /// An endpoint that cannot be taken, or a value out of its range.
+    pub fn start(config: &Config, new_handler: F) -> Result<Service<F, H>, Error> {
+        if let Some(mistake) = config.mistake() {
+            return Err(Error::config(format!("cannot use {mistake}")));
+        }
+        let context = Context::new(config.io_threads)?;
+        let server = if config.workers == 0 {
+            let answerer = Answerer::new(0, new_handler);
+            Server::Single { single: Single::listen(&context, config)?, answerer }
+        } else {
+            let (pool, lanes) = Pool::start(config.workers, new_handler)?;
+            // Last, so that who connects is served.
+            match Frontend::listen(&context, config) {
+                Ok(frontend) => {
+                    Server::Proxy { proxy: Box::new(Proxy::new(frontend, lanes, config)), pool }
+                }
+                Err(error) => {
+                    drop(lanes);
+                    pool.end(Duration::MAX)?;
+                    return Err(error);
+                }
+            }
+        };
+        Ok(Service { server, context })
+    }
+
+    /// Where clients connect: the endpoints as the system has them, with the port that it chose.
+    pub fn endpoints(&self) -> &[String] {
+        match &self.server {
+            Server::Proxy { proxy, .. } => proxy.endpoints(),
+            Server::Single { single, .. } => single.endpoints(),
+        }
+    }
+
+    /// Serves until `stop` has something to read, then drains: accepts no more clients, answers what
+    /// is in flight, refuses what still comes with 503, for no longer than the configured time.
+    ///
+    /// # Errors
+    /// A failure while running; or requests, workers or replies that had to be abandoned.
+    pub fn run(self, stop: &impl AsFd) -> Result<(), Error> {
+        let Service { server, context } = self;
+        let stop = stop.as_fd();
+        let (tally, linger, stuck) = match server {
+            Server::Proxy { proxy, pool } => {
+                let served = proxy.run(&stop, pool.ended());
+                let linger = served.as_ref().map_or(Duration::ZERO, |(_, linger)| *linger);
+                let stuck = pool.end(linger)?;
+                let (tally, linger) = served?;
+                (tally, linger, stuck)
+            }
+            Server::Single { single, mut answerer } => {
+                let (tally, linger) = single.run(&stop, &mut answerer)?;
+                (tally, linger, 0)
+            }
+        };
+        let all_left = leave(context, linger);
+        info!("stopped: {tally}");
+        abandoned(&tally, stuck, all_left)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        match self.server {
+            Server::Proxy { proxy, pool } => {
+                drop(proxy);
+                pool.end(Duration::MAX).map(|_| ())
+            }
+            Server::Single { .. } => Ok(()),
+        }
+    }
+}
+
+/// Ends the context, which waits for the replies that have not left yet. Whether they all left: libzmq
+/// does not say, but it waits no longer than it must.
+fn leave(context: Context, linger: Duration) -> bool {
+    let start = Instant::now();
+    drop(context);
+    debug!("the last replies took {:?} to leave", start.elapsed());
+    start.elapsed() < linger
+}
+
+fn abandoned(tally: &Tally, stuck: usize, all_left: bool) -> Result<(), Error> {
+    let lost = [
+        (tally.abandoned > 0, format!("{} requests in flight", tally.abandoned)),
+        (stuck > 0, format!("{stuck} workers still in a request")),
+        (tally.unread > 0 || !all_left, "replies that their clients did not read".into()),
+    ];
+    let lost: Vec<String> = lost.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("the drain's time was up: abandoned {}", lost.join(", "))))
+}

@@ -1,0 +1,42 @@
+//! What a service has done, counted.
+
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Requests taken.
+    pub requests: u64,
+    /// Replies of the handler's, passed on.
+    pub replies: u64,
+    /// Requests answered with an error reply of repd's own.
+    pub refused: u64,
+    /// Of these, those that passed their deadline.
+    pub timeouts: u64,
+    /// Replies of the handler's that came after the deadline.
+    pub late: u64,
+    /// Messages that were no requests.
+    pub malformed: u64,
+    /// Replies whose client was gone.
+    pub gone: u64,
+    /// Replies whose client did not read.
+    pub unread: usize,
+    /// Requests that were given up when the service had to end.
+    pub abandoned: usize,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} requests, {} replies", self.requests, self.replies)?;
+        let rare = [
+            (self.refused, "refused"),
+            (self.timeouts, "timed out"),
+            (self.late, "replies too late"),
+            (self.malformed, "malformed messages"),
+            (self.gone, "clients gone"),
+            (self.unread as u64, "replies not read"),
+            (self.abandoned as u64, "abandoned"),
+        ];
+        let seen = rare.into_iter().filter(|(count, _)| *count > 0);
+        seen.into_iter().try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+    }
+}

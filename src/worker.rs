@@ -1,0 +1,40 @@
+//! The REP loop: a request, the handler, its reply.
+
+use std::time::Instant;
+
+use crate::claim::Claim;
+use crate::credit::Meter;
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::handler::{Answerer, Handler};
+use crate::socket::Socket;
+
+/// Answers what comes over `socket`, a REP that is connected to a lane, until its context is shut
+/// down. `claim` and `meter` are the worker's sides of what it shares with the lane.
+pub(crate) fn run<F, H>(
+    socket: &Socket,
+    claim: &Claim,
+    mut meter: Meter,
+    mut answerer: Answerer<F, H>,
+) -> Result<(), Error>
+where
+    F: Fn(usize) -> H,
+    H: Handler,
+{
+    let mut number: u32 = 0;
+    while let Some(first) = socket.recv()? {
+        let mut request = Vec::new();
+        socket.recv_rest(first, &mut request)?;
+        if claim.begin(number) {
+            let begun = Instant::now();
+            let reply = answerer.answer(request);
+            meter.record(begun.elapsed());
+            socket.send_all(reply)?;
+        } else {
+            // A REP must reply before it may receive again; the proxy drops this.
+            socket.send(Frame::default(), false)?;
+        }
+        number = number.wrapping_add(1);
+    }
+    Ok(())
+}
