@@ -1,6 +1,5 @@
 //! The ROUTER: requests in, replies out, and the replies that a client does not take yet.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use zmq::PollItem;
@@ -9,6 +8,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::listen::{Listener, SocketFile};
+use crate::outbox::{Outbox, Reply};
 use crate::socket::{Context, Sent, Socket};
 
 /// A request: the frames up to and including the empty delimiter, which lead the reply back over any
@@ -25,65 +25,50 @@ pub(crate) enum Received {
     Request(Request),
     /// A request of more frames than are allowed; its body is not kept.
     TooManyFrames(Vec<Frame>),
-    /// A message with no delimiter or nothing behind it, which is no request and has no way back.
+    /// A message with no delimiter, or nothing behind it, or more hops before it than a request may
+    /// have frames: no request.
     Malformed,
 }
 
 pub(crate) struct Frontend {
     socket: Socket,
-    endpoints: Endpoints,
+    endpoints: Vec<String>,
+    files: Vec<SocketFile>,
     max_frames: usize,
-    unread: VecDeque<Unread>,
-    unread_bytes: usize,
-    retry_at: Instant,
-}
-
-/// A reply that its client's connection had no room for.
-struct Unread {
-    envelope: Vec<Frame>,
-    body: Vec<Frame>,
-    bytes: usize,
-    until: Instant,
-}
-
-/// How often a client that takes no replies is tried again; libzmq tells nobody when it has room.
-const RETRY: Duration = Duration::from_millis(10);
-
-/// How many bytes of replies are kept for clients that do not take them.
-const UNREAD_BYTES: usize = 64 << 20;
-
-/// What became of a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Replied {
-    Sent,
-    /// The client is gone.
-    Gone,
-    /// The client does not read, and too much is kept already.
-    Dropped,
+    outbox: Outbox,
 }
 
 impl Frontend {
     /// Serves clients at every endpoint that `config` names.
     pub fn listen(context: &Context, config: &Config) -> Result<Frontend, Error> {
         let mut socket = context.router(config)?;
+        // All endpoints are taken before the first client is let in.
+        let open = |endpoint| Listener::open(endpoint, config.backlog);
+        let listeners = config.listen.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+        let (mut endpoints, mut files) = (Vec::new(), Vec::new());
+        for listener in listeners {
+            let (endpoint, file) = socket.listen(listener)?;
+            endpoints.push(endpoint);
+            files.extend(file);
+        }
         Ok(Frontend {
-            endpoints: Endpoints::open(&mut socket, config)?,
             socket,
+            endpoints,
+            files,
             max_frames: config.max_frames,
-            unread: VecDeque::new(),
-            unread_bytes: 0,
-            retry_at: Instant::now(),
+            outbox: Outbox::new(),
         })
     }
 
     /// The endpoints as the system has them.
     pub fn endpoints(&self) -> &[String] {
-        &self.endpoints.names
+        &self.endpoints
     }
 
-    /// Accepts no more clients; those that are connected stay.
+    /// Accepts no more clients, and removes the files of ipc endpoints; who is connected stays.
     pub fn unbind(&mut self) -> Result<(), Error> {
-        self.endpoints.close(&self.socket)
+        self.files.clear();
+        self.endpoints.drain(..).try_for_each(|endpoint| self.socket.unbind(&endpoint))
     }
 
     pub fn readable(&self) -> PollItem<'_> {
@@ -95,102 +80,62 @@ impl Frontend {
         let Some(routing_id) = self.socket.try_recv()? else { return Ok(Received::Nothing) };
         let mut request = Request::default();
         let mut more = routing_id.more();
-        let mut delimited = false;
-        let mut surplus = false;
+        let (mut delimited, mut too_long) = (false, false);
         request.envelope.push(routing_id);
         while more {
             let Some(frame) = self.socket.try_recv()? else { break };
             more = frame.more();
-            let part = if delimited { &mut request.body } else { &mut request.envelope };
-            delimited |= frame.is_empty();
-            // One more than a body may have: the routing id is not the client's.
-            if part.len() <= self.max_frames {
-                part.push(frame);
-            } else {
-                surplus = true;
+            if delimited {
+                // One more than allowed tells that there are more.
+                if request.body.len() <= self.max_frames {
+                    request.body.push(frame);
+                }
+                continue;
+            }
+            delimited = frame.is_empty();
+            too_long |= request.envelope.len() > self.max_frames;
+            if !too_long {
+                request.envelope.push(frame);
             }
         }
-        Ok(match request {
-            _ if !delimited || (surplus && request.body.is_empty()) => Received::Malformed,
-            Request { body, .. } if body.is_empty() => Received::Malformed,
-            Request { envelope, body } if body.len() > self.max_frames => {
-                Received::TooManyFrames(envelope)
-            }
-            request => Received::Request(request),
+        Ok(if !delimited || too_long || request.body.is_empty() {
+            Received::Malformed
+        } else if request.body.len() > self.max_frames {
+            Received::TooManyFrames(request.envelope)
+        } else {
+            Received::Request(request)
         })
     }
 
-    /// Sends a reply. If the client has no room for it, it is kept and tried again until `until`.
-    pub fn reply(
-        &mut self,
-        envelope: Vec<Frame>,
-        body: Vec<Frame>,
-        until: Instant,
-    ) -> Result<Replied, Error> {
-        let bytes =
-            envelope.iter().chain(&body).map(|frame| frame.len() + size_of::<Frame>()).sum();
-        let reply = Unread { envelope, body, bytes, until };
-        match self.send(reply)? {
-            Ok(replied) => Ok(replied),
-            Err(reply) if self.unread_bytes + reply.bytes > UNREAD_BYTES => {
-                drop(reply);
-                Ok(Replied::Dropped)
-            }
-            Err(reply) => {
-                self.unread_bytes += reply.bytes;
-                self.unread.push_back(reply);
-                Ok(Replied::Sent)
+    /// Sends a reply; if its client has no room for it, keeps it and tries again until its time is up.
+    /// Whether the client is still there.
+    pub fn reply(&mut self, reply: Reply, now: Instant) -> Result<bool, Error> {
+        if self.outbox.has(&reply.envelope[0]) {
+            self.outbox.keep(reply, now);
+            return Ok(true);
+        }
+        match send(&self.socket, reply)? {
+            Replied::Sent => Ok(true),
+            Replied::Gone => Ok(false),
+            Replied::Full(reply) => {
+                self.outbox.keep(reply, now);
+                Ok(true)
             }
         }
     }
 
-    /// Sends a reply, or gives it back if its client has no room for it.
-    fn send(&self, mut reply: Unread) -> Result<Result<Replied, Unread>, Error> {
-        // The first frame decides; libzmq takes it even when it refuses, so it gets a copy.
-        match self.socket.send(reply.envelope[0].copy(), true)? {
-            Sent::Full => Ok(Err(reply)),
-            Sent::Gone => Ok(Ok(Replied::Gone)),
-            Sent::Done => {
-                let rest = reply.envelope.drain(1..).chain(reply.body);
-                Ok(Ok(match self.socket.send_all(rest)? {
-                    Sent::Done => Replied::Sent,
-                    Sent::Full | Sent::Gone => Replied::Gone,
-                }))
-            }
-        }
+    /// Tries the kept replies again, if it is time.
+    pub fn retry(&mut self, now: Instant) -> Result<(), Error> {
+        let send = |reply| match send(&self.socket, reply)? {
+            Replied::Full(reply) => Ok(Some(reply)),
+            Replied::Sent | Replied::Gone => Ok(None),
+        };
+        self.outbox.retry(now, send)
     }
 
-    /// Tries the kept replies again. Gives how many are given up, since nobody took them in time.
-    pub fn retry(&mut self, now: Instant) -> Result<usize, Error> {
-        if now < self.retry_at {
-            return Ok(0);
-        }
-        self.retry_at = now + RETRY;
-        let mut given_up = 0;
-        for _ in 0..self.unread.len() {
-            let Some(reply) = self.unread.pop_front() else { break };
-            self.unread_bytes -= reply.bytes;
-            let until = reply.until;
-            match self.send(reply)? {
-                Ok(_) => (),
-                Err(_) if until <= now => given_up += 1,
-                Err(reply) => {
-                    self.unread_bytes += reply.bytes;
-                    self.unread.push_back(reply);
-                }
-            }
-        }
-        Ok(given_up)
-    }
-
-    /// When [`Frontend::retry`] is to be called again, if it is.
-    pub fn retry_at(&self) -> Option<Instant> {
-        (!self.unread.is_empty()).then_some(self.retry_at)
-    }
-
-    /// How many replies are kept for clients that do not read.
-    pub fn unread(&self) -> usize {
-        self.unread.len()
+    /// The replies that its clients do not take yet, and those that they did not take in time.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// Closes the socket; what it has not yet sent may take that long.
@@ -199,29 +144,24 @@ impl Frontend {
     }
 }
 
-/// The endpoints that a server's socket listens on.
-pub(crate) struct Endpoints {
-    pub names: Vec<String>,
-    files: Vec<SocketFile>,
+/// What became of a reply.
+enum Replied {
+    Sent,
+    /// The client is gone.
+    Gone,
+    /// The client has no room for it now.
+    Full(Reply),
 }
 
-impl Endpoints {
-    pub fn open(socket: &mut Socket, config: &Config) -> Result<Endpoints, Error> {
-        // All are taken before the first client is let in.
-        let open = |endpoint| Listener::open(endpoint, config.backlog);
-        let listeners = config.listen.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
-        let mut endpoints = Endpoints { names: Vec::new(), files: Vec::new() };
-        for listener in listeners {
-            let (name, file) = socket.listen(listener)?;
-            endpoints.names.push(name);
-            endpoints.files.extend(file);
+fn send(socket: &Socket, mut reply: Reply) -> Result<Replied, Error> {
+    // The first frame decides; libzmq takes it even when it refuses, so it gets a copy.
+    match socket.send(reply.envelope[0].copy(), true)? {
+        Sent::Full => Ok(Replied::Full(reply)),
+        Sent::Gone => Ok(Replied::Gone),
+        Sent::Done => {
+            let rest = reply.envelope.drain(1..).chain(reply.body);
+            let all = socket.send_all(rest)? == Sent::Done;
+            Ok(if all { Replied::Sent } else { Replied::Gone })
         }
-        Ok(endpoints)
-    }
-
-    /// Listens no more, and removes the files of ipc endpoints.
-    pub fn close(&mut self, socket: &Socket) -> Result<(), Error> {
-        self.files.clear();
-        self.names.drain(..).try_for_each(|name| socket.unbind(&name))
     }
 }

@@ -42,7 +42,8 @@
 //! - [`serve`]: the service put together, in the order in which it starts and ends;
 //!   `call`: the client
 //! - `proxy`: the loop between `frontend` (the ROUTER), `lane` (a DEALER) and `ticket` (requests in
-//!   flight); `drain`: when a service that is stopping may end; `single`: the server without a proxy
+//!   flight); `single`: the server without a proxy; `outbox`: replies that clients do not take yet;
+//!   `drain`: when a service that is stopping may end
 //! - `pool`: the worker threads; `worker`: the REP loop; `credit` and `claim`: the two figures that a
 //!   worker and its lane share
 //! - `handler`, `fault`, `frame`: requests and replies, without transport
@@ -75,6 +76,7 @@ mod lane;
 mod limit;
 mod listen;
 pub mod log;
+mod outbox;
 mod pool;
 mod proxy;
 pub mod serve;

@@ -5,15 +5,16 @@ use std::io::PipeReader;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, info};
 
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
-use crate::frontend::{Frontend, Received, Replied, Request};
-use crate::lane::{Lane, Reply};
+use crate::frontend::{Frontend, Received, Request};
+use crate::lane::{self, Lane};
+use crate::outbox;
 use crate::socket::{readable, wait};
 use crate::tally::Tally;
 use crate::ticket::{Pending, Ticket, Tickets};
@@ -82,8 +83,11 @@ impl Proxy {
             self.recall();
             self.dispatch()?;
             self.take_requests()?;
-            self.tally.unread += self.frontend.retry(self.now)?;
-            if self.drain.ends(self.now, self.tickets.is_empty() && self.frontend.unread() == 0) {
+            self.frontend.retry(self.now)?;
+            if self
+                .drain
+                .ends(self.now, self.tickets.is_empty() && self.frontend.outbox().len() == 0)
+            {
                 return self.finish();
             }
         }
@@ -114,7 +118,8 @@ impl Proxy {
         // With no idle lane there is nowhere to go for what waits behind a slow request.
         let patience = patience.filter(|_| self.lanes.iter().any(Lane::is_idle));
         let deadline = self.tickets.earliest();
-        let times = [deadline, patience, self.frontend.retry_at(), self.drain.next(self.now)];
+        let times =
+            [deadline, patience, self.frontend.outbox().retry_at(), self.drain.next(self.now)];
         let next = times.into_iter().flatten().min();
         next.map(|time| time.saturating_duration_since(self.now))
     }
@@ -141,7 +146,7 @@ impl Proxy {
                 if self.lanes[lane].is_idle() {
                     break;
                 }
-                let Some(Reply { ticket, body }) = self.lanes[lane].receive(self.now)? else {
+                let Some(lane::Reply { ticket, body }) = self.lanes[lane].receive(self.now)? else {
                     break;
                 };
                 // None was taken back: another lane has it.
@@ -176,8 +181,7 @@ impl Proxy {
                 }
                 Received::TooManyFrames(envelope) => {
                     self.tally.requests += 1;
-                    let fault = Fault::new(Code::TooLarge, "the request has too many frames");
-                    self.refuse(envelope, &fault)?;
+                    self.refuse(envelope, &Fault::too_many_frames())?;
                 }
                 Received::Request(request) => {
                     self.tally.requests += 1;
@@ -191,7 +195,7 @@ impl Proxy {
 
     fn admit(&mut self, request: Request) -> Result<(), Error> {
         if self.drain.begun() {
-            return self.refuse(request.envelope, &stopping());
+            return self.refuse(request.envelope, &Fault::stopping());
         }
         if self.all_stuck() {
             let fault = Fault::new(Code::Unavailable, "every worker is stuck in a request");
@@ -275,13 +279,8 @@ impl Proxy {
         body: Vec<Frame>,
         until: Instant,
     ) -> Result<(), Error> {
-        match self.frontend.reply(envelope, body, until)? {
-            Replied::Sent => (),
-            Replied::Gone => {
-                debug!("reply dropped: its client is gone");
-                self.tally.gone += 1;
-            }
-            Replied::Dropped => self.tally.unread += 1,
+        if !self.frontend.reply(outbox::Reply { envelope, body, until }, self.now)? {
+            self.tally.client_gone();
         }
         Ok(())
     }
@@ -290,18 +289,11 @@ impl Proxy {
     fn finish(mut self) -> Result<(Tally, Duration), Error> {
         for ticket in self.tickets.all() {
             self.tally.abandoned += 1;
-            self.give_up(ticket, &stopping())?;
+            self.give_up(ticket, &Fault::stopping())?;
         }
-        self.tally.unread += self.frontend.unread();
+        self.tally.unread = self.frontend.outbox().len() + self.frontend.outbox().dropped();
         let linger = self.drain.linger(self.now);
-        if self.tally.unread > 0 {
-            warn!("{} replies dropped: their clients do not read", self.tally.unread);
-        }
         self.frontend.close(linger)?;
         Ok((self.tally, linger))
     }
-}
-
-fn stopping() -> Fault {
-    Fault::new(Code::Unavailable, "the service is stopping")
 }

@@ -72,7 +72,7 @@ pub struct Service<F, H> {
 }
 
 enum Server<F, H> {
-    Proxy { proxy: Box<Proxy>, pool: Pool },
+    Proxy { proxy: Proxy, pool: Pool },
     Single { single: Single, answerer: Answerer<F, H> },
 }
 
@@ -91,24 +91,23 @@ where
             return Err(Error::config(format!("cannot use {mistake}")));
         }
         let context = Context::new(config.io_threads)?;
-        let server = if config.workers == 0 {
+        if config.workers == 0 {
             let answerer = Answerer::new(0, new_handler);
-            Server::Single { single: Single::listen(&context, config)?, answerer }
-        } else {
-            let (pool, lanes) = Pool::start(config.workers, new_handler)?;
-            // Last, so that who connects is served.
-            match Frontend::listen(&context, config) {
-                Ok(frontend) => {
-                    Server::Proxy { proxy: Box::new(Proxy::new(frontend, lanes, config)), pool }
-                }
-                Err(error) => {
-                    drop(lanes);
-                    pool.end(Duration::MAX)?;
-                    return Err(error);
-                }
+            let single = Single::new(Frontend::listen(&context, config)?, config);
+            return Ok(Service { server: Server::Single { single, answerer }, context });
+        }
+        let (pool, lanes) = Pool::start(config.workers, new_handler)?;
+        // Last, so that who connects is served.
+        let frontend = match Frontend::listen(&context, config) {
+            Ok(frontend) => frontend,
+            Err(error) => {
+                drop(lanes);
+                pool.end(Duration::MAX)?;
+                return Err(error);
             }
         };
-        Ok(Service { server, context })
+        let proxy = Proxy::new(frontend, lanes, config);
+        Ok(Service { server: Server::Proxy { proxy, pool }, context })
     }
 
     /// Where clients connect: the endpoints as the system has them, with the port that it chose.

@@ -1,46 +1,50 @@
-//! The single-threaded server: one REP socket, the handler called in its loop.
+//! The single-threaded server: the ROUTER alone, the handler called in its loop.
+//!
+//! Not a REP, as in the classic program: a REP drops a reply without a word when its client's
+//! connection has no room.
 
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use log::info;
+use log::{debug, info};
 
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
-use crate::fault::{Code, Fault};
-use crate::frontend::Endpoints;
+use crate::fault::Fault;
+use crate::frame::Frame;
+use crate::frontend::{Frontend, Received};
 use crate::handler::{Answerer, Handler};
-use crate::socket::{Context, Sent, Socket, readable, wait};
+use crate::outbox::Reply;
+use crate::socket::{readable, wait};
 use crate::tally::Tally;
 
 /// How many requests are answered before it is looked whether the service is to stop.
 const BURST: usize = 256;
 
 pub(crate) struct Single {
-    socket: Socket,
-    endpoints: Endpoints,
-    max_frames: usize,
+    frontend: Frontend,
+    /// How long a reply is kept for a client that does not take it.
+    timeout: Duration,
     drain: Drain,
     tally: Tally,
+    now: Instant,
 }
 
 impl Single {
-    /// Serves clients at every endpoint that `config` names.
-    pub fn listen(context: &Context, config: &Config) -> Result<Single, Error> {
-        let mut socket = context.single(config)?;
-        Ok(Single {
-            endpoints: Endpoints::open(&mut socket, config)?,
-            socket,
-            max_frames: config.max_frames,
+    pub fn new(frontend: Frontend, config: &Config) -> Single {
+        Single {
+            frontend,
+            timeout: config.timeout,
             drain: Drain::new(config.drain),
             tally: Tally::default(),
-        })
+            now: Instant::now(),
+        }
     }
 
     /// The endpoints as the system has them.
     pub fn endpoints(&self) -> &[String] {
-        &self.endpoints.names
+        self.frontend.endpoints()
     }
 
     /// Serves until `stop` is readable and nothing more comes.
@@ -54,27 +58,35 @@ impl Single {
         H: Handler,
     {
         loop {
-            let mut items = [self.socket.readable(), readable(stop)];
+            let next = self
+                .frontend
+                .outbox()
+                .retry_at()
+                .into_iter()
+                .chain(self.drain.next(self.now))
+                .min();
+            let time = next.map(|next| next.saturating_duration_since(self.now));
+            let mut items = [self.frontend.readable(), readable(stop)];
             let watched = if self.drain.begun() { 1 } else { 2 };
-            let now = Instant::now();
-            let time = self.drain.next(now).map(|next| next.saturating_duration_since(now));
             wait(&mut items[..watched], time)?;
-            let stopping = !self.drain.begun() && !items[1].get_revents().is_empty();
+            let stopping = !items[1].get_revents().is_empty();
+            self.now = Instant::now();
             if stopping {
                 info!("stopping");
-                self.endpoints.close(&self.socket)?;
-                self.drain.begin(Instant::now());
+                self.frontend.unbind()?;
+                self.drain.begin(self.now);
             }
             for _ in 0..BURST {
                 if !self.answer_one(answerer)? {
                     break;
                 }
-                self.drain.heard(Instant::now());
             }
-            let now = Instant::now();
-            if self.drain.ends(now, true) {
-                let linger = self.drain.linger(now);
-                self.socket.linger(linger)?;
+            self.now = Instant::now();
+            self.frontend.retry(self.now)?;
+            if self.drain.ends(self.now, self.frontend.outbox().len() == 0) {
+                let linger = self.drain.linger(self.now);
+                self.tally.unread = self.frontend.outbox().len() + self.frontend.outbox().dropped();
+                self.frontend.close(linger)?;
                 return Ok((self.tally, linger));
             }
         }
@@ -86,29 +98,33 @@ impl Single {
         F: Fn(usize) -> H,
         H: Handler,
     {
-        let Some(first) = self.socket.try_recv()? else { return Ok(false) };
-        let mut request = Vec::new();
-        self.socket.recv_rest(first, &mut request)?;
-        self.tally.requests += 1;
-        let refusal = if self.drain.begun() {
-            Some(Fault::new(Code::Unavailable, "the service is stopping"))
-        } else {
-            (request.len() > self.max_frames)
-                .then(|| Fault::new(Code::TooLarge, "the request has too many frames"))
-        };
-        let reply = match refusal {
-            Some(fault) => {
-                self.tally.refused += 1;
-                fault.to_frames()
+        let (envelope, reply) = match self.frontend.receive()? {
+            Received::Nothing => return Ok(false),
+            Received::Malformed => {
+                self.tally.malformed();
+                return Ok(true);
             }
-            None => {
+            Received::TooManyFrames(envelope) => (envelope, self.refuse(&Fault::too_many_frames())),
+            Received::Request(request) if self.drain.begun() => {
+                (request.envelope, self.refuse(&Fault::stopping()))
+            }
+            Received::Request(request) => {
                 self.tally.replies += 1;
-                answerer.answer(request)
+                (request.envelope, answerer.answer(request.body))
             }
         };
-        if self.socket.send_all(reply)? != Sent::Done {
-            self.tally.gone += 1;
+        self.tally.requests += 1;
+        self.drain.heard(self.now);
+        let until = self.now + self.timeout;
+        if !self.frontend.reply(Reply { envelope, body: reply, until }, self.now)? {
+            self.tally.client_gone();
         }
         Ok(true)
+    }
+
+    fn refuse(&mut self, fault: &Fault) -> Vec<Frame> {
+        debug!("answered {fault}");
+        self.tally.refused += 1;
+        fault.to_frames()
     }
 }

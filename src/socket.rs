@@ -79,23 +79,14 @@ impl Context {
 
     /// The ROUTER that clients connect to.
     pub fn router(&self, config: &Config) -> Result<Socket, Error> {
-        let socket = self.server(zmq::ROUTER, config)?;
+        let socket = self.socket(zmq::ROUTER)?;
+        let heartbeat = milliseconds(config.heartbeat);
+        let hwm = high_water_mark(config.max_message_size);
+        // A reply that its client does not take is reported, and not dropped.
         socket.set(|s| s.set_router_mandatory(true))?;
         // A client with a routing id of its own that lost its connection takes its place again,
         // also before the old connection is known to be dead.
         socket.set(|s| s.set_router_handover(true))?;
-        Ok(socket)
-    }
-
-    /// The REP that clients connect to when there is no proxy.
-    pub fn single(&self, config: &Config) -> Result<Socket, Error> {
-        self.server(zmq::REP, config)
-    }
-
-    fn server(&self, kind: SocketType, config: &Config) -> Result<Socket, Error> {
-        let socket = self.socket(kind)?;
-        let heartbeat = milliseconds(config.heartbeat);
-        let hwm = high_water_mark(config.max_message_size);
         socket.set(|s| s.set_maxmsgsize(config.max_message_size as i64))?;
         socket.set(|s| s.set_rcvhwm(hwm))?;
         socket.set(|s| s.set_sndhwm(hwm))?;
@@ -140,10 +131,11 @@ impl Context {
 
 const MONITOR: &str = "inproc://monitor";
 
-/// How many messages libzmq may hold for one client, each way: as many as fit into 64 MiB at their
-/// largest, so that a client that does not read, or sends faster than is served, costs no more.
+/// How many messages libzmq may hold for one client, each way: libzmq's own 1,000, but no more than
+/// fit into 256 MiB if each is one frame of the largest size. Fewer would slow down those who
+/// send many small requests at a time.
 fn high_water_mark(max_message_size: usize) -> i32 {
-    const BYTES: usize = 64 << 20;
+    const BYTES: usize = 256 << 20;
     (BYTES / max_message_size).clamp(4, 1000) as i32
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use log::debug;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Requests taken.
@@ -22,6 +24,18 @@ pub(crate) struct Tally {
     pub unread: usize,
     /// Requests that were given up when the service had to end.
     pub abandoned: usize,
+}
+
+impl Tally {
+    pub fn malformed(&mut self) {
+        debug!("message dropped: it has no empty delimiter frame, or nothing behind it");
+        self.malformed += 1;
+    }
+
+    pub fn client_gone(&mut self) {
+        debug!("reply dropped: its client is gone");
+        self.gone += 1;
+    }
 }
 
 impl fmt::Display for Tally {

@@ -1,0 +1,37 @@
+//! A service of one's own with repd's command line: each request says how many milliseconds its reply
+//! takes, or `never`, or `panic`. To try time-outs, stops and the dispatch:
+//!
+//!     cargo run --example sleepy -- serve --workers 2 --timeout 1
+
+use std::process::ExitCode;
+use std::thread::{park, sleep};
+use std::time::Duration;
+
+use repd::cli::{Command, Request, parse};
+use repd::{Code, Error, Fault, Frame, log, serve};
+
+fn sleepy(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+    match str::from_utf8(&request[0]).unwrap_or_default() {
+        "never" => loop {
+            park();
+        },
+        "panic" => panic!("asked to"),
+        text => {
+            let milliseconds = text.parse();
+            sleep(Duration::from_millis(milliseconds.map_err(|_| {
+                Fault::new(Code::BadRequest, "send milliseconds, never, or panic")
+            })?));
+            Ok(request)
+        }
+    }
+}
+
+fn run() -> Result<(), Error> {
+    let Request::Run(Command::Serve(options)) = parse(std::env::args_os())? else { return Ok(()) };
+    log::start(options.log, options.verbose)?;
+    serve::serve(&options.config(), |_| sleepy)
+}
+
+fn main() -> ExitCode {
+    run().map_or_else(|error| log::report(&error), |()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,302 @@
+//! What the tests share: a service in a process or a thread of its own, clients, and limits of time.
+//! Every wait here is for a fact and has a limit, after which the test fails.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, PipeWriter, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use repd::{Config, Error, Fault, Frame, Handler, Service};
+
+/// How long any single fact may be waited for.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Ends the test run if the test that holds this takes longer than that.
+pub struct TimeLimit(#[allow(unused)] std::sync::mpsc::Sender<()>);
+
+pub fn time_limit(seconds: u64) -> TimeLimit {
+    let (alive, ended) = channel::<()>();
+    let test = std::thread::current().name().unwrap_or("a test").to_string();
+    spawn(move || {
+        if ended.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{test} took longer than {seconds} s");
+            std::process::abort();
+        }
+    });
+    TimeLimit(alive)
+}
+
+/// Waits until `fact` holds.
+pub fn until(what: &str, mut fact: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !fact() {
+        assert!(start.elapsed() < LIMIT, "waited in vain until {what}");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// The repd that cargo has built.
+pub const REPD: &str = env!("CARGO_BIN_EXE_repd");
+
+/// The example `sleepy`, whose requests say how long they take.
+pub fn sleepy() -> PathBuf {
+    let path = PathBuf::from(REPD).with_file_name("examples").join("sleepy");
+    assert!(path.exists(), "build the examples first: cargo build --examples");
+    path
+}
+
+/// Runs `repd` with these arguments and that input to its end.
+pub fn repd(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(REPD)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let (done, output) = channel();
+    let id = child.id();
+    spawn(move || done.send(child.wait_with_output()));
+    output.recv_timeout(LIMIT).map(Result::unwrap).unwrap_or_else(|_| {
+        kill(Pid::from_raw(id as i32), Signal::SIGKILL).unwrap();
+        panic!("repd {arguments:?} did not end");
+    })
+}
+
+/// A service in a process of its own, killed when dropped.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    pub log: Vec<String>,
+    pub endpoint: String,
+}
+
+impl Process {
+    /// `repd serve` on a free port of the loopback interface.
+    pub fn start(options: &[&str]) -> Process {
+        Process::run(
+            Command::new(REPD).args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options),
+        )
+    }
+
+    /// The example `sleepy` likewise.
+    pub fn sleepy(options: &[&str]) -> Process {
+        Process::run(
+            Command::new(sleepy()).args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options),
+        )
+    }
+
+    pub fn run(command: &mut Command) -> Process {
+        let mut child = command.stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+        let (send, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        let mut process = Process { child, lines, log: Vec::new(), endpoint: String::new() };
+        let line = process.wait_for_line("listening on ");
+        process.endpoint = line.split("listening on ").nth(1).unwrap().to_string();
+        process
+    }
+
+    /// The first line of the log from here on that has `text` in it.
+    pub fn wait_for_line(&mut self, text: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(LIMIT) {
+                Ok(line) => {
+                    self.log.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no line with {text:?}: {error}; the log is {:#?}", self.log),
+            }
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.log.extend(self.lines.try_iter());
+                return status;
+            }
+            assert!(start.elapsed() < LIMIT, "the service did not end; its log is {:#?}", self.log);
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The whole log, once the process has ended.
+    pub fn rest_of_log(&mut self) -> String {
+        while let Ok(line) = self.lines.recv_timeout(LIMIT) {
+            self.log.push(line);
+        }
+        self.log.join("\n")
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// The processor time that all threads have used.
+    pub fn processor_time(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let used = tasks.map(|task| {
+            let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+            text.split(' ').next().unwrap().parse::<u64>().unwrap()
+        });
+        Duration::from_nanos(used.sum())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A service in a thread of this process, with a handler of the test's; stopped when dropped.
+pub struct Local {
+    stop: Option<PipeWriter>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+    pub endpoint: String,
+}
+
+impl Local {
+    pub fn start<F, H>(config: Config, new_handler: F) -> Local
+    where
+        F: Fn(usize) -> H + Clone + Send + 'static,
+        H: Handler,
+    {
+        let (stopping, stop) = std::io::pipe().unwrap();
+        let (send, endpoint) = channel();
+        let thread = spawn(move || {
+            let listen = vec!["tcp://127.0.0.1:*".parse().unwrap()];
+            let service = Service::start(&Config { listen, ..config }, new_handler)?;
+            send.send(service.endpoints()[0].clone()).unwrap();
+            service.run(&stopping)
+        });
+        let endpoint = endpoint.recv_timeout(LIMIT).unwrap();
+        Local { stop: Some(stop), thread: Some(thread), endpoint }
+    }
+
+    /// Stops the service and gives how it ended.
+    pub fn stop(mut self) -> Result<(), Error> {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A client of one kind or another, which waits no longer than [`LIMIT`] for a reply.
+pub struct Client {
+    pub socket: zmq::Socket,
+    _context: zmq::Context,
+}
+
+impl Client {
+    pub fn new(kind: zmq::SocketType, endpoint: &str) -> Client {
+        Client::with(kind, endpoint, |_| ())
+    }
+
+    pub fn req(endpoint: &str) -> Client {
+        Client::new(zmq::REQ, endpoint)
+    }
+
+    /// A DEALER, which may send many requests before it reads a reply.
+    pub fn dealer(endpoint: &str) -> Client {
+        Client::new(zmq::DEALER, endpoint)
+    }
+
+    pub fn with(kind: zmq::SocketType, endpoint: &str, set: impl Fn(&zmq::Socket)) -> Client {
+        Client::within(&zmq::Context::new(), kind, endpoint, set)
+    }
+
+    /// A client in a context that it shares with others, and so its one I/O thread.
+    pub fn within(
+        context: &zmq::Context,
+        kind: zmq::SocketType,
+        endpoint: &str,
+        set: impl Fn(&zmq::Socket),
+    ) -> Client {
+        let socket = context.socket(kind).unwrap();
+        socket.set_linger(0).unwrap();
+        socket.set_rcvtimeo(LIMIT.as_millis() as i32).unwrap();
+        socket.set_sndtimeo(LIMIT.as_millis() as i32).unwrap();
+        socket.set_ipv6(endpoint.contains('[')).unwrap();
+        set(&socket);
+        socket.connect(endpoint).unwrap();
+        Client { socket, _context: context.clone() }
+    }
+
+    fn is_dealer(&self) -> bool {
+        self.socket.get_socket_type().unwrap() == zmq::DEALER
+    }
+
+    pub fn send(&self, frames: &[&[u8]]) {
+        let delimiter: &[&[u8]] = if self.is_dealer() { &[b""] } else { &[] };
+        self.socket.send_multipart(delimiter.iter().chain(frames).copied(), 0).unwrap();
+    }
+
+    pub fn try_receive(&self) -> Option<Vec<Vec<u8>>> {
+        let mut frames = self.socket.recv_multipart(0).ok()?;
+        if self.is_dealer() {
+            assert_eq!(frames.remove(0), b"", "no delimiter");
+        }
+        Some(frames)
+    }
+
+    pub fn receive(&self) -> Vec<Vec<u8>> {
+        self.try_receive().expect("no reply")
+    }
+
+    pub fn ask(&self, frames: &[&[u8]]) -> Vec<Vec<u8>> {
+        self.send(frames);
+        self.receive()
+    }
+
+    /// The reply's only frame, as text.
+    pub fn ask_text(&self, text: &str) -> String {
+        let mut reply = self.ask(&[text.as_bytes()]);
+        assert_eq!(reply.len(), 1, "{reply:?}");
+        String::from_utf8(reply.remove(0)).unwrap()
+    }
+
+    /// The code of an error reply.
+    pub fn receive_code(&self) -> u16 {
+        let reply = self.receive();
+        code(&reply).unwrap_or_else(|| panic!("no error reply: {reply:?}"))
+    }
+}
+
+/// The code, if that is an error reply.
+pub fn code(reply: &[Vec<u8>]) -> Option<u16> {
+    let frames: Vec<Frame> = reply.iter().map(|frame| Frame::from(&frame[..])).collect();
+    Fault::parse(&frames).map(|fault| fault.code())
+}

@@ -1,0 +1,239 @@
+//! What badly behaved clients do to the others: nothing.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::scope;
+
+use common::{Client, LIMIT, Process, time_limit, until};
+
+const BOTH: [&str; 2] = ["5", "0"];
+
+fn echo(workers: &str, options: &[&str]) -> Process {
+    let start = ["--handler", "echo", "--workers", workers];
+    Process::start(&[&start[..], options].concat())
+}
+
+/// Asks a few questions, as anybody would.
+fn is_served(endpoint: &str) {
+    let client = Client::req(endpoint);
+    (0..50).for_each(|n| assert_eq!(client.ask_text(&n.to_string()), n.to_string()));
+}
+
+fn connect(endpoint: &str) -> TcpStream {
+    let stream = TcpStream::connect(endpoint.strip_prefix("tcp://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Ends the service, which must have done so in good order.
+fn ends_well(mut service: Process) -> String {
+    service.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(service.wait().code(), Some(0));
+    let log = service.rest_of_log();
+    assert!(!log.contains("panicked"), "{log}");
+    log
+}
+
+#[test]
+fn a_message_without_a_delimiter_is_dropped_and_counted() {
+    let _limit = time_limit(60);
+    for workers in BOTH {
+        let service = echo(workers, &[]);
+        let client = Client::dealer(&service.endpoint);
+        client.socket.send("no delimiter", 0).unwrap();
+        client.socket.send_multipart(["no", "delimiter"], 0).unwrap();
+        client.socket.send_multipart([""], 0).unwrap();
+        client.socket.send_multipart(vec!["x"; 200], 0).unwrap();
+        let long_way: Vec<&str> = [vec!["x"; 200], vec!["", "x"]].concat();
+        client.socket.send_multipart(long_way, 0).unwrap();
+        // In order behind the five: the reply to it is the first.
+        assert_eq!(client.ask(&[b"a request"]), [b"a request"]);
+        is_served(&service.endpoint);
+        let log = ends_well(service);
+        assert!(log.contains("51 requests, 51 replies, 5 malformed"), "{log}");
+    }
+}
+
+#[test]
+fn random_bytes_on_the_port_hurt_nobody() {
+    let _limit = time_limit(60);
+    let service = echo("5", &[]);
+    // Marsaglia's xorshift: the same bytes each time.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    // What a ZMTP 3.1 peer says first (RFC 23), so that some noise gets past the greeting.
+    let greeting = [b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec(), vec![0; 48]].concat();
+    let ready = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ".to_vec();
+    let starts = [vec![], greeting.clone(), [greeting, ready].concat()];
+    for round in 0..300 {
+        let mut stream = connect(&service.endpoint);
+        let noise: Vec<u8> = (0..round % 64).flat_map(|_| random()).collect();
+        // The service may hang up in the middle of it.
+        let _ = stream.write_all(&starts[round % 3]).and_then(|()| stream.write_all(&noise));
+        if round % 50 == 0 {
+            is_served(&service.endpoint);
+        }
+    }
+    is_served(&service.endpoint);
+    ends_well(service);
+}
+
+#[test]
+fn half_open_connections_hurt_nobody() {
+    let _limit = time_limit(60);
+    let service = echo("5", &[]);
+    let silent: Vec<TcpStream> = (0..100).map(|_| connect(&service.endpoint)).collect();
+    let mut stalled: Vec<TcpStream> = (0..100).map(|_| connect(&service.endpoint)).collect();
+    stalled.iter_mut().for_each(|stream| stream.write_all(b"\xff\0\0\0").unwrap());
+    is_served(&service.endpoint);
+    drop((silent, stalled));
+    is_served(&service.endpoint);
+    ends_well(service);
+}
+
+#[test]
+fn a_frame_beyond_the_limit_ends_the_connection_before_it_is_read() {
+    let _limit = time_limit(60);
+    let service = echo("5", &["--max-message-size", "1k"]);
+    let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
+        socket.set_reconnect_ivl(-1).unwrap();
+    });
+    assert_eq!(client.ask(&[&[7; 1024]]), [[7; 1024]]);
+    client.socket.set_rcvtimeo(500).unwrap();
+    client.send(&[&[7; 1025]]);
+    assert_eq!(client.try_receive(), None);
+    is_served(&service.endpoint);
+    ends_well(service);
+}
+
+#[test]
+fn clients_that_leave_before_their_reply_are_counted_and_forgotten() {
+    let _limit = time_limit(60);
+    let mut service = Process::sleepy(&["--workers", "2", "--verbose"]);
+    for _ in 0..3 {
+        let client = Client::req(&service.endpoint);
+        client.send(&[b"50"]);
+        service.wait_for_line("request \"50\"");
+        drop(client);
+        service.wait_for_line("its client is gone");
+    }
+    let client = Client::req(&service.endpoint);
+    assert_eq!(client.ask_text("0"), "0");
+    let log = ends_well(service);
+    assert!(log.contains("4 requests, 4 replies, 3 clients gone"), "{log}");
+}
+
+/// Connects with a small window, greets, and sends requests of `size` bytes for as long as the service
+/// takes them, without reading one reply.
+fn flood(endpoint: &str, size: usize) -> TcpStream {
+    let mut stream = connect(endpoint);
+    let greeting = [b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec(), vec![0; 48]].concat();
+    stream.write_all(&greeting).unwrap();
+    stream.write_all(b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER").unwrap();
+    stream.read_exact(&mut [0; 64]).unwrap();
+    let mut request = b"\x01\0\x02".to_vec();
+    request.extend((size as u64).to_be_bytes());
+    request.resize(request.len() + size, 7);
+    // 2 GiB at most: a service that took all that would have been seen to.
+    stream.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    for _ in 0..(2_usize << 30) / size {
+        if stream.write_all(&request).is_err() {
+            break;
+        }
+    }
+    stream
+}
+
+#[test]
+fn a_client_that_never_reads_costs_bounded_memory_and_the_others_nothing() {
+    let _limit = time_limit(120);
+    for workers in BOTH {
+        let service = echo(workers, &["--timeout", "60"]);
+        let endpoint = service.endpoint.as_str();
+        let idle = service.memory();
+        scope(|threads| {
+            let flood = threads.spawn(|| flood(endpoint, 1 << 20));
+            while !flood.is_finished() {
+                is_served(&service.endpoint);
+            }
+            let stream = flood.join().unwrap();
+            is_served(&service.endpoint);
+            // Libzmq keeps 256 MiB for the client each way, of which the one way is read; the proxy keeps
+            // 64 MiB for all clients. Without these limits it would be 2 GiB.
+            let grown = service.memory() - idle;
+            println!("grown by {} MiB", grown >> 20);
+            assert!(grown < 448 << 20, "{} MiB", grown >> 20);
+            drop(stream);
+        });
+        is_served(&service.endpoint);
+    }
+}
+
+#[test]
+fn a_slow_reader_of_large_replies_gets_them_all() {
+    let _limit = time_limit(120);
+    for workers in BOTH {
+        let service = echo(workers, &[]);
+        // Few may wait at the client, so that the replies pile up at the service.
+        let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
+            socket.set_rcvhwm(1).unwrap();
+            socket.set_rcvbuf(64 << 10).unwrap();
+        });
+        let body = |n: u8| vec![n; 1 << 20];
+        const REQUESTS: u8 = 100;
+        (0..REQUESTS).for_each(|n| client.send(&[&body(n)]));
+        // Another client is served while these wait.
+        is_served(&service.endpoint);
+        let mut replies: Vec<u8> = (0..REQUESTS)
+            .map(|_| {
+                let reply = client.receive().remove(0);
+                assert_eq!(reply, body(reply[0]));
+                reply[0]
+            })
+            .collect();
+        replies.sort_unstable();
+        assert_eq!(replies, (0..REQUESTS).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_under_its_name_is_served_at_once() {
+    let _limit = time_limit(60);
+    let service = echo("5", &[]);
+    let named = || {
+        Client::with(zmq::REQ, &service.endpoint, |socket| {
+            socket.set_identity(b"sensor 1").unwrap()
+        })
+    };
+    let first = named();
+    assert_eq!(first.ask_text("a"), "a");
+    // The first connection is still there, as after a power failure.
+    let second = named();
+    assert_eq!(second.ask_text("b"), "b");
+}
+
+#[test]
+fn a_dead_client_is_noticed_and_its_connection_closed() {
+    let _limit = time_limit(60);
+    let service = echo("5", &["--heartbeat", "0.1"]);
+    let mut stream = connect(&service.endpoint);
+    let greeting = [b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec(), vec![0; 48]].concat();
+    stream.write_all(&greeting).unwrap();
+    stream.write_all(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ").unwrap();
+    // It never answers a PING, so the service hangs up: end of file.
+    let mut said = Vec::new();
+    until("the service hangs up", || {
+        let mut some = [0; 256];
+        let read = stream.read(&mut some).unwrap_or(0);
+        said.extend_from_slice(&some[..read]);
+        read == 0
+    });
+    assert!(said.windows(5).any(|bytes| bytes == b"\x04PING"), "{}", said.escape_ascii());
+}
