@@ -65,10 +65,12 @@ impl Frontend {
         &self.endpoints
     }
 
-    /// Accepts no more clients, and removes the files of ipc endpoints; who is connected stays.
-    pub fn unbind(&mut self) -> Result<(), Error> {
+    /// Removes the files of ipc endpoints, so that who comes from now on finds the next service.
+    ///
+    /// The endpoints themselves stay to the end: zmq_unbind would end the connections that were made
+    /// there, and the replies that are due on them would be lost.
+    pub fn leave_files(&mut self) {
         self.files.clear();
-        self.endpoints.drain(..).try_for_each(|endpoint| self.socket.unbind(&endpoint))
     }
 
     pub fn readable(&self) -> PollItem<'_> {

@@ -133,7 +133,7 @@ fn tcp_trouble(error: &io::Error, host: &Host, port: u16) -> String {
 
 fn ipc_trouble(error: &io::Error) -> String {
     let remedy = match error.kind() {
-        ErrorKind::NotFound => "make the folder first",
+        ErrorKind::NotFound => "make the folder first, or give another path",
         ErrorKind::NotADirectory => "a file stands where a folder should; give another path",
         ErrorKind::PermissionDenied => "give a path in a folder that this user may write to",
         ErrorKind::AddrInUse => "another process listens there; stop it or give another name",

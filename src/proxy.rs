@@ -75,7 +75,7 @@ impl Proxy {
             }
             if stopping && !self.drain.begun() {
                 info!("stopping: {} requests in flight", self.tickets.len());
-                self.frontend.unbind()?;
+                self.frontend.leave_files();
                 self.drain.begin(self.now);
             }
             self.take_replies()?;

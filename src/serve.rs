@@ -1,9 +1,11 @@
 //! The service, put together in the order in which it starts and ends.
 
 use std::os::fd::AsFd;
+use std::process::exit;
+use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 use sd_notify::NotifyState;
 
 use crate::config::Config;
@@ -15,7 +17,7 @@ use crate::pool::Pool;
 use crate::proxy::Proxy;
 use crate::signal::Signals;
 use crate::single::Single;
-use crate::socket::Context;
+use crate::socket::{Context, readable, wait};
 use crate::tally::Tally;
 
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
@@ -39,10 +41,35 @@ where
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }
+    if config.workers == 0 {
+        watch(&signals, config.drain)?;
+    }
     notify(NotifyState::Ready);
     let result = service.run(&signals);
     notify(NotifyState::Stopping);
     result
+}
+
+/// Ends the process if its only server thread is stuck in a handler when it is to stop. With a proxy
+/// there is no need: the proxy is never in a handler.
+fn watch(signals: &Signals, drain: Duration) -> Result<(), Error> {
+    const TO_SPARE: Duration = Duration::from_secs(1);
+    let cannot = |error| Error::failed("cannot watch over the stop").because(error);
+    let stop = signals.as_fd().try_clone_to_owned().map_err(cannot)?;
+    let body = move || {
+        let mut stopping = [readable(&stop)];
+        while !stopping[0].is_readable() {
+            // A signal may wake it without a reason.
+            if wait(&mut stopping, None).is_err() {
+                return;
+            }
+        }
+        sleep(drain + TO_SPARE);
+        error!("the drain's time was up: abandoned the request that the handler is in");
+        exit(1);
+    };
+    Builder::new().name("watch".into()).spawn(body).map_err(cannot)?;
+    Ok(())
 }
 
 /// Tells systemd, if it asked to be told.

@@ -73,7 +73,7 @@ impl Single {
             self.now = Instant::now();
             if stopping {
                 info!("stopping");
-                self.frontend.unbind()?;
+                self.frontend.leave_files();
                 self.drain.begin(self.now);
             }
             for _ in 0..BURST {

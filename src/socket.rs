@@ -228,8 +228,8 @@ impl Socket {
         Ok(sent)
     }
 
-    /// Accepts clients from `listener`. Gives the endpoint as the system has it, by which
-    /// [`Socket::unbind`] knows it, and the file that is to be removed then.
+    /// Accepts clients from `listener`. Gives the endpoint as the system has it, and the file that is to
+    /// be removed in the end.
     pub fn listen(&mut self, listener: Listener) -> Result<(String, Option<SocketFile>), Error> {
         let Listener { fd, endpoint, file } = listener;
         self.use_fd(fd.as_raw_fd())?;
@@ -256,11 +256,6 @@ impl Socket {
         } else {
             Err(failed("cannot hand over a listening socket", last_error()))
         }
-    }
-
-    /// Accepts no more clients at `endpoint`; those that are connected stay.
-    pub fn unbind(&self, endpoint: &str) -> Result<(), Error> {
-        self.set(|s| s.unbind(endpoint))
     }
 
     /// How long what is not yet sent may take when the socket is closed.

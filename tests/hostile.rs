@@ -180,13 +180,13 @@ fn a_client_that_never_reads_costs_bounded_memory_and_the_others_nothing() {
 fn a_slow_reader_of_large_replies_gets_them_all() {
     let _limit = time_limit(120);
     for workers in BOTH {
-        let service = echo(workers, &[]);
-        // Few may wait at the client, so that the replies pile up at the service.
+        // Few may wait at the client and in libzmq, so that the replies pile up at the proxy.
+        let service = echo(workers, &["--max-message-size", "64M"]);
         let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
             socket.set_rcvhwm(1).unwrap();
             socket.set_rcvbuf(64 << 10).unwrap();
         });
-        let body = |n: u8| vec![n; 1 << 20];
+        let body = |n: u8| vec![n; 256 << 10];
         const REQUESTS: u8 = 100;
         (0..REQUESTS).for_each(|n| client.send(&[&body(n)]));
         // Another client is served while these wait.

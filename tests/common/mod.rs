@@ -148,6 +148,13 @@ impl Process {
         self.log.join("\n")
     }
 
+    /// Whether a signal was sent to the process that it has not taken yet.
+    pub fn has_pending_signals(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let mut pending = status.lines().filter_map(|line| line.strip_prefix("ShdPnd:"));
+        pending.any(|mask| mask.trim().bytes().any(|digit| digit != b'0'))
+    }
+
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

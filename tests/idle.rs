@@ -1,0 +1,49 @@
+//! What a service costs when it has nothing to do, or nobody who could do it.
+
+mod common;
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::{Client, Process, time_limit};
+
+/// The share of one processor that the service takes over five seconds.
+fn load(service: &Process) -> f64 {
+    const WINDOW: Duration = Duration::from_secs(5);
+    let before = service.processor_time();
+    sleep(WINDOW);
+    (service.processor_time() - before).as_secs_f64() / WINDOW.as_secs_f64()
+}
+
+#[test]
+fn idle_with_a_hundred_clients_it_takes_no_processor_time() {
+    let _limit = time_limit(60);
+    for workers in ["5", "0"] {
+        let service = Process::start(&["--workers", workers]);
+        let context = zmq::Context::new();
+        let clients: Vec<Client> = (0..100)
+            .map(|_| Client::within(&context, zmq::REQ, &service.endpoint, |_| ()))
+            .collect();
+        clients.iter().for_each(|client| assert_eq!(client.ask_text("ab"), "ba"));
+        let load = load(&service);
+        println!("idle, {workers} workers: {:.3} %", load * 100.0);
+        assert!(load < 0.005, "{load}");
+    }
+}
+
+#[test]
+fn with_every_worker_busy_and_a_thousand_requests_waiting_it_sleeps() {
+    let _limit = time_limit(60);
+    let mut service = Process::sleepy(&["--verbose"]);
+    let context = zmq::Context::new();
+    let clients: Vec<Client> =
+        (0..1000).map(|_| Client::within(&context, zmq::REQ, &service.endpoint, |_| ())).collect();
+    clients[..5].iter().for_each(|client| client.send(&[b"never"]));
+    (0..5).for_each(|_| drop(service.wait_for_line("request \"never\"")));
+    clients[5..].iter().for_each(|client| client.send(&[b"0"]));
+    let pipelined = Client::dealer(&service.endpoint);
+    (0..1000).for_each(|_| pipelined.send(&[b"0"]));
+    let load = load(&service);
+    println!("busy, 2,000 waiting: {:.3} %", load * 100.0);
+    assert!(load < 0.02, "{load}");
+}

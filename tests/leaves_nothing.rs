@@ -1,0 +1,40 @@
+//! A service that has ended leaves no thread and no file descriptor. A test of its own process, since
+//! it counts both.
+
+mod common;
+
+use common::{Client, Local, time_limit, until};
+use repd::{Config, echo};
+
+fn count(what: &str) -> usize {
+    std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count()
+}
+
+#[test]
+fn no_thread_and_no_descriptor_is_left_behind() {
+    let _limit = time_limit(60);
+    let served = |workers| {
+        let service = Local::start(Config { workers, ..Config::default() }, |_| echo);
+        let clients: Vec<Client> = (0..10).map(|_| Client::req(&service.endpoint)).collect();
+        clients.iter().for_each(|client| assert_eq!(client.ask_text("x"), "x"));
+        assert!(count("task") > 3);
+        assert!(service.stop().is_ok());
+    };
+    served(5);
+    let before = (count("task"), count("fd"));
+    for workers in [5, 0, 1, 16] {
+        served(workers);
+        // The clients' own libzmq threads end in their own time.
+        until("all threads have ended", || count("task") <= before.0);
+        assert_eq!(count("fd"), before.1);
+    }
+    let in_use = Local::start(Config::default(), |_| echo);
+    let before = (count("task"), count("fd"));
+    let listen = vec![in_use.endpoint.parse().unwrap()];
+    for workers in [5, 0] {
+        let config = Config { workers, listen: listen.clone(), ..Config::default() };
+        assert!(repd::Service::start(&config, |_| echo).is_err());
+        until("all threads have ended", || count("task") <= before.0);
+        assert_eq!(count("fd"), before.1);
+    }
+}

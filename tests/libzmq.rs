@@ -1,0 +1,147 @@
+//! The libzmq inside is the one that was meant: zmq-sys/README.md.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::{LIMIT, Process, time_limit, until};
+
+#[test]
+fn it_is_4_3_5_with_curve() {
+    assert_eq!(zmq::version(), (4, 3, 5));
+    assert_eq!(zmq::has("curve"), Some(true));
+}
+
+fn socket(context: &zmq::Context, kind: zmq::SocketType) -> zmq::Socket {
+    let socket = context.socket(kind).unwrap();
+    socket.set_linger(0).unwrap();
+    socket.set_rcvtimeo(LIMIT.as_millis() as i32).unwrap();
+    socket
+}
+
+#[test]
+fn curve_lets_in_who_knows_the_servers_key_and_nobody_else() {
+    let _limit = time_limit(60);
+    let context = zmq::Context::new();
+    let keys = zmq::CurveKeyPair::new().unwrap();
+    let server = socket(&context, zmq::REP);
+    server.set_curve_server(true).unwrap();
+    server.set_curve_secretkey(&keys.secret_key).unwrap();
+    server.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = server.get_last_endpoint().unwrap().unwrap();
+    let client = |name: &str, server_key: &[u8]| {
+        let events = format!("inproc://{name}");
+        let own = zmq::CurveKeyPair::new().unwrap();
+        let client = socket(&context, zmq::REQ);
+        client.set_curve_serverkey(server_key).unwrap();
+        client.set_curve_publickey(&own.public_key).unwrap();
+        client.set_curve_secretkey(&own.secret_key).unwrap();
+        client.monitor(&events, zmq::SocketEvent::ALL.to_raw().into()).unwrap();
+        let monitor = socket(&context, zmq::PAIR);
+        monitor.connect(&events).unwrap();
+        client.connect(&endpoint).unwrap();
+        (client, monitor)
+    };
+    let (right, monitor) = client("right", &keys.public_key);
+    right.send("hello", 0).unwrap();
+    assert_eq!(server.recv_bytes(0).unwrap(), b"hello");
+    server.send("olleh", 0).unwrap();
+    assert_eq!(right.recv_bytes(0).unwrap(), b"olleh");
+    drop((right, monitor));
+    let (wrong, monitor) = client("wrong", &zmq::CurveKeyPair::new().unwrap().public_key);
+    wrong.send("hello", 0).unwrap();
+    // The handshake ends, and not well.
+    until("the wrong key is refused", || {
+        let event = monitor.recv_multipart(0).unwrap().remove(0);
+        let event = u16::from_ne_bytes(*event.first_chunk().unwrap());
+        assert_ne!(event, zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw());
+        event == zmq::SocketEvent::DISCONNECTED.to_raw()
+            || event == zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL.to_raw()
+    });
+    assert_eq!(server.poll(zmq::POLLIN, 0).unwrap(), 0);
+}
+
+#[test]
+fn keepalive_is_on_where_the_service_sets_it() {
+    let _limit = time_limit(60);
+    let service = Process::start(&["--heartbeat", "0"]);
+    let port: u16 = service.endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    let client = common::Client::req(&service.endpoint);
+    assert_eq!(client.ask_text("ab"), "ba");
+    // What `ss -o` shows as timer:(keepalive): in proc(5)'s tcp, a timer of kind 02 on the established
+    // connection (01) whose local port is the service's.
+    let local = format!(":{port:04X}");
+    let connection = |table: &str| {
+        let fields = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
+        table
+            .lines()
+            .map(fields)
+            .find(|f| f[1].ends_with(&local) && f[3] == "01")
+            .map(|f| f[5].clone())
+    };
+    until("the keepalive timer runs", || {
+        let timer = connection(&fs::read_to_string("/proc/net/tcp").unwrap());
+        timer.expect("the connection").starts_with("02:")
+    });
+}
+
+/// What the process has open, by number.
+fn open(pid: u32) -> Vec<(String, String)> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let target = |file: fs::DirEntry| {
+        let target = fs::read_link(file.path()).unwrap();
+        (file.file_name().into_string().unwrap(), target.to_string_lossy().into_owned())
+    };
+    files.map(|file| target(file.unwrap())).collect()
+}
+
+#[test]
+fn mailboxes_are_eventfds_and_not_socket_pairs() {
+    let _limit = time_limit(60);
+    let service = Process::start(&["--workers", "10"]);
+    let open = open(service.pid());
+    let count = |kind: &str| open.iter().filter(|(_, target)| target.contains(kind)).count();
+    // Two sockets a worker, and libzmq's own threads.
+    assert!(count("eventfd") >= 20, "{open:?}");
+    // The listener, and the pair that signals come through, with a writer for each.
+    assert!(count("socket:") <= 5, "{open:?}");
+}
+
+#[test]
+fn a_child_process_inherits_no_descriptor() {
+    let _limit = time_limit(60);
+    let service = Process::start(&["--listen", "ipc://@repd-cloexec"]);
+    let _client = common::Client::req(&service.endpoint);
+    let own = ["socket:", "pipe:", "anon_inode:"];
+    for (number, target) in open(service.pid()) {
+        // Standard input, output and error, and what this test's own parent left open, may be.
+        if number.len() == 1 && number.as_str() < "3" || !own.iter().any(|own| target.contains(own))
+        {
+            continue;
+        }
+        let path = format!("/proc/{}/fdinfo/{number}", service.pid());
+        let info = fs::read_to_string(path).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or("02000000");
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        // O_CLOEXEC, of open(2).
+        assert_ne!(flags & 0o2000000, 0, "{number} {target}");
+    }
+}
+
+#[test]
+fn an_error_that_the_zmq_crate_does_not_know_is_an_error_and_no_panic() {
+    let _limit = time_limit(60);
+    let file = std::env::temp_dir().join(format!("repd-errno-{}", std::process::id()));
+    fs::write(&file, "").unwrap();
+    let context = zmq::Context::new();
+    let router = socket(&context, zmq::ROUTER);
+    // ENOTDIR, EACCES or EROFS, ENOENT, by the system's numbers.
+    for path in [format!("{}/x", file.display()), "/sys/x".into(), "/proc/x/y".into()] {
+        assert!(router.bind(&format!("ipc://{path}")).is_err(), "{path}");
+    }
+    fs::remove_file(&file).unwrap();
+    let linked = Command::new("ldd").arg(common::REPD).output().unwrap();
+    let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
+    assert!(!linked.contains("libzmq") && !linked.contains("libsodium"), "{linked}");
+}

@@ -1,0 +1,301 @@
+//! How a service starts and ends: signals, drain, exit codes, and what it leaves behind.
+
+mod common;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+use common::{Client, LIMIT, Process, code, repd, time_limit};
+use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGTERM};
+
+const SIGNALS: [Signal; 2] = [SIGTERM, SIGINT];
+
+/// A folder of the test's own, removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("repd-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Fifty clients ask as fast as they are answered, until they are told 503. Each must be told, and each
+/// reply before must be right.
+fn stop_under_load(signal: Signal, workers: &str) {
+    let mut service = Process::start(&["--handler", "echo", "--workers", workers, "--drain", "20"]);
+    let (replies, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let endpoint = service.endpoint.clone();
+    let context = zmq::Context::new();
+    let took = scope(|threads| {
+        for client in 0..50 {
+            let (replies, refused) = (&replies, &refused);
+            let (context, endpoint) = (&context, &endpoint);
+            threads.spawn(move || {
+                let socket = Client::within(context, zmq::REQ, endpoint, |_| ());
+                for request in 0.. {
+                    let text = format!("client {client}, request {request}");
+                    let reply = socket.ask(&[text.as_bytes()]);
+                    if code(&reply) == Some(503) {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        return;
+                    }
+                    assert_eq!(reply, [text.as_bytes()]);
+                    replies.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        common::until("all are at work", || replies.load(Ordering::Relaxed) > 2000);
+        service.signal(signal);
+        let start = Instant::now();
+        assert_eq!(service.wait().code(), Some(0));
+        start.elapsed()
+    });
+    assert_eq!(refused.load(Ordering::Relaxed), 50);
+    // A quarter of the drain is well under it.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_stop_under_load_answers_every_request() {
+    let _limit = time_limit(120);
+    for signal in SIGNALS {
+        for workers in ["5", "0"] {
+            stop_under_load(signal, workers);
+        }
+    }
+}
+
+#[test]
+fn a_stop_answers_what_was_sent_before_it_and_waits_its_turn() {
+    let _limit = time_limit(60);
+    let mut service = Process::sleepy(&["--workers", "2", "--verbose"]);
+    let client = Client::dealer(&service.endpoint);
+    (0..300).for_each(|_| client.send(&[b"100"]));
+    service.wait_for_line("request \"100\"");
+    service.signal(SIGTERM);
+    let replies: Vec<Option<u16>> = (0..300).map(|_| code(&client.receive())).collect();
+    assert_eq!(service.wait().code(), Some(0));
+    let served = replies.iter().filter(|code| code.is_none()).count();
+    assert!((1..=4).contains(&served), "{served}");
+    assert!(replies.iter().flatten().all(|&code| code == 503));
+}
+
+#[test]
+fn clients_that_never_stop_asking_do_not_hold_up_a_stop() {
+    let _limit = time_limit(60);
+    for workers in ["5", "0"] {
+        let mut service = Process::start(&["--workers", workers, "--drain", "20"]);
+        let endpoint = service.endpoint.clone();
+        let stopped = AtomicBool::new(false);
+        scope(|threads| {
+            threads.spawn(|| {
+                let client = Client::dealer(&endpoint);
+                client.socket.set_rcvtimeo(100).unwrap();
+                while !stopped.load(Ordering::Relaxed) {
+                    client.send(&[b"again"]);
+                    client.try_receive();
+                }
+            });
+            assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
+            service.signal(SIGTERM);
+            let start = Instant::now();
+            assert_eq!(service.wait().code(), Some(0));
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+            stopped.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn a_stuck_handler_ends_the_service_at_the_limit_with_1_and_its_client_with_503() {
+    let _limit = time_limit(60);
+    for signal in SIGNALS {
+        let mut service = Process::sleepy(&["--drain", "0.3", "--verbose"]);
+        let client = Client::req(&service.endpoint);
+        client.send(&[b"never"]);
+        service.wait_for_line("request \"never\"");
+        service.signal(signal);
+        assert_eq!(client.receive_code(), 503);
+        assert_eq!(service.wait().code(), Some(1));
+        let log = service.rest_of_log();
+        assert!(log.contains("abandoned 1 requests in flight, 1 workers still"), "{log}");
+    }
+}
+
+#[test]
+fn a_stuck_handler_does_not_hold_up_the_single_threaded_server_either() {
+    let _limit = time_limit(60);
+    let mut service = Process::sleepy(&["--workers", "0", "--drain", "0.1", "--verbose"]);
+    let client = Client::req(&service.endpoint);
+    client.send(&[b"never"]);
+    service.wait_for_line("request \"never\"");
+    service.signal(SIGTERM);
+    assert_eq!(service.wait().code(), Some(1));
+    let log = service.rest_of_log();
+    assert!(log.contains("abandoned the request"), "{log}");
+}
+
+#[test]
+fn a_handler_past_its_deadline_is_waited_for_no_longer_than_the_drain() {
+    let _limit = time_limit(60);
+    let mut service = Process::sleepy(&["--drain", "0.3", "--timeout", "0.1"]);
+    let client = Client::req(&service.endpoint);
+    client.send(&[b"never"]);
+    assert_eq!(client.receive_code(), 504);
+    service.signal(SIGTERM);
+    assert_eq!(service.wait().code(), Some(1));
+}
+
+#[test]
+fn a_second_signal_ends_the_service_at_once() {
+    let _limit = time_limit(60);
+    for workers in ["5", "0"] {
+        for (first, second) in [(SIGTERM, SIGTERM), (SIGINT, SIGINT), (SIGTERM, SIGINT)] {
+            let mut service =
+                Process::sleepy(&["--drain", "600", "--verbose", "--workers", workers]);
+            let client = Client::req(&service.endpoint);
+            client.send(&[b"never"]);
+            service.wait_for_line("request \"never\"");
+            service.signal(first);
+            // Two of the same that are pending at once are one.
+            common::until("the first signal has arrived", || !service.has_pending_signals());
+            service.signal(second);
+            assert_eq!(service.wait().code(), Some(128 + second as i32));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_its_replies_does_not_hold_up_a_stop() {
+    let _limit = time_limit(60);
+    for (signal, workers) in [(SIGTERM, "5"), (SIGINT, "5"), (SIGTERM, "0")] {
+        let mut service =
+            Process::start(&["--handler", "echo", "--drain", "0.5", "--workers", workers]);
+        let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
+            socket.set_rcvhwm(1).unwrap();
+            socket.set_sndhwm(1000).unwrap();
+        });
+        // More than the buffers between take.
+        (0..40).for_each(|_| client.send(&[&vec![7; 1 << 20]]));
+        let other = Client::req(&service.endpoint);
+        assert_eq!(other.ask_text("x"), "x");
+        service.signal(signal);
+        let status = service.wait();
+        // libzmq does not say whether its last messages left.
+        assert!(matches!(status.code(), Some(0 | 1)), "{status:?}");
+    }
+}
+
+#[test]
+fn a_stop_with_nothing_to_do_is_quick_and_0() {
+    let _limit = time_limit(60);
+    for workers in ["5", "1", "0"] {
+        for signal in SIGNALS {
+            let mut service = Process::start(&["--workers", workers, "--drain", "20"]);
+            let _connected: Vec<Client> = (0..20).map(|_| Client::req(&service.endpoint)).collect();
+            let start = Instant::now();
+            service.signal(signal);
+            assert_eq!(service.wait().code(), Some(0));
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        }
+    }
+}
+
+#[test]
+fn an_ipc_file_is_removed_at_the_end_and_a_stale_one_is_taken_over() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("ipc");
+    let path = folder.file("s");
+    let start = || {
+        Process::run(Command::new(common::REPD).args([
+            "serve",
+            "--listen",
+            &format!("ipc://{path}"),
+        ]))
+    };
+    for workers in 0..2 {
+        let mut service = start();
+        assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
+        service.signal(SIGTERM);
+        assert_eq!(service.wait().code(), Some(0));
+        assert!(!std::fs::exists(&path).unwrap(), "{workers}");
+    }
+    let mut killed = start();
+    killed.signal(SIGKILL);
+    assert_eq!(killed.wait().signal(), Some(SIGKILL as i32));
+    assert!(std::fs::exists(&path).unwrap());
+    let service = start();
+    assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
+    // A live one is not taken over, nor is its file removed by who tried.
+    let second = repd(&["serve", "--listen", &format!("ipc://{path}")], b"");
+    assert_eq!(second.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("another process listens there"), "{said}");
+    assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("file");
+    let path = folder.file("precious");
+    std::fs::write(&path, "data").unwrap();
+    let run = repd(&["serve", "--listen", &format!("ipc://{path}")], b"");
+    assert_eq!(run.status.code(), Some(2));
+    assert_eq!(std::fs::read(&path).unwrap(), b"data");
+}
+
+#[test]
+fn a_program_that_is_started_again_at_once_gets_its_port_back() {
+    let _limit = time_limit(60);
+    let mut service = Process::start(&[]);
+    let endpoint = service.endpoint.clone();
+    let client = Client::req(&endpoint);
+    for _ in 0..3 {
+        assert_eq!(client.ask_text("ab"), "ba");
+        service.signal(SIGTERM);
+        assert_eq!(service.wait().code(), Some(0));
+        service = Process::run(Command::new(common::REPD).args(["serve", "--listen", &endpoint]));
+    }
+    // The same socket, connected again by itself.
+    assert_eq!(client.ask_text("ab"), "ba");
+}
+
+#[test]
+fn systemd_is_told_when_the_service_is_ready_and_when_it_stops() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("notify");
+    let path = folder.file("notify");
+    let notify = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    notify.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut service = Process::run(
+        Command::new(common::REPD)
+            .args(["serve", "--listen", "tcp://127.0.0.1:*"])
+            .env("NOTIFY_SOCKET", &path),
+    );
+    let told = || {
+        let mut bytes = [0; 64];
+        let length = notify.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).trim().to_string()
+    };
+    assert_eq!(told(), "READY=1");
+    service.signal(SIGTERM);
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(service.wait().code(), Some(0));
+}

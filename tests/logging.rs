@@ -1,0 +1,104 @@
+//! What is logged where.
+
+mod common;
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use common::{Client, LIMIT, Process, REPD, repd, time_limit};
+use nix::sys::signal::Signal::SIGTERM;
+
+/// The log of a service that has answered one request.
+fn log(options: &[&str], journal: bool) -> String {
+    let mut command = Command::new(REPD);
+    command.args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options);
+    command.env_remove("JOURNAL_STREAM");
+    if journal {
+        command.env("JOURNAL_STREAM", "8:12345");
+    }
+    let mut service = Process::run(&mut command);
+    assert_eq!(Client::req(&service.endpoint).ask_text("hello\n"), "\nolleh");
+    service.signal(SIGTERM);
+    assert_eq!(service.wait().code(), Some(0));
+    service.rest_of_log()
+}
+
+#[test]
+fn start_and_stop_are_told_and_requests_only_when_asked() {
+    let _limit = time_limit(60);
+    for workers in ["5", "0"] {
+        let quiet = log(&["--workers", workers], false);
+        let lines: Vec<&str> = quiet.lines().collect();
+        assert_eq!(lines.len(), 3, "{quiet}");
+        assert!(lines[0].starts_with("info: listening on tcp://127.0.0.1:"));
+        assert!(lines[1].starts_with("info: stopping"));
+        assert_eq!(lines[2], "info: stopped: 1 requests, 1 replies");
+        let verbose = log(&["--workers", workers, "--verbose"], false);
+        let number = if workers == "0" { "0" } else { "1" };
+        for line in [
+            format!("debug: worker {number}: request \"hello\\n\" (frames: 1, bytes: 6)"),
+            format!("debug: worker {number}: reply \"\\nolleh\" (frames: 1, bytes: 6)"),
+        ] {
+            assert!(verbose.lines().any(|logged| logged == line), "{verbose}");
+        }
+    }
+}
+
+#[test]
+fn under_systemd_each_line_carries_its_priority() {
+    let _limit = time_limit(60);
+    let logged = log(&["--verbose"], true);
+    assert!(logged.starts_with("<6>listening on "), "{logged}");
+    assert!(logged.contains("\n<7>worker 1: request"), "{logged}");
+    assert!(logged.lines().all(|line| line.starts_with("<6>") || line.starts_with("<7>")));
+    let failed = Command::new(REPD)
+        .args(["serve", "--listen", "ipc:///no/such/dir/x"])
+        .env("JOURNAL_STREAM", "8:12345")
+        .output()
+        .unwrap();
+    assert!(failed.stderr.starts_with(b"<3>cannot listen on"), "{failed:?}");
+}
+
+/// The local syslog is /dev/log, so that this test needs it free, and the right to make it.
+#[test]
+fn syslog_gets_the_lines_with_facility_daemon() {
+    let _limit = time_limit(60);
+    let taken =
+        ["/dev/log", "/var/run/syslog", "/var/run/log"].iter().any(|p| std::fs::exists(p).unwrap());
+    if taken {
+        eprintln!("skipped: this machine has a syslog");
+        return;
+    }
+    let without = repd(&["serve", "--log", "syslog", "--listen", "tcp://127.0.0.1:*"], b"");
+    let said = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert_eq!(without.status.code(), Some(2));
+    assert!(said.contains("start a syslog daemon, or use --log stderr"), "{said}");
+    let Ok(syslog) = UnixDatagram::bind("/dev/log") else {
+        eprintln!("skipped: /dev/log cannot be made here");
+        return;
+    };
+    syslog.set_read_timeout(Some(LIMIT)).unwrap();
+    let line = |socket: &UnixDatagram| {
+        let mut bytes = [0; 1024];
+        let length = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let endpoint = format!("ipc:///tmp/repd-syslog-{}", std::process::id());
+    let mut service = Command::new(REPD)
+        .args(["serve", "--log", "syslog", "--listen", &endpoint])
+        .spawn()
+        .unwrap();
+    // Facility daemon is 3: 3 * 8 + 6 for info (RFC 3164, section 4.1.1).
+    let first = line(&syslog);
+    assert!(first.starts_with("<30>") && first.contains("listening on ipc:///tmp"), "{first}");
+    // The daemon is started again, with another socket.
+    drop(syslog);
+    std::fs::remove_file("/dev/log").unwrap();
+    let syslog = UnixDatagram::bind("/dev/log").unwrap();
+    syslog.set_read_timeout(Some(LIMIT)).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.id() as i32), SIGTERM).unwrap();
+    let second = line(&syslog);
+    assert!(second.contains("stopping"), "{second}");
+    service.wait().unwrap();
+    std::fs::remove_file("/dev/log").unwrap();
+}

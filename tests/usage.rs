@@ -1,0 +1,279 @@
+//! Wrong use: one line that says what is wrong and what to do, exit code 2, no panic.
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{Client, Process, REPD, repd, time_limit};
+
+/// The one line that was said.
+fn line(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    assert!(!said.contains("panic") && !said.contains("os error"), "{said}");
+    assert!(output.stdout.is_empty());
+    said
+}
+
+fn refused(options: &[&str]) -> String {
+    let serve = line(&repd(&[&["serve"], options].concat(), b""));
+    let check = line(&repd(&[&["serve", "--check"], options].concat(), b""));
+    assert_eq!(serve, check);
+    serve
+}
+
+/// A folder that is removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("repd-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn every_wrong_endpoint_is_refused_with_its_remedy() {
+    let _limit = time_limit(120);
+    let folder = Folder::new("usage");
+    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
+    fs::write(path("file"), "").unwrap();
+    fs::create_dir(path("folder")).unwrap();
+    std::os::unix::fs::symlink(path("loop"), path("loop")).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("tcp://{}", taken.local_addr().unwrap());
+    let long = format!("ipc:///tmp/{}", "x".repeat(200));
+    let under_a_file = format!("ipc://{}/x", path("file"));
+    let at_a_file = format!("ipc://{}", path("file"));
+    let at_a_folder = format!("ipc://{}", path("folder"));
+    let in_a_loop = format!("ipc://{}/x", path("loop"));
+    for (endpoint, remedy) in [
+        ("tcp://", "give tcp://HOST:PORT"),
+        ("tcp://*", "give tcp://HOST:PORT"),
+        ("tcp://:5555", "give *"),
+        ("tcp://*:99999", "give one from 1 to 65535"),
+        ("tcp://*:-1", "give one from 1 to 65535"),
+        ("tcp://127.0.0.1:99999", "give one from 1 to 65535"),
+        ("tcp://no.such.host:1", "give an IP address or *"),
+        ("tcp://255.255.255.255:1", "give one host's"),
+        ("tcp://224.0.0.1:1", "give one host's"),
+        ("tcp://192.0.2.1:5555", "give one that is, or *"),
+        ("tcp://::1:5555", "needs brackets"),
+        (&taken, "stop the process that has it or give another port"),
+        ("udp://*:1", "give tcp://HOST:PORT or ipc://PATH"),
+        ("ws://*:1", "give tcp://HOST:PORT or ipc://PATH"),
+        ("inproc://x", "give tcp://HOST:PORT or ipc://PATH"),
+        ("5555", "give tcp://HOST:PORT or ipc://PATH"),
+        ("", "give tcp://HOST:PORT or ipc://PATH"),
+        ("ipc://", "give ipc://PATH"),
+        ("ipc://*", "name a file"),
+        ("ipc:///no/such/dir/x", "make the folder first"),
+        (&under_a_file, "a file stands where a folder should"),
+        (&at_a_file, "remove it or give another path"),
+        (&at_a_folder, "remove it or give another path"),
+        (&in_a_loop, "give another path"),
+        (&long, "give one of at most 107"),
+        ("ipc:///proc/x", "give another path"),
+        ("ipc:///sys/x", "give"),
+    ] {
+        let said = refused(&["--listen", endpoint]);
+        assert!(said.contains(remedy) && said.contains(endpoint), "{endpoint}: {said}");
+    }
+    // Two in one command line, the second of which is the first.
+    let twice =
+        refused(&["--listen", "tcp://127.0.71.1:5555", "--listen", "tcp://127.0.71.1:5555"]);
+    assert!(twice.contains("in use"), "{twice}");
+}
+
+/// A copy of repd that another user may run.
+fn as_nobody(folder: &Path, arguments: &[&str]) -> Option<Output> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.join("repd");
+    fs::copy(REPD, &copy).unwrap();
+    let is_root = fs::metadata("/proc/self").unwrap().permissions().mode() != 0
+        && std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0;
+    let mut command = Command::new(&copy);
+    if is_root {
+        command.uid(65534).gid(65534);
+    }
+    command.args(arguments).current_dir("/").output().ok()
+}
+
+#[test]
+fn an_ordinary_user_is_told_of_ports_and_folders_that_are_not_his() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("nobody");
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if first.trim().parse::<u16>().unwrap() > 80 {
+        let run = as_nobody(&folder.0, &["serve", "--listen", "tcp://127.0.0.1:80"]).unwrap();
+        let said = line(&run);
+        assert!(said.contains("no permission for port 80; give one from 1024 up"), "{said}");
+    }
+    for endpoint in ["ipc:///x", "ipc:///root/x"] {
+        let said = line(&as_nobody(&folder.0, &["serve", "--listen", endpoint]).unwrap());
+        assert!(said.contains("in a folder that this user may write to"), "{said}");
+    }
+}
+
+#[test]
+fn every_wrong_number_is_refused_with_its_range() {
+    let _limit = time_limit(120);
+    let huge = "99999999999999999999999999";
+    for (option, range, wrong) in [
+        ("--workers", "from 0 to 500", &["-1", "501", huge, "nan", "", "1.5", "five"][..]),
+        ("--timeout", "from 0.001 to 86400", &["0", "-1", huge, "nan", "inf", "", "1s"]),
+        ("--drain", "from 0 to 86400", &["-1", huge, "nan", "inf", ""]),
+        ("--heartbeat", "from 0 to 86400", &["-1", huge, "nan", "inf", "0.0001"]),
+        ("--max-message-size", "from 1 to 1024M", &["0", "-1", huge, "nan", "1T", "2000M", "k"]),
+        ("--max-frames", "from 1 to 65536", &["0", "-1", huge, "nan"]),
+        ("--io-threads", "from 1 to 64", &["0", "-1", huge, "nan", "65"]),
+        ("--backlog", "from 1 to 4096", &["0", "-1", huge, "nan"]),
+    ] {
+        for value in wrong {
+            let said = refused(&[option, value]);
+            assert!(said.contains(range) && said.contains(option), "{option} {value}: {said}");
+        }
+    }
+    for option in ["--timeout", "--retries"] {
+        for value in ["-1", huge, "nan"] {
+            let said = line(&repd(&["call", "tcp://127.0.0.1:1", option, value, "x"], b""));
+            assert!(said.contains("give "), "{said}");
+        }
+    }
+}
+
+#[test]
+fn every_wrong_option_is_refused_and_the_help_is_named() {
+    let _limit = time_limit(60);
+    for arguments in [
+        &["nonsense"][..],
+        &["serve", "--nonsense"],
+        &["serve", "nonsense"],
+        &["serve", "--workers"],
+        &["serve", "--workers", "1", "--workers", "2"],
+        &["--workers", "1"],
+        &["serve", "-w", "1"],
+        &["call"],
+        &["call", "--raw"],
+    ] {
+        let said = line(&repd(arguments, b""));
+        assert!(said.contains("--help"), "{arguments:?}: {said}");
+    }
+    let said = line(&repd(&["serve", "--workers=1"], b""));
+    assert!(said.contains("write --workers 1 instead of --workers=1"), "{said}");
+    for (option, choice) in [("--handler", "reverse or echo"), ("--log", "stderr or syslog")] {
+        assert!(refused(&[option, "nonsense"]).contains(choice));
+    }
+    use std::os::unix::ffi::OsStrExt;
+    let not_text = std::ffi::OsStr::from_bytes(b"\xff\xfe");
+    let said = line(&Command::new(REPD).arg("call").arg(not_text).output().unwrap());
+    assert!(said.contains("not UTF-8"), "{said}");
+}
+
+#[test]
+fn too_few_files_allowed_is_said_before_libzmq_gives_up() {
+    let _limit = time_limit(60);
+    for limit in [20, 40] {
+        let shell = format!("ulimit -n {limit}; exec \"$0\" serve --listen tcp://127.0.0.1:*");
+        let said = line(&Command::new("sh").args(["-c", &shell, REPD]).output().unwrap());
+        assert!(said.contains("ulimit -n"), "{said}");
+    }
+    // Where it says that it can serve, it can.
+    for workers in ["1", "5", "100"] {
+        let shell =
+            "ulimit -n 64; exec \"$0\" serve --listen tcp://127.0.0.1:* --workers 1 --check";
+        let needed = Command::new("sh").args(["-c", shell, REPD]).output().unwrap();
+        assert_eq!(needed.status.code(), Some(0));
+        let files = 48 + 3 * workers.parse::<u64>().unwrap() + 3;
+        let shell = format!(
+            "ulimit -n {files}; exec \"$0\" serve --listen tcp://127.0.0.1:* --workers {workers}"
+        );
+        let service = Process::run(Command::new("sh").args(["-c", &shell, REPD]));
+        assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
+    }
+}
+
+#[test]
+fn a_service_at_its_limit_of_files_serves_those_that_it_has_and_others_later() {
+    let _limit = time_limit(60);
+    let shell = "ulimit -n 70; exec \"$0\" serve --listen tcp://127.0.0.1:* --workers 1";
+    let service = Process::run(Command::new("sh").args(["-c", shell, REPD]));
+    let context = zmq::Context::new();
+    let client = || Client::within(&context, zmq::REQ, &service.endpoint, |_| ());
+    let first = client();
+    assert_eq!(first.ask_text("ab"), "ba");
+    let mut crowd: Vec<Client> = (0..100).map(|_| client()).collect();
+    crowd.iter().for_each(|client| client.send(&[b"cd"]));
+    assert_eq!(first.ask_text("ab"), "ba");
+    // As some leave, others get in.
+    while !crowd.is_empty() {
+        common::until("one of the crowd is served", || {
+            let served = crowd.iter().position(|client| {
+                client.socket.poll(zmq::POLLIN, 1).unwrap() > 0 && client.receive() == [b"dc"]
+            });
+            served.map(|served| crowd.swap_remove(served)).is_some()
+        });
+    }
+}
+
+#[test]
+fn check_prints_what_would_be_run_and_runs_nothing() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("check");
+    let path = folder.0.join("s");
+    let endpoint = format!("ipc://{}", path.display());
+    let options = ["serve", "--check", "--listen", &endpoint, "--workers", "3", "--timeout", "0.5"];
+    let run = repd(&options, b"");
+    assert_eq!((run.status.code(), &run.stderr[..]), (Some(0), &b""[..]));
+    let printed = String::from_utf8(run.stdout).unwrap();
+    for line in [&format!("--listen {endpoint}"), "--workers 3", "--timeout 0.5", "--drain 5"] {
+        assert!(printed.lines().any(|printed| printed == line), "{printed}");
+    }
+    assert!(!path.exists());
+}
+
+#[test]
+fn version_and_help_are_printed_and_are_no_mistakes() {
+    let _limit = time_limit(60);
+    let version = repd(&["--version"], b"");
+    assert_eq!(version.status.code(), Some(0));
+    assert_eq!(version.stdout, format!("repd {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
+    for arguments in [&["--help"][..], &["-h"], &["serve", "--help"], &["call", "-h"]] {
+        let help = repd(arguments, b"");
+        assert_eq!(help.status.code(), Some(0));
+        assert!(String::from_utf8(help.stdout).unwrap().starts_with("Usage: repd"));
+    }
+}
+
+#[test]
+fn a_closed_standard_output_or_error_is_no_reason_to_panic() {
+    let _limit = time_limit(60);
+    for shell in ["exec \"$0\" --help >&-", "exec \"$0\" serve --help >/dev/full"] {
+        let run = Command::new("sh").args(["-c", shell, REPD]).output().unwrap();
+        assert_eq!(run.status.code(), Some(0), "{run:?}");
+    }
+    for shell in ["exec \"$0\" serve --nonsense 2>&-", "exec \"$0\" serve --nonsense 2>/dev/full"] {
+        let run = Command::new("sh").args(["-c", shell, REPD]).output().unwrap();
+        assert_eq!(run.status.code(), Some(2), "{run:?}");
+    }
+    let mut service = Command::new("sh")
+        .args(["-c", "exec \"$0\" serve --listen tcp://127.0.71.2:5555 2>&-", REPD])
+        .spawn()
+        .unwrap();
+    assert_eq!(Client::req("tcp://127.0.71.2:5555").ask_text("ab"), "ba");
+    service.kill().unwrap();
+    service.wait().unwrap();
+}
