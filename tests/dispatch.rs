@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
@@ -26,9 +27,12 @@ fn quick_requests_are_answered_while_slow_ones_take_as_long_as_they_like() {
         let (begun, all_begun) = channel();
         let (open, gate) = channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
+        let handled = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&handled);
         let new_handler = move |_| {
-            let (begun, gate) = (begun.clone(), Arc::clone(&gate));
+            let (begun, gate, counter) = (begun.clone(), Arc::clone(&gate), Arc::clone(&counter));
             move |request: Vec<Frame>| {
+                counter.fetch_add(1, Ordering::Relaxed);
                 if *request[0] == *b"slow" {
                     begun.send(()).unwrap();
                     gate.lock().unwrap().recv().unwrap();
@@ -52,5 +56,7 @@ fn quick_requests_are_answered_while_slow_ones_take_as_long_as_they_like() {
         (0..slow).for_each(|_| open.send(()).unwrap());
         (0..slow).for_each(|_| assert_eq!(client.receive(), [b"slow"]));
         assert!(service.stop().is_ok());
+        // Those that were taken back from one worker and given to another were handled once.
+        assert_eq!(handled.load(Ordering::Relaxed), 10_000 + 1000 + 400 * slow + slow);
     }
 }

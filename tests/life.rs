@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -199,6 +200,29 @@ fn a_client_that_does_not_read_its_replies_does_not_hold_up_a_stop() {
         let status = service.wait();
         // libzmq does not say whether its last messages left.
         assert!(matches!(status.code(), Some(0 | 1)), "{status:?}");
+    }
+}
+
+#[test]
+fn a_stop_waits_for_replies_that_take_long_to_leave() {
+    let _limit = time_limit(60);
+    for workers in ["5", "0"] {
+        let options = ["--handler", "echo", "--drain", "20", "--verbose", "--workers", workers];
+        let mut service = Process::start(&options);
+        let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
+            socket.set_rcvhwm(1).unwrap();
+            socket.set_rcvbuf(64 << 10).unwrap();
+        });
+        let body = |n: u8| vec![n; 1 << 20];
+        (0..40).for_each(|n| client.send(&[&body(n)]));
+        (0..40).for_each(|_| drop(service.wait_for_line(": reply ")));
+        service.signal(SIGTERM);
+        let address = service.endpoint.strip_prefix("tcp://").unwrap().to_string();
+        common::until("the service listens no more", || TcpStream::connect(&address).is_err());
+        let mut replies: Vec<Vec<u8>> = (0..40).map(|_| client.receive().remove(0)).collect();
+        replies.sort_unstable();
+        assert!(replies.into_iter().eq((0..40).map(body)), "not the replies to what was sent");
+        assert_eq!(service.wait().code(), Some(0));
     }
 }
 
