@@ -66,7 +66,8 @@ pub struct Serve {
     #[argh(option, arg_name = "name", default = "Builtin::default()", from_str_fn(builtin))]
     handler: Builtin,
 
-    /// time for a request once the proxy has taken it, then the client gets a 504 (default 30)
+    /// seconds that a request may take once the proxy has taken it; then the client gets a 504
+    /// (default 30)
     #[argh(
         option,
         arg_name = "seconds",
@@ -75,7 +76,7 @@ pub struct Serve {
     )]
     timeout: Duration,
 
-    /// time that a stop may take (default 5)
+    /// seconds that a stop may take (default 5)
     #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(config::period))]
     drain: Duration,
 
@@ -111,7 +112,8 @@ pub struct Serve {
     #[argh(option, arg_name = "n", default = "config::BACKLOG", from_str_fn(config::backlog))]
     backlog: usize,
 
-    /// how often a silent client is asked whether it is there, 0 for never (default 10)
+    /// seconds between the questions to each client whether it is there; one that does not answer
+    /// for as long is disconnected; 0 for never (default 10)
     #[argh(
         option,
         arg_name = "seconds",
@@ -151,7 +153,7 @@ pub struct Call {
     #[argh(positional, arg_name = "frame")]
     pub frames: Vec<String>,
 
-    /// time for a reply, for each try (default 5)
+    /// seconds to wait for a reply, for each try (default 5)
     #[argh(
         option,
         arg_name = "seconds",

@@ -94,3 +94,8 @@ pub use fault::{Code, Fault, MARK};
 pub use frame::Frame;
 pub use handler::{Handler, echo, reverse};
 pub use serve::Service;
+
+/// The README's code is compiled too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -176,15 +176,7 @@ fn ipc_abstract_and_ipv6_endpoints_serve_side_by_side() {
 #[test]
 fn pyzmq_clients_are_served() {
     let _limit = time_limit(120);
-    let has_pyzmq = |python: &&str| {
-        let import = Command::new(python).args(["-c", "import zmq"]).output();
-        import.is_ok_and(|output| output.status.success())
-    };
-    let Some(python) = ["python3", "/usr/bin/python3"].into_iter().find(has_pyzmq) else {
-        assert!(std::env::var_os("CI").is_none(), "install pyzmq");
-        eprintln!("skipped: there is no python3 with pyzmq (pip install pyzmq)");
-        return;
-    };
+    let Some(python) = common::python_with_pyzmq() else { return };
     let service = Process::start(&[]);
     let script = include_str!("pyzmq_clients.py");
     let run = Command::new(python).args(["-c", script, &service.endpoint]).output().unwrap();

@@ -51,6 +51,20 @@ pub fn sleepy() -> PathBuf {
     path
 }
 
+/// A Python that has pyzmq. Without one a test is skipped with a word; in CI it fails.
+pub fn python_with_pyzmq() -> Option<&'static str> {
+    let has_pyzmq = |python: &&str| {
+        let import = Command::new(python).args(["-c", "import zmq"]).output();
+        import.is_ok_and(|output| output.status.success())
+    };
+    let python = ["python3", "/usr/bin/python3"].into_iter().find(has_pyzmq);
+    if python.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "install pyzmq");
+        eprintln!("skipped: there is no python3 with pyzmq");
+    }
+    python
+}
+
 /// Runs `repd` with these arguments and that input to its end.
 pub fn repd(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(REPD)
