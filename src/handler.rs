@@ -41,40 +41,32 @@ pub fn echo(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
     Ok(request)
 }
 
-/// A worker's handler: always yields a reply, whatever the handler does.
-pub(crate) struct Answerer<F, H> {
-    worker: usize,
-    new_handler: F,
-    handler: H,
-}
-
-impl<F: Fn(usize) -> H, H: Handler> Answerer<F, H> {
-    /// Makes the handler of the worker of that number, by `new_handler`, and again after a panic.
-    pub fn new(worker: usize, new_handler: F) -> Answerer<F, H> {
-        Answerer { worker, handler: new_handler(worker), new_handler }
-    }
-
-    pub fn answer(&mut self, request: Vec<Frame>) -> Vec<Frame> {
+/// The function that answers for the worker of that number, with a handler that `new_handler` makes,
+/// and makes again after a panic. It always yields a reply, whatever the handler does.
+pub(crate) fn answers<F, H>(worker: usize, new_handler: F) -> impl FnMut(Vec<Frame>) -> Vec<Frame>
+where
+    F: Fn(usize) -> H,
+    H: Handler,
+{
+    let mut handler = new_handler(worker);
+    move |request| {
         if log_enabled!(log::Level::Debug) {
-            debug!("worker {}: request {}", self.worker, Excerpt(&request));
+            debug!("worker {worker}: request {}", Excerpt(&request));
         }
         // A handler that panicked is thrown away, so nobody sees the state that it left.
-        let reply = match catch_unwind(AssertUnwindSafe(|| self.handler.handle(request))) {
+        let reply = match catch_unwind(AssertUnwindSafe(|| handler.handle(request))) {
             Ok(Ok(reply)) if reply.is_empty() => {
                 Err(Fault::new(Code::Failed, "the handler gave a reply of no frames"))
             }
             Ok(reply) => reply,
             Err(_) => {
-                self.handler = (self.new_handler)(self.worker);
+                handler = new_handler(worker);
                 Err(Fault::new(Code::Failed, "the handler panicked"))
             }
         };
-        let reply = reply.unwrap_or_else(|fault| {
-            debug!("worker {}: {fault}", self.worker);
-            fault.to_frames()
-        });
+        let reply = reply.unwrap_or_else(|fault| fault.to_frames());
         if log_enabled!(log::Level::Debug) {
-            debug!("worker {}: reply {}", self.worker, Excerpt(&reply));
+            debug!("worker {worker}: reply {}", Excerpt(&reply));
         }
         reply
     }
@@ -100,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_500_and_the_next_request_meets_a_fresh_handler() {
-        let mut answerer = Answerer::new(1, |_| {
+        let mut answer = answers(1, |_| {
             let mut seen = 0;
             move |request: Vec<Frame>| {
                 seen += 1;
@@ -108,7 +100,7 @@ mod tests {
                 Ok(vec![Frame::from(format!("{seen}"))])
             }
         });
-        let mut ask = |text: &str| answerer.answer(vec![Frame::from(text)]);
+        let mut ask = |text: &str| answer(vec![Frame::from(text)]);
         assert_eq!(ask("a"), [Frame::from("1")]);
         assert_eq!(ask("b"), [Frame::from("2")]);
         assert_eq!(Fault::parse(&ask("panic")).map(|fault| fault.code()), Some(500));
@@ -117,8 +109,8 @@ mod tests {
 
     #[test]
     fn a_reply_of_no_frames_is_a_500() {
-        let mut answerer = Answerer::new(1, |_| |_| Ok(vec![]));
-        let reply = answerer.answer(vec![Frame::from("x")]);
+        let mut answer = answers(1, |_| |_| Ok(vec![]));
+        let reply = answer(vec![Frame::from("x")]);
         assert_eq!(Fault::parse(&reply).map(|fault| fault.code()), Some(500));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::claim::Claim;
 use crate::credit::{Credit, Meter};
 use crate::error::Error;
-use crate::handler::{Answerer, Handler};
+use crate::handler::{Handler, answers};
 use crate::lane::Lane;
 use crate::socket::{Context, readable, wait};
 use crate::worker;
@@ -56,11 +56,11 @@ impl Pool {
             let body = move || {
                 let _ending = ending;
                 let socket = context.worker(&endpoint)?;
-                let answerer = Answerer::new(number, new_handler);
+                let answer = answers(number, new_handler);
                 // The service does not wait for it any more if another worker could not start.
                 let _ = ready.send(());
                 drop((context, ready));
-                worker::run(&socket, &claim, Meter::new(credit), answerer)
+                worker::run(&socket, &claim, Meter::new(credit), answer)
             };
             let thread = Builder::new().name(format!("worker-{number}")).spawn(body);
             pool.threads.push(thread.map_err(cannot)?);

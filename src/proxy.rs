@@ -71,6 +71,7 @@ impl Proxy {
         loop {
             let (stopping, lost) = self.wait(stop, lost)?;
             if lost {
+                self.finish()?;
                 return Err(Error::failed("a worker has ended").remedy("start repd again"));
             }
             if stopping && !self.drain.begun() {

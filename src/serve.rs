@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use crate::config::Config;
 use crate::error::Error;
 use crate::frontend::Frontend;
-use crate::handler::{Answerer, Handler, echo};
+use crate::handler::{Handler, answers, echo};
 use crate::limit;
 use crate::pool::Pool;
 use crate::proxy::Proxy;
@@ -33,7 +33,7 @@ use crate::tally::Tally;
 pub fn serve<F, H>(config: &Config, new_handler: F) -> Result<(), Error>
 where
     F: Fn(usize) -> H + Clone + Send + 'static,
-    H: Handler,
+    H: Handler + 'static,
 {
     limit::raise(config)?;
     let signals = Signals::catch()?;
@@ -93,35 +93,35 @@ pub fn check(config: &Config) -> Result<(), Error> {
 /// A service that is ready: its endpoints are taken and its workers wait.
 ///
 /// It belongs to the thread that started it.
-pub struct Service<F, H> {
-    server: Server<F, H>,
+pub struct Service {
+    server: Server,
     context: Context,
 }
 
-enum Server<F, H> {
-    Proxy { proxy: Proxy, pool: Pool },
-    Single { single: Single, answerer: Answerer<F, H> },
+enum Server {
+    Pool(Proxy, Pool),
+    Single(Single),
 }
 
-impl<F, H> Service<F, H>
-where
-    F: Fn(usize) -> H + Clone + Send + 'static,
-    H: Handler,
-{
+impl Service {
     /// Starts the workers, each with a handler of its own that `new_handler` makes from the worker's
     /// number, and takes the endpoints.
     ///
     /// # Errors
     /// An endpoint that cannot be taken, or a value out of its range.
-    pub fn start(config: &Config, new_handler: F) -> Result<Service<F, H>, Error> {
+    pub fn start<F, H>(config: &Config, new_handler: F) -> Result<Service, Error>
+    where
+        F: Fn(usize) -> H + Clone + Send + 'static,
+        H: Handler + 'static,
+    {
         if let Some(mistake) = config.mistake() {
             return Err(Error::config(format!("cannot use {mistake}")));
         }
         let context = Context::new(config.io_threads)?;
         if config.workers == 0 {
-            let answerer = Answerer::new(0, new_handler);
-            let single = Single::new(Frontend::listen(&context, config)?, config);
-            return Ok(Service { server: Server::Single { single, answerer }, context });
+            let answer = answers(0, new_handler);
+            let single = Single::new(Frontend::listen(&context, config)?, answer, config);
+            return Ok(Service { server: Server::Single(single), context });
         }
         let (pool, lanes) = Pool::start(config.workers, new_handler)?;
         // Last, so that who connects is served.
@@ -134,14 +134,14 @@ where
             }
         };
         let proxy = Proxy::new(frontend, lanes, config);
-        Ok(Service { server: Server::Proxy { proxy, pool }, context })
+        Ok(Service { server: Server::Pool(proxy, pool), context })
     }
 
     /// Where clients connect: the endpoints as the system has them, with the port that it chose.
     pub fn endpoints(&self) -> &[String] {
         match &self.server {
-            Server::Proxy { proxy, .. } => proxy.endpoints(),
-            Server::Single { single, .. } => single.endpoints(),
+            Server::Pool(proxy, _) => proxy.endpoints(),
+            Server::Single(single) => single.endpoints(),
         }
     }
 
@@ -154,15 +154,14 @@ where
         let Service { server, context } = self;
         let stop = stop.as_fd();
         let (tally, linger, stuck) = match server {
-            Server::Proxy { proxy, pool } => {
+            Server::Pool(proxy, pool) => {
                 let served = proxy.run(&stop, pool.ended());
-                let linger = served.as_ref().map_or(Duration::ZERO, |(_, linger)| *linger);
-                let stuck = pool.end(linger)?;
+                let stuck = pool.end(served.as_ref().map_or(A_MOMENT, |(_, linger)| *linger))?;
                 let (tally, linger) = served?;
                 (tally, linger, stuck)
             }
-            Server::Single { single, mut answerer } => {
-                let (tally, linger) = single.run(&stop, &mut answerer)?;
+            Server::Single(single) => {
+                let (tally, linger) = single.run(&stop)?;
                 (tally, linger, 0)
             }
         };
@@ -173,14 +172,17 @@ where
 
     fn end(self) -> Result<(), Error> {
         match self.server {
-            Server::Proxy { proxy, pool } => {
+            Server::Pool(proxy, pool) => {
                 drop(proxy);
                 pool.end(Duration::MAX).map(|_| ())
             }
-            Server::Single { .. } => Ok(()),
+            Server::Single(_) => Ok(()),
         }
     }
 }
+
+/// How long the workers of a service that has failed have to end.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// Ends the context, which waits for the replies that have not left yet. Whether they all left: libzmq
 /// does not say, but it waits no longer than it must.

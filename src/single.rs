@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
 use crate::frontend::{Frontend, Received};
-use crate::handler::{Answerer, Handler};
 use crate::outbox::Reply;
 use crate::socket::{readable, wait};
 use crate::tally::Tally;
@@ -24,6 +23,7 @@ const BURST: usize = 256;
 
 pub(crate) struct Single {
     frontend: Frontend,
+    answer: Box<dyn FnMut(Vec<Frame>) -> Vec<Frame>>,
     /// How long a reply is kept for a client that does not take it.
     timeout: Duration,
     drain: Drain,
@@ -32,9 +32,14 @@ pub(crate) struct Single {
 }
 
 impl Single {
-    pub fn new(frontend: Frontend, config: &Config) -> Single {
+    pub fn new(
+        frontend: Frontend,
+        answer: impl FnMut(Vec<Frame>) -> Vec<Frame> + 'static,
+        config: &Config,
+    ) -> Single {
         Single {
             frontend,
+            answer: Box::new(answer),
             timeout: config.timeout,
             drain: Drain::new(config.drain),
             tally: Tally::default(),
@@ -48,15 +53,7 @@ impl Single {
     }
 
     /// Serves until `stop` is readable and nothing more comes.
-    pub fn run<F, H>(
-        mut self,
-        stop: &impl AsRawFd,
-        answerer: &mut Answerer<F, H>,
-    ) -> Result<(Tally, Duration), Error>
-    where
-        F: Fn(usize) -> H,
-        H: Handler,
-    {
+    pub fn run(mut self, stop: &impl AsRawFd) -> Result<(Tally, Duration), Error> {
         loop {
             let next = self
                 .frontend
@@ -77,7 +74,7 @@ impl Single {
                 self.drain.begin(self.now);
             }
             for _ in 0..BURST {
-                if !self.answer_one(answerer)? {
+                if !self.answer_one()? {
                     break;
                 }
             }
@@ -93,11 +90,7 @@ impl Single {
     }
 
     /// Answers the next request; whether there was one.
-    fn answer_one<F, H>(&mut self, answerer: &mut Answerer<F, H>) -> Result<bool, Error>
-    where
-        F: Fn(usize) -> H,
-        H: Handler,
-    {
+    fn answer_one(&mut self) -> Result<bool, Error> {
         let (envelope, reply) = match self.frontend.receive()? {
             Received::Nothing => return Ok(false),
             Received::Malformed => {
@@ -110,7 +103,7 @@ impl Single {
             }
             Received::Request(request) => {
                 self.tally.replies += 1;
-                (request.envelope, answerer.answer(request.body))
+                (request.envelope, (self.answer)(request.body))
             }
         };
         self.tally.requests += 1;

@@ -6,28 +6,23 @@ use crate::claim::Claim;
 use crate::credit::Meter;
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::handler::{Answerer, Handler};
 use crate::socket::Socket;
 
 /// Answers what comes over `socket`, a REP that is connected to a lane, until its context is shut
 /// down. `claim` and `meter` are the worker's sides of what it shares with the lane.
-pub(crate) fn run<F, H>(
+pub(crate) fn run(
     socket: &Socket,
     claim: &Claim,
     mut meter: Meter,
-    mut answerer: Answerer<F, H>,
-) -> Result<(), Error>
-where
-    F: Fn(usize) -> H,
-    H: Handler,
-{
+    mut answer: impl FnMut(Vec<Frame>) -> Vec<Frame>,
+) -> Result<(), Error> {
     let mut number: u32 = 0;
     while let Some(first) = socket.recv()? {
         let mut request = Vec::new();
         socket.recv_rest(first, &mut request)?;
         if claim.begin(number) {
             let begun = Instant::now();
-            let reply = answerer.answer(request);
+            let reply = answer(request);
             meter.record(begun.elapsed());
             socket.send_all(reply)?;
         } else {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -126,4 +127,26 @@ fn deadlines_are_each_requests_own() {
     }
     let outcome = |client: &Client| code(&client.receive());
     assert_eq!(clients.iter().map(outcome).collect::<Vec<_>>(), [Some(504), None, Some(504)]);
+}
+
+#[test]
+fn a_worker_that_is_lost_ends_the_service_and_those_who_wait_are_told() {
+    let _limit = time_limit(60);
+    let made = Arc::new(AtomicUsize::new(0));
+    // The third handler that is made, which is the one after the panic, cannot be.
+    let new_handler = move |_| {
+        assert!(made.fetch_add(1, Ordering::Relaxed) < 2, "no more handlers");
+        |request: Vec<Frame>| {
+            assert!(*request[0] != *b"panic", "asked to");
+            Ok(request)
+        }
+    };
+    let service = Local::start(Config { workers: 2, ..Config::default() }, new_handler);
+    let client = Client::req(&service.endpoint);
+    assert_eq!(client.ask_text("a"), "a");
+    client.send(&[b"panic"]);
+    assert_eq!(client.receive_code(), 503);
+    let error = service.wait().unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("worker"), "{error}");
 }

@@ -205,7 +205,7 @@ impl Local {
     pub fn start<F, H>(config: Config, new_handler: F) -> Local
     where
         F: Fn(usize) -> H + Clone + Send + 'static,
-        H: Handler,
+        H: Handler + 'static,
     {
         let (stopping, stop) = std::io::pipe().unwrap();
         let (send, endpoint) = channel();
@@ -217,6 +217,11 @@ impl Local {
         });
         let endpoint = endpoint.recv_timeout(LIMIT).unwrap();
         Local { stop: Some(stop), thread: Some(thread), endpoint }
+    }
+
+    /// How a service ended that was not told to.
+    pub fn wait(mut self) -> Result<(), Error> {
+        self.thread.take().unwrap().join().unwrap()
     }
 
     /// Stops the service and gives how it ended.
