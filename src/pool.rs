@@ -103,9 +103,16 @@ impl Pool {
                 return Ok(running);
             }
         }
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             thread.join().unwrap_or_else(|_| Err(Error::failed("a worker panicked")))?;
         }
         Ok(0)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // The workers of a pool that came to nothing end too.
+        self.context.shutdown();
     }
 }

@@ -44,10 +44,11 @@ where
     if config.workers == 0 {
         watch(&signals, config.drain)?;
     }
-    notify(NotifyState::Ready);
-    let result = service.run(&signals);
-    notify(NotifyState::Stopping);
-    result
+    // Tells systemd, if it asked to be told.
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        warn!("cannot notify systemd: {error}");
+    }
+    service.run(&signals)
 }
 
 /// Ends the process if its only server thread is stuck in a handler when it is to stop. With a proxy
@@ -70,13 +71,6 @@ fn watch(signals: &Signals, drain: Duration) -> Result<(), Error> {
     };
     Builder::new().name("watch".into()).spawn(body).map_err(cannot)?;
     Ok(())
-}
-
-/// Tells systemd, if it asked to be told.
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        warn!("cannot notify systemd: {error}");
-    }
 }
 
 /// Does all that [`serve`] does before it lets clients in, and undoes it: what `repd serve --check`
