@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::cli::Call;
-use crate::error::Error;
+use crate::error::{Error, plain};
 use crate::fault::Fault;
 use crate::frame::Frame;
 use crate::socket::{Context, Socket, wait};
@@ -96,8 +96,12 @@ fn no_reply(call: &Call, reached: Reached) -> Error {
     let Call { endpoint, timeout, .. } = call;
     let within = format!("within {} s", timeout.as_secs_f64());
     match reached {
-        Reached::Refused => Error::failed(format!("connection refused by {endpoint}"))
-            .remedy("is the service running there?"),
+        Reached::Refused => {
+            let why = endpoint.probe().err().map_or("it was gone for a moment".into(), plain);
+            Error::failed(format!("cannot connect to {endpoint}"))
+                .because(why)
+                .remedy("is the service running there?")
+        }
         Reached::NotYet => {
             Error::failed(format!("timed out: no connection to {endpoint} {within}"))
                 .remedy("is the host up, and the port open?")

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Claim(Arc<AtomicU64>);
 
-/// Requests below `begun` were taken up by the worker, or passed over; those of the rest that are
-/// below `recalled` are to be passed over. Both count modulo 2^32.
+/// Requests below `begun` were begun by the worker or passed over; those of the rest that are below
+/// `recalled` are to be passed over, which by itself does not move `begun`: the next beginning
+/// does. Both count modulo 2^32.
 #[derive(Clone, Copy)]
 struct State {
     begun: u32,

@@ -72,12 +72,12 @@ pub struct Serve {
         option,
         arg_name = "seconds",
         default = "config::TIMEOUT",
-        from_str_fn(config::deadline)
+        from_str_fn(config::timeout)
     )]
     timeout: Duration,
 
     /// seconds that a stop may take (default 5)
-    #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(config::period))]
+    #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(config::drain))]
     drain: Duration,
 
     /// largest frame, in bytes, with k for KiB or M for MiB; a client that sends a larger one is
@@ -112,13 +112,13 @@ pub struct Serve {
     #[argh(option, arg_name = "n", default = "config::BACKLOG", from_str_fn(config::backlog))]
     backlog: usize,
 
-    /// seconds between the questions to each client whether it is there; one that does not answer
-    /// for as long is disconnected; 0 for never (default 10)
+    /// seconds of silence after which a client's host is asked whether it is there; one that does not
+    /// answer for as long again is disconnected; 0 for never (default 10)
     #[argh(
         option,
         arg_name = "seconds",
         default = "config::HEARTBEAT",
-        from_str_fn(config::period)
+        from_str_fn(config::heartbeat)
     )]
     heartbeat: Duration,
 
@@ -158,7 +158,7 @@ pub struct Call {
         option,
         arg_name = "seconds",
         default = "config::CALL_TIMEOUT",
-        from_str_fn(config::deadline)
+        from_str_fn(config::timeout)
     )]
     pub timeout: Duration,
 

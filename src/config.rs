@@ -35,7 +35,11 @@ const IO_THREADS_RANGE: RangeInclusive<usize> = 1..=64;
 const BACKLOG_RANGE: RangeInclusive<usize> = 1..=4096;
 const RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const TIMEOUT_RANGE: RangeInclusive<Duration> = SHORTEST..=A_DAY;
+const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=A_DAY;
+// Linux keeps count of keepalive's seconds in 15 bits.
+const HEARTBEAT_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 
 /// How a service is set up. `Config::default()` is what plain `repd` runs.
 ///
@@ -45,8 +49,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Config {
     /// Where clients connect. At least one.
     pub listen: Vec<Endpoint>,
-    /// How many REP workers answer at a time, 0 to 500. 0 is the single-threaded server: one REP
-    /// socket, the handler called in its loop, no deadlines.
+    /// How many REP workers answer at a time, 0 to 500. 0 is the single-threaded server: the
+    /// handler called in the loop that serves clients, no deadlines.
     pub workers: usize,
     /// How long a request may take once the proxy has taken it, 1 ms to one day. Then the client
     /// gets a 504.
@@ -62,8 +66,8 @@ pub struct Config {
     pub io_threads: usize,
     /// How many connections may wait to be accepted, at each endpoint, 1 to 4,096.
     pub backlog: usize,
-    /// How often a silent client is asked whether it is there, up to one day; zero is never. One
-    /// that does not answer for as long again is disconnected.
+    /// After how much silence a client's host is asked whether it is there, in whole seconds, rounded
+    /// up, to one day; zero is never. One that does not answer for as long again is disconnected.
     pub heartbeat: Duration,
 }
 
@@ -94,18 +98,18 @@ impl Config {
             ("backlog", self.backlog, BACKLOG_RANGE),
         ];
         let times = [
-            ("timeout", self.timeout, SHORTEST),
-            ("drain", self.drain, Duration::ZERO),
-            ("heartbeat", self.heartbeat, Duration::ZERO),
+            ("timeout", self.timeout, TIMEOUT_RANGE),
+            ("drain", self.drain, DRAIN_RANGE),
+            ("heartbeat", self.heartbeat, HEARTBEAT_RANGE),
         ];
         if self.listen.is_empty() {
             return Some("listen: give at least one endpoint".into());
         }
         let number = numbers.into_iter().find(|(_, number, range)| !range.contains(number));
-        let time = times.into_iter().find(|(_, time, least)| !(*least..=LONGEST).contains(time));
+        let time = times.into_iter().find(|(_, time, range)| !range.contains(time));
         number
             .map(|(name, _, range)| format!("{name}: {}", asked(&range)))
-            .or(time.map(|(name, _, least)| format!("{name}: {}", asked_seconds(least))))
+            .or(time.map(|(name, _, range)| format!("{name}: {}", asked_seconds(&range))))
     }
 }
 
@@ -113,8 +117,8 @@ fn asked(range: &RangeInclusive<usize>) -> String {
     format!("give a whole number from {} to {}", range.start(), range.end())
 }
 
-fn asked_seconds(least: Duration) -> String {
-    let (least, most) = (least.as_secs_f64(), LONGEST.as_secs());
+fn asked_seconds(range: &RangeInclusive<Duration>) -> String {
+    let (least, most) = (range.start().as_secs_f64(), range.end().as_secs());
     format!("give seconds from {least} to {most}, fractions allowed")
 }
 
@@ -124,11 +128,12 @@ fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     number.ok_or_else(|| asked(&range))
 }
 
-fn seconds(text: &str, least: Duration) -> Result<Duration, String> {
+fn seconds(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let seconds: Option<f64> = text.parse().ok();
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let time = time.filter(|time| *time == Duration::ZERO || *time >= SHORTEST);
-    time.filter(|time| (least..=LONGEST).contains(time)).ok_or_else(|| asked_seconds(least))
+    // One that is next to nothing is not meant to be nothing.
+    let time = time.filter(|time| *time >= SHORTEST || seconds == Some(0.0));
+    time.filter(|time| range.contains(time)).ok_or_else(|| asked_seconds(&range))
 }
 
 pub(crate) fn workers(text: &str) -> Result<usize, String> {
@@ -151,14 +156,16 @@ pub(crate) fn retries(text: &str) -> Result<usize, String> {
     number(text, RETRIES_RANGE)
 }
 
-/// Seconds that must be more than none.
-pub(crate) fn deadline(text: &str) -> Result<Duration, String> {
-    seconds(text, SHORTEST)
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    seconds(text, TIMEOUT_RANGE)
 }
 
-/// Seconds, where 0 has a meaning too.
-pub(crate) fn period(text: &str) -> Result<Duration, String> {
-    seconds(text, Duration::ZERO)
+pub(crate) fn drain(text: &str) -> Result<Duration, String> {
+    seconds(text, DRAIN_RANGE)
+}
+
+pub(crate) fn heartbeat(text: &str) -> Result<Duration, String> {
+    seconds(text, HEARTBEAT_RANGE)
 }
 
 /// Bytes, or KiB with a `k`, MiB with an `M` behind the number.
@@ -194,13 +201,13 @@ mod tests {
 
     #[test]
     fn seconds_may_be_fractions_but_must_be_a_time() {
-        assert_eq!(deadline("0.25"), Ok(Duration::from_millis(250)));
-        assert_eq!(period("0"), Ok(Duration::ZERO));
+        assert_eq!(timeout("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(drain("0"), Ok(Duration::ZERO));
         for wrong in ["0", "-1", "nan", "inf", "1e300", "", "5s", "0.0000001", "86401"] {
-            assert!(deadline(wrong).is_err(), "{wrong:?}");
+            assert!(timeout(wrong).is_err(), "{wrong:?}");
         }
-        // Too short a heartbeat would be rounded to none.
-        assert!(period("0.0001").is_err());
+        assert!(drain("0.0001").is_err() && drain("-0.0001").is_err());
+        assert!(heartbeat("3600").is_ok() && heartbeat("3601").is_err());
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //! refuse.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream, ToSocketAddrs};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 
@@ -13,7 +17,8 @@ use crate::error::Error;
 /// Where clients connect: `tcp://HOST:PORT` or `ipc://PATH`.
 ///
 /// HOST is `*` (every IPv4 interface), an IPv4 address, an IPv6 address in brackets, a network
-/// interface, or a name. PORT is 1 to 65535, or `*` to let the system choose one. PATH is a file's
+/// interface, or a name. PORT is 1 to 65535; `*` or 0 lets the system
+/// choose one. PATH is a file's
 /// path of at most 107 bytes, or `@NAME` for Linux's abstract namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -48,6 +53,21 @@ impl Endpoint {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Connects without ZeroMQ, to tell what stands in the way. Waits for a second at most.
+    pub(crate) fn probe(&self) -> io::Result<()> {
+        match &self.address {
+            Address::Tcp { host, port } => {
+                let address = host.resolve(*port).map_err(io::Error::other)?;
+                TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(|_| ())
+            }
+            Address::Ipc { path } => UnixStream::connect(path).map(|_| ()),
+            Address::Abstract { name } => {
+                let address = UnixAddr::from_abstract_name(name)?;
+                UnixStream::connect_addr(&address).map(|_| ())
+            }
+        }
     }
 
     /// What libzmq is to connect to, and whether that takes IPv6.
@@ -145,14 +165,14 @@ fn tcp(rest: &str) -> Result<Address, String> {
         ("", _) | (_, Some("")) => {
             return Err("no host; give * for every interface, an address or a name".into());
         }
-        (_, Some(v6)) => Host::Named(v6.into()),
-        (host, None) if host.contains(':') => {
+        (_, Some(v6)) if v6.contains(':') => Host::Named(v6.into()),
+        (host, _) if host.contains(':') => {
             return Err("an IPv6 address needs brackets: tcp://[::1]:5555".into());
         }
-        (host, None) if host.contains(['/', ';', '[', ']', '@']) => {
+        (host, _) if host.contains(['/', ';', '[', ']', '@']) => {
             return Err("no such host; give *, an address, an interface or a name".into());
         }
-        (host, None) => Host::Named(host.into()),
+        (host, _) => Host::Named(host.into()),
     };
     Ok(Address::Tcp { host, port })
 }
@@ -225,6 +245,7 @@ mod tests {
             "tcp://*:1x",
             "tcp://::1:5",
             "tcp://a;b:1",
+            "tcp://[localhost]:1",
             "tcp://*:55 55",
             "tcp://a/b:1",
             "TCP://*:1",
@@ -247,7 +268,7 @@ mod tests {
         for wrong in ["tcp://255.255.255.255:1", "tcp://224.0.0.1:1", "tcp://[ff02::1]:1"] {
             assert!(resolved(wrong).unwrap_err().contains("multicast"), "{wrong:?}");
         }
-        assert!(resolved("tcp://no.such.host:1").unwrap_err().contains("no.such.host"));
+        assert!(resolved("tcp://no.such.invalid:1").unwrap_err().contains("no.such.invalid"));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
 
 use crate::fault::Fault;
 
@@ -45,6 +48,11 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }
+}
+
+/// The system's words without Rust's `(os error N)`.
+pub(crate) fn plain(error: io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().into())
 }
 
 impl fmt::Display for Error {

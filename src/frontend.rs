@@ -10,6 +10,7 @@ use crate::frame::Frame;
 use crate::listen::{Listener, SocketFile};
 use crate::outbox::{Outbox, Reply};
 use crate::socket::{Context, Sent, Socket};
+use crate::tally::Tally;
 
 /// A request: the frames up to and including the empty delimiter, which lead the reply back over any
 /// number of hops, and the frames that are the handler's.
@@ -36,6 +37,18 @@ pub(crate) struct Frontend {
     files: Vec<SocketFile>,
     max_frames: usize,
     outbox: Outbox,
+    /// How many replies had been dropped when the drain began.
+    dropped_before: usize,
+}
+
+/// A server that serves no more.
+pub(crate) struct Stopped {
+    pub tally: Tally,
+    /// Replies that clients would not take during the drain.
+    pub unread: usize,
+    /// When the socket was closed, and how long what is not yet sent may take from then on.
+    pub closed: Instant,
+    pub linger: Duration,
 }
 
 impl Frontend {
@@ -57,6 +70,7 @@ impl Frontend {
             files,
             max_frames: config.max_frames,
             outbox: Outbox::new(),
+            dropped_before: 0,
         })
     }
 
@@ -69,8 +83,9 @@ impl Frontend {
     ///
     /// The endpoints themselves stay to the end: zmq_unbind would end the connections that were made
     /// there, and the replies that are due on them would be lost.
-    pub fn leave_files(&mut self) {
+    pub fn begin_drain(&mut self) {
         self.files.clear();
+        self.dropped_before = self.outbox.dropped();
     }
 
     pub fn readable(&self) -> PollItem<'_> {
@@ -126,13 +141,19 @@ impl Frontend {
         }
     }
 
-    /// Tries the kept replies again, if it is time.
-    pub fn retry(&mut self, now: Instant) -> Result<(), Error> {
+    /// Tries the kept replies again, if it is time. Gives how many clients of theirs are gone.
+    pub fn retry(&mut self, now: Instant) -> Result<u64, Error> {
+        let mut gone = 0;
         let send = |reply| match send(&self.socket, reply)? {
             Replied::Full(reply) => Ok(Some(reply)),
-            Replied::Sent | Replied::Gone => Ok(None),
+            Replied::Sent => Ok(None),
+            Replied::Gone => {
+                gone += 1;
+                Ok(None)
+            }
         };
-        self.outbox.retry(now, send)
+        self.outbox.retry(now, send)?;
+        Ok(gone)
     }
 
     /// The replies that its clients do not take yet, and those that they did not take in time.
@@ -141,8 +162,12 @@ impl Frontend {
     }
 
     /// Closes the socket; what it has not yet sent may take that long.
-    pub fn close(self, linger: Duration) -> Result<(), Error> {
-        self.socket.linger(linger)
+    pub fn close(self, mut tally: Tally, linger: Duration) -> Result<Stopped, Error> {
+        let unread = self.outbox.len() + self.outbox.dropped() - self.dropped_before;
+        tally.unread = self.outbox.len() + self.outbox.dropped();
+        self.socket.linger(linger)?;
+        drop(self.socket);
+        Ok(Stopped { tally, unread, closed: Instant::now(), linger })
     }
 }
 

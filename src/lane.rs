@@ -51,10 +51,12 @@ impl Lane {
         self.outstanding.is_empty()
     }
 
-    /// Whether a request may be sent now to wait behind others. Only one of which a copy is kept may,
+    /// Whether a request may be sent now. Only one that is `copyable` may be sent to wait behind others,
     /// so that it can be taken back.
-    pub fn has_room_behind(&self, now: Instant) -> bool {
-        self.outstanding.len() < self.credit.get() && now < self.foremost_since + PATIENCE
+    pub fn takes(&self, copyable: bool, now: Instant) -> bool {
+        let room_behind =
+            || self.outstanding.len() < self.credit.get() && now < self.foremost_since + PATIENCE;
+        self.is_idle() || (copyable && room_behind())
     }
 
     /// Sends the request down the lane.

@@ -54,8 +54,8 @@
 //!
 //! # What it does not do, and why
 //!
-//! - It keeps no queue of its own: what no worker can take stays in the ROUTER, where libzmq deals
-//!   fairly between clients and TCP slows down who sends too much.
+//! - It does not queue what no worker can take: that stays in the ROUTER, where libzmq deals fairly
+//!   between clients and TCP slows down who sends too much.
 //! - It does not end a handler that hangs: a thread cannot be ended. The client gets a 504, the worker
 //!   takes no more requests until the handler returns.
 //! - It does not ask a second worker when one has failed: a request is handled at most once.

@@ -1,7 +1,7 @@
 //! Taking an endpoint: a listening socket of the system's, so that its errors are exact and no live
 //! service's path is stolen.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -16,7 +16,7 @@ use nix::sys::socket::{
 };
 
 use crate::endpoint::{Address, Endpoint, Host};
-use crate::error::Error;
+use crate::error::{Error, plain};
 
 /// An endpoint that this process listens on.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Listener {
             Address::Tcp { host, port } => {
                 let address = host.resolve(*port).map_err(cannot)?;
                 let listener = TcpListener::bind(address)
-                    .map_err(|error| cannot(tcp_trouble(&error, host, *port)))?;
+                    .map_err(|error| cannot(tcp_trouble(error, host, *port)))?;
                 (listener.into(), None)
             }
             Address::Ipc { path } => {
@@ -46,14 +46,14 @@ impl Listener {
             Address::Abstract { name } => {
                 let listener = UnixAddr::from_abstract_name(name)
                     .and_then(|address| UnixListener::bind_addr(&address))
-                    .map_err(|error| cannot(ipc_trouble(&error)))?;
+                    .map_err(|error| cannot(ipc_trouble(error)))?;
                 (listener.into(), None)
             }
         };
         // A second listen() only changes the backlog.
         let backlog =
             Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX)).unwrap_or(Backlog::MAXCONN);
-        listen(&fd, backlog).map_err(|error| cannot(plain(&error.into())))?;
+        listen(&fd, backlog).map_err(|error| cannot(plain(error.into())))?;
         Ok(Listener { fd, endpoint: endpoint.clone(), file })
     }
 }
@@ -79,6 +79,10 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 fn bind_file(path: &Path) -> Result<(UnixListener, SocketFile), String> {
+    // Held until this returns, so that of two services that find the same stale file one waits. Who
+    // may not open the folder is told so below, if it matters.
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let _lock = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => {
             return Err("there is a file that is no socket; remove it or give another path".into());
@@ -87,13 +91,13 @@ fn bind_file(path: &Path) -> Result<(UnixListener, SocketFile), String> {
             return Err("another process listens there; stop it or give another path".into());
         }
         Ok(_) => fs::remove_file(path).map_err(|error| {
-            format!("the socket left there cannot be removed: {}", ipc_trouble(&error))
+            format!("the socket left there cannot be removed: {}", ipc_trouble(error))
         })?,
         Err(error) if error.kind() == ErrorKind::NotFound => (),
-        Err(error) => return Err(ipc_trouble(&error)),
+        Err(error) => return Err(ipc_trouble(error)),
     }
-    let listener = UnixListener::bind(path).map_err(|error| ipc_trouble(&error))?;
-    let identity = identity(path).map_err(|error| ipc_trouble(&error))?;
+    let listener = UnixListener::bind(path).map_err(ipc_trouble)?;
+    let identity = identity(path).map_err(ipc_trouble)?;
     Ok((listener, SocketFile { path: path.into(), identity }))
 }
 
@@ -110,12 +114,12 @@ fn answers(path: &Path) -> Result<bool, String> {
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
         Err(error) => Err(format!(
             "cannot tell whether a process listens there: {}; give another path",
-            plain(&error.into())
+            plain(error.into())
         )),
     }
 }
 
-fn tcp_trouble(error: &io::Error, host: &Host, port: u16) -> String {
+fn tcp_trouble(error: io::Error, host: &Host, port: u16) -> String {
     match error.kind() {
         ErrorKind::AddrInUse => {
             "the port is in use; stop the process that has it or give another port".into()
@@ -131,7 +135,7 @@ fn tcp_trouble(error: &io::Error, host: &Host, port: u16) -> String {
     }
 }
 
-fn ipc_trouble(error: &io::Error) -> String {
+fn ipc_trouble(error: io::Error) -> String {
     let remedy = match error.kind() {
         ErrorKind::NotFound => "make the folder first, or give another path",
         ErrorKind::NotADirectory => "a file stands where a folder should; give another path",
@@ -140,9 +144,4 @@ fn ipc_trouble(error: &io::Error) -> String {
         _ => "give another path",
     };
     format!("{}; {remedy}", plain(error))
-}
-
-/// The system's words without Rust's `(os error N)`.
-fn plain(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().into())
 }

@@ -133,6 +133,10 @@ impl Outbox {
         (!self.clients.is_empty()).then_some(self.retry_at)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// How many replies are kept.
     pub fn len(&self) -> usize {
         self.clients.values().map(|kept| kept.replies.len()).sum()

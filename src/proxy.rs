@@ -12,7 +12,7 @@ use crate::drain::Drain;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
-use crate::frontend::{Frontend, Received, Request};
+use crate::frontend::{Frontend, Received, Request, Stopped};
 use crate::lane::{self, Lane};
 use crate::outbox;
 use crate::socket::{readable, wait};
@@ -63,11 +63,7 @@ impl Proxy {
     /// Serves until `stop` is readable and what is in flight has ended, or the drain's time is up.
     ///
     /// `lost` becomes readable when a worker has ended, which none may.
-    pub fn run(
-        mut self,
-        stop: &impl AsRawFd,
-        lost: &PipeReader,
-    ) -> Result<(Tally, Duration), Error> {
+    pub fn run(mut self, stop: &impl AsRawFd, lost: &PipeReader) -> Result<Stopped, Error> {
         loop {
             let (stopping, lost) = self.wait(stop, lost)?;
             if lost {
@@ -76,7 +72,7 @@ impl Proxy {
             }
             if stopping && !self.drain.begun() {
                 info!("stopping: {} requests in flight", self.tickets.len());
-                self.frontend.leave_files();
+                self.frontend.begin_drain();
                 self.drain.begin(self.now);
             }
             self.take_replies()?;
@@ -84,11 +80,9 @@ impl Proxy {
             self.recall();
             self.dispatch()?;
             self.take_requests()?;
-            self.frontend.retry(self.now)?;
-            if self
-                .drain
-                .ends(self.now, self.tickets.is_empty() && self.frontend.outbox().len() == 0)
-            {
+            self.tally.gone += self.frontend.retry(self.now)?;
+            let answered = self.tickets.is_empty() && self.frontend.outbox().is_empty();
+            if self.drain.ends(self.now, answered) {
                 return self.finish();
             }
         }
@@ -116,8 +110,8 @@ impl Proxy {
     /// How long nothing is to be done unless a message comes.
     fn wait_for(&self) -> Option<Duration> {
         let patience = self.lanes.iter().filter_map(Lane::patience_ends).min();
-        // With no idle lane there is nowhere to go for what waits behind a slow request.
-        let patience = patience.filter(|_| self.lanes.iter().any(Lane::is_idle));
+        // With no room elsewhere there is nowhere to go for what waits behind a slow request.
+        let patience = patience.filter(|_| self.has_room());
         let deadline = self.tickets.earliest();
         let times =
             [deadline, patience, self.frontend.outbox().retry_at(), self.drain.next(self.now)];
@@ -127,9 +121,12 @@ impl Proxy {
 
     /// Whether a request is to be taken from the frontend: if it can go to a lane, or be refused.
     fn accepts(&self) -> bool {
-        let room =
-            || self.lanes.iter().any(|lane| lane.is_idle() || lane.has_room_behind(self.now));
-        (self.waiting.is_empty() && room()) || self.refuses()
+        (self.waiting.is_empty() && self.has_room()) || self.refuses()
+    }
+
+    /// Whether some lane takes a request that is not too large to wait in it.
+    fn has_room(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.takes(true, self.now))
     }
 
     /// Whether requests are refused, since nobody will take them.
@@ -174,12 +171,7 @@ impl Proxy {
             }
             match self.frontend.receive()? {
                 Received::Nothing => return Ok(()),
-                Received::Malformed => {
-                    debug!(
-                        "message dropped: it has no empty delimiter frame, or nothing behind it"
-                    );
-                    self.tally.malformed += 1;
-                }
+                Received::Malformed => self.tally.malformed(),
                 Received::TooManyFrames(envelope) => {
                     self.tally.requests += 1;
                     self.refuse(envelope, &Fault::too_many_frames())?;
@@ -218,11 +210,8 @@ impl Proxy {
             };
             let body = &mut pending.request.body;
             let copyable = body.iter().map(|frame| frame.len()).sum::<usize>() <= LARGEST_COPY;
-            let takes =
-                |lane: &Lane| lane.is_idle() || (copyable && lane.has_room_behind(self.now));
-            let Some(place) = self.recent.iter().position(|&lane| takes(&self.lanes[lane])) else {
-                break;
-            };
+            let takes = |&lane: &usize| self.lanes[lane].takes(copyable, self.now);
+            let Some(place) = self.recent.iter().position(takes) else { break };
             self.recent[..=place].rotate_right(1);
             let lane = &mut self.lanes[self.recent[0]];
             let body = if lane.is_idle() {
@@ -236,27 +225,29 @@ impl Proxy {
         Ok(())
     }
 
-    /// Takes back what waits behind a request that turned out to be slow, while another lane is idle.
+    /// Takes back what waits behind a request that turned out to be slow, if there is room elsewhere.
     fn recall(&mut self) {
-        let mut idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
-        for lane in &mut self.lanes {
-            if idle == 0 {
-                break;
-            }
-            if lane.patience_ends().is_some_and(|end| end <= self.now) {
-                let recalled = lane.recall(self.now);
-                idle -= usize::from(!recalled.is_empty());
-                recalled.into_iter().rev().for_each(|ticket| self.waiting.push_front(ticket));
+        for lane in 0..self.lanes.len() {
+            let late = self.lanes[lane].patience_ends().is_some_and(|end| end <= self.now);
+            if late && self.waiting.is_empty() && self.has_room() {
+                self.waiting.extend(self.lanes[lane].recall(self.now));
             }
         }
     }
 
-    /// Answers the requests whose deadline has passed.
+    /// Answers the requests whose deadline has passed, and takes back those that are not begun: nobody
+    /// waits for them any more, or they have a chance elsewhere.
     fn expire(&mut self) -> Result<(), Error> {
         let fault = Fault::new(Code::Timeout, "the deadline passed before the handler replied");
-        for ticket in self.tickets.overdue(self.now) {
+        let overdue = self.tickets.overdue(self.now);
+        for &ticket in &overdue {
             self.tally.timeouts += 1;
             self.give_up(ticket, &fault)?;
+        }
+        if !overdue.is_empty() {
+            let stuck = |lane: &&mut Lane| lane.is_stuck(|ticket| self.tickets.contains(ticket));
+            let lanes = self.lanes.iter_mut().filter(stuck);
+            self.waiting.extend(lanes.flat_map(|lane| lane.recall(self.now)));
         }
         Ok(())
     }
@@ -287,14 +278,11 @@ impl Proxy {
     }
 
     /// Tells those who still wait that there will be no reply, and lets the replies leave.
-    fn finish(mut self) -> Result<(Tally, Duration), Error> {
+    fn finish(mut self) -> Result<Stopped, Error> {
         for ticket in self.tickets.all() {
             self.tally.abandoned += 1;
             self.give_up(ticket, &Fault::stopping())?;
         }
-        self.tally.unread = self.frontend.outbox().len() + self.frontend.outbox().dropped();
-        let linger = self.drain.linger(self.now);
-        self.frontend.close(linger)?;
-        Ok((self.tally, linger))
+        self.frontend.close(self.tally, self.drain.linger(self.now))
     }
 }

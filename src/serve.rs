@@ -2,10 +2,11 @@
 
 use std::os::fd::AsFd;
 use std::process::exit;
-use std::thread::{Builder, sleep};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::Builder;
+use std::time::Duration;
 
-use log::{debug, error, info, warn};
+use log::{error, info, warn};
 use sd_notify::NotifyState;
 
 use crate::config::Config;
@@ -18,7 +19,6 @@ use crate::proxy::Proxy;
 use crate::signal::Signals;
 use crate::single::Single;
 use crate::socket::{Context, readable, wait};
-use crate::tally::Tally;
 
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
 ///
@@ -41,22 +41,23 @@ where
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }
-    if config.workers == 0 {
-        watch(&signals, config.drain)?;
-    }
+    let serving = (config.workers == 0).then(|| watch(&signals, config.drain)).transpose()?;
     // Tells systemd, if it asked to be told.
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot notify systemd: {error}");
     }
-    service.run(&signals)
+    let result = service.run(&signals);
+    drop(serving);
+    result
 }
 
-/// Ends the process if its only server thread is stuck in a handler when it is to stop. With a proxy
-/// there is no need: the proxy is never in a handler.
-fn watch(signals: &Signals, drain: Duration) -> Result<(), Error> {
+/// Ends the process if its only server thread is stuck in a handler when it is to stop, unless what
+/// this gives is dropped in time. With a proxy there is no need: the proxy is never in a handler.
+fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
     const TO_SPARE: Duration = Duration::from_secs(1);
     let cannot = |error| Error::failed("cannot watch over the stop").because(error);
     let stop = signals.as_fd().try_clone_to_owned().map_err(cannot)?;
+    let (serving, ended) = channel();
     let body = move || {
         let mut stopping = [readable(&stop)];
         while !stopping[0].is_readable() {
@@ -65,12 +66,13 @@ fn watch(signals: &Signals, drain: Duration) -> Result<(), Error> {
                 return;
             }
         }
-        sleep(drain + TO_SPARE);
-        error!("the drain's time was up: abandoned the request that the handler is in");
-        exit(1);
+        if ended.recv_timeout(drain + TO_SPARE) == Err(RecvTimeoutError::Timeout) {
+            error!("the drain's time was up: abandoned the request that the handler is in");
+            exit(1);
+        }
     };
     Builder::new().name("watch".into()).spawn(body).map_err(cannot)?;
-    Ok(())
+    Ok(serving)
 }
 
 /// Does all that [`serve`] does before it lets clients in, and undoes it: what `repd serve --check`
@@ -139,29 +141,41 @@ impl Service {
         }
     }
 
-    /// Serves until `stop` has something to read, then drains: accepts no more clients, answers what
-    /// is in flight, refuses what still comes with 503, for no longer than the configured time.
+    /// Serves until `stop` has something to read, then drains: finishes what is in flight, refuses what
+    /// still comes with 503, for no longer than the configured time.
     ///
     /// # Errors
     /// A failure while running; or requests, workers or replies that had to be abandoned.
     pub fn run(self, stop: &impl AsFd) -> Result<(), Error> {
         let Service { server, context } = self;
         let stop = stop.as_fd();
-        let (tally, linger, stuck) = match server {
+        let (stopped, stuck) = match server {
             Server::Pool(proxy, pool) => {
-                let served = proxy.run(&stop, pool.ended());
-                let stuck = pool.end(served.as_ref().map_or(A_MOMENT, |(_, linger)| *linger))?;
-                let (tally, linger) = served?;
-                (tally, linger, stuck)
+                let stopped = proxy.run(&stop, pool.ended());
+                let stuck =
+                    pool.end(stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger))?;
+                (stopped?, stuck)
             }
-            Server::Single(single) => {
-                let (tally, linger) = single.run(&stop)?;
-                (tally, linger, 0)
-            }
+            Server::Single(single) => (single.run(&stop)?, 0),
         };
-        let all_left = leave(context, linger);
-        info!("stopped: {tally}");
-        abandoned(&tally, stuck, all_left)
+        drop(context);
+        // libzmq does not say whether the last replies left, but it waits no longer than it must.
+        let all_left = stopped.closed.elapsed() + A_TICK < stopped.linger;
+        info!("stopped: {}", stopped.tally);
+        let lost = [
+            (
+                stopped.tally.abandoned > 0,
+                format!("{} requests in flight", stopped.tally.abandoned),
+            ),
+            (stuck > 0, format!("{stuck} workers still in a request")),
+            (stopped.unread > 0 || !all_left, "replies that their clients did not read".into()),
+        ];
+        let lost: Vec<String> =
+            lost.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(Error::failed(format!("the drain's time was up: abandoned {}", lost.join(", "))))
     }
 
     fn end(self) -> Result<(), Error> {
@@ -178,24 +192,5 @@ impl Service {
 /// How long the workers of a service that has failed have to end.
 const A_MOMENT: Duration = Duration::from_secs(1);
 
-/// Ends the context, which waits for the replies that have not left yet. Whether they all left: libzmq
-/// does not say, but it waits no longer than it must.
-fn leave(context: Context, linger: Duration) -> bool {
-    let start = Instant::now();
-    drop(context);
-    debug!("the last replies took {:?} to leave", start.elapsed());
-    start.elapsed() < linger
-}
-
-fn abandoned(tally: &Tally, stuck: usize, all_left: bool) -> Result<(), Error> {
-    let lost = [
-        (tally.abandoned > 0, format!("{} requests in flight", tally.abandoned)),
-        (stuck > 0, format!("{stuck} workers still in a request")),
-        (tally.unread > 0 || !all_left, "replies that their clients did not read".into()),
-    ];
-    let lost: Vec<String> = lost.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
-    if lost.is_empty() {
-        return Ok(());
-    }
-    Err(Error::failed(format!("the drain's time was up: abandoned {}", lost.join(", "))))
-}
+/// libzmq counts time in milliseconds.
+const A_TICK: Duration = Duration::from_millis(1);

@@ -13,13 +13,14 @@ use crate::drain::Drain;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
-use crate::frontend::{Frontend, Received};
+use crate::frontend::{Frontend, Received, Stopped};
 use crate::outbox::Reply;
 use crate::socket::{readable, wait};
 use crate::tally::Tally;
 
-/// How many requests are answered before it is looked whether the service is to stop.
-const BURST: usize = 256;
+/// How long requests are answered before it is looked whether the service is to stop, and whether
+/// clients take the replies that are kept for them.
+const BURST: Duration = Duration::from_millis(10);
 
 pub(crate) struct Single {
     frontend: Frontend,
@@ -53,7 +54,7 @@ impl Single {
     }
 
     /// Serves until `stop` is readable and nothing more comes.
-    pub fn run(mut self, stop: &impl AsRawFd) -> Result<(Tally, Duration), Error> {
+    pub fn run(mut self, stop: &impl AsRawFd) -> Result<Stopped, Error> {
         loop {
             let next = self
                 .frontend
@@ -70,21 +71,14 @@ impl Single {
             self.now = Instant::now();
             if stopping {
                 info!("stopping");
-                self.frontend.leave_files();
+                self.frontend.begin_drain();
                 self.drain.begin(self.now);
             }
-            for _ in 0..BURST {
-                if !self.answer_one()? {
-                    break;
-                }
-            }
-            self.now = Instant::now();
-            self.frontend.retry(self.now)?;
-            if self.drain.ends(self.now, self.frontend.outbox().len() == 0) {
-                let linger = self.drain.linger(self.now);
-                self.tally.unread = self.frontend.outbox().len() + self.frontend.outbox().dropped();
-                self.frontend.close(linger)?;
-                return Ok((self.tally, linger));
+            let burst_ends = self.now + BURST;
+            while self.now < burst_ends && self.answer_one()? {}
+            self.tally.gone += self.frontend.retry(self.now)?;
+            if self.drain.ends(self.now, self.frontend.outbox().is_empty()) {
+                return self.frontend.close(self.tally, self.drain.linger(self.now));
             }
         }
     }
@@ -106,6 +100,7 @@ impl Single {
                 (request.envelope, (self.answer)(request.body))
             }
         };
+        self.now = Instant::now();
         self.tally.requests += 1;
         self.drain.heard(self.now);
         let until = self.now + self.timeout;

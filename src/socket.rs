@@ -71,7 +71,7 @@ impl Context {
         }
         // SAFETY: the pointer is a socket's that nobody else has; `Socket` keeps its context.
         let inner = unsafe { zmq::Socket::from_raw(raw) };
-        let socket = Socket { inner, _context: self.clone() };
+        let socket = Socket { inner, raw, _context: self.clone() };
         // Never -1, libzmq's default, which waits for ever for a client that does not read.
         socket.linger(Duration::ZERO)?;
         Ok(socket)
@@ -80,7 +80,6 @@ impl Context {
     /// The ROUTER that clients connect to.
     pub fn router(&self, config: &Config) -> Result<Socket, Error> {
         let socket = self.socket(zmq::ROUTER)?;
-        let heartbeat = milliseconds(config.heartbeat);
         let hwm = high_water_mark(config.max_message_size);
         // A reply that its client does not take is reported, and not dropped.
         socket.set(|s| s.set_router_mandatory(true))?;
@@ -90,18 +89,20 @@ impl Context {
         socket.set(|s| s.set_maxmsgsize(config.max_message_size as i64))?;
         socket.set(|s| s.set_rcvhwm(hwm))?;
         socket.set(|s| s.set_sndhwm(hwm))?;
-        socket.set(|s| s.set_heartbeat_ivl(heartbeat))?;
-        // What notices a dead peer where heartbeats are off.
-        socket.set(|s| s.set_tcp_keepalive(1))?;
+        if config.heartbeat > Duration::ZERO {
+            let (idle, interval, probes) = keepalive(config.heartbeat);
+            socket.set(|s| s.set_tcp_keepalive(1))?;
+            socket.set(|s| s.set_tcp_keepalive_idle(idle))?;
+            socket.set(|s| s.set_tcp_keepalive_intvl(interval))?;
+            socket.set(|s| s.set_tcp_keepalive_cnt(probes))?;
+        }
         Ok(socket)
     }
 
     /// A proxy's end of a lane.
     pub fn lane(&self, endpoint: &str) -> Result<Socket, Error> {
         let socket = self.socket(zmq::DEALER)?;
-        socket
-            .inner
-            .bind(endpoint)
+        again(|| socket.inner.bind(endpoint))
             .map_err(|error| failed(&format!("cannot bind {endpoint}"), error))?;
         Ok(socket)
     }
@@ -132,11 +133,23 @@ impl Context {
 const MONITOR: &str = "inproc://monitor";
 
 /// How many messages libzmq may hold for one client, each way: libzmq's own 1,000, but no more than
-/// fit into 256 MiB if each is one frame of the largest size. Fewer would slow down those who
-/// send many small requests at a time.
+/// fit into 256 MiB if each is one frame of the largest size. libzmq counts neither bytes nor frames.
+/// A smaller number would slow down those who send many small requests at a time.
 fn high_water_mark(max_message_size: usize) -> i32 {
     const BYTES: usize = 256 << 20;
     (BYTES / max_message_size).clamp(4, 1000) as i32
+}
+
+/// The seconds of silence before the first probe and between probes, and the number of probes, so that
+/// a peer is known to be dead after two heartbeats.
+///
+/// By TCP and not by ZMTP's PING: while a client has as many requests waiting as the high-water mark
+/// allows, libzmq does not read its connection, sees no PONG, and would hang up on a healthy client.
+fn keepalive(heartbeat: Duration) -> (i32, i32, i32) {
+    const PROBES: i32 = 3;
+    let idle = i32::try_from(heartbeat.as_secs_f64().ceil() as u64).unwrap_or(i32::MAX);
+    let interval = idle / PROBES;
+    if interval == 0 { (idle, 1, idle) } else { (idle, interval, PROBES) }
 }
 
 fn milliseconds(time: Duration) -> c_int {
@@ -153,13 +166,16 @@ fn last_error() -> zmq::Error {
     zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })
 }
 
-/// A ZeroMQ socket. It is made, used and dropped in one thread; the `zmq` crate's own could be sent
-/// to another, so the code that holds one must not.
+/// A ZeroMQ socket. It is made, used and dropped in one thread: the pointer in it keeps the compiler
+/// from sending it to another, which the `zmq` crate's own would let pass.
 pub(crate) struct Socket {
     // Declared first, so that it is closed before its context may end.
     inner: zmq::Socket,
+    raw: *mut c_void,
     _context: Context,
 }
+
+const _: () = assert!(size_of::<zmq::Message>() == size_of::<zmq_sys::zmq_msg_t>());
 
 /// What became of a message that was to be sent without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,11 +188,11 @@ pub(crate) enum Sent {
 }
 
 impl Socket {
-    /// The next frame, if one waits.
+    /// The next frame, if one waits and the context is not shut down.
     pub fn try_recv(&self) -> Result<Option<Frame>, Error> {
         match again(|| self.inner.recv_msg(DONTWAIT)) {
             Ok(message) => Ok(Some(message.into())),
-            Err(zmq::Error::EAGAIN) => Ok(None),
+            Err(zmq::Error::EAGAIN | zmq::Error::ETERM) => Ok(None),
             Err(error) => Err(failed("cannot receive a message", error)),
         }
     }
@@ -190,24 +206,33 @@ impl Socket {
         }
     }
 
-    /// The frames that follow the first one of a message. libzmq has a message whole or not at all,
-    /// so that they need no waiting for.
-    pub fn recv_rest(&self, first: Frame, frames: &mut Vec<Frame>) -> Result<(), Error> {
+    /// The first frame and those that follow it in the same message. libzmq has a message whole or not
+    /// at all, so that they need no waiting for. Whether they are all there: not if the context is
+    /// shut down in between.
+    pub fn recv_rest(&self, first: Frame, frames: &mut Vec<Frame>) -> Result<bool, Error> {
         let mut more = first.more();
         frames.push(first);
         while more {
-            let Some(frame) = self.try_recv()? else { break };
+            let Some(frame) = self.try_recv()? else { return Ok(false) };
             more = frame.more();
             frames.push(frame);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends one frame without waiting; `more` says that another of the same message follows.
     pub fn send(&self, frame: Frame, more: bool) -> Result<Sent, Error> {
         let flags = if more { DONTWAIT | SNDMORE } else { DONTWAIT };
-        // Sending without waiting is not interrupted: EINTR comes of waiting alone.
-        match self.inner.send(frame.into_message(), flags) {
+        let mut message = frame.into_message();
+        // By libzmq's own function, since a signal may interrupt a call that does not wait, and the
+        // `zmq` crate's has used up the message by then.
+        let sent = again(|| {
+            // SAFETY: the socket is live and this thread's. A `Message` is as large as its only field,
+            // so that this is where it lies; libzmq leaves it empty or as it was, both fit to be dropped.
+            let rc = unsafe { zmq_sys::zmq_msg_send((&raw mut message).cast(), self.raw, flags) };
+            if rc == -1 { Err(last_error()) } else { Ok(()) }
+        });
+        match sent {
             Ok(()) => Ok(Sent::Done),
             Err(zmq::Error::EAGAIN) => Ok(Sent::Full),
             Err(zmq::Error::EHOSTUNREACH | zmq::Error::ETERM) => Ok(Sent::Gone),
@@ -236,7 +261,7 @@ impl Socket {
         let cannot = |error| failed(&format!("cannot listen on {endpoint}"), error);
         // The address is the descriptor's; libzmq only looks at the transport, and the path.
         let name = endpoint.to_string();
-        self.inner.bind(&name).map_err(cannot)?;
+        again(|| self.inner.bind(&name)).map_err(cannot)?;
         // libzmq closes it from here on.
         let _ = fd.into_raw_fd();
         self.use_fd(-1)?;
@@ -249,7 +274,7 @@ impl Socket {
         // SAFETY: the socket is live, and the value is an int, as zmq_setsockopt(3) asks.
         let rc = unsafe {
             let option = zmq_sys::ZMQ_USE_FD as c_int;
-            zmq_sys::zmq_setsockopt(self.inner.as_mut_ptr(), option, value, size_of::<c_int>())
+            zmq_sys::zmq_setsockopt(self.raw, option, value, size_of::<c_int>())
         };
         if rc == 0 {
             Ok(())

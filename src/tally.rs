@@ -20,7 +20,7 @@ pub(crate) struct Tally {
     pub malformed: u64,
     /// Replies whose client was gone.
     pub gone: u64,
-    /// Replies whose client did not read.
+    /// Replies that were not sent, since their client did not read.
     pub unread: usize,
     /// Requests that were given up when the service had to end.
     pub abandoned: usize,

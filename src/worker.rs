@@ -19,7 +19,9 @@ pub(crate) fn run(
     let mut number: u32 = 0;
     while let Some(first) = socket.recv()? {
         let mut request = Vec::new();
-        socket.recv_rest(first, &mut request)?;
+        if !socket.recv_rest(first, &mut request)? {
+            break;
+        }
         if claim.begin(number) {
             let begun = Instant::now();
             let reply = answer(request);

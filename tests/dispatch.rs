@@ -5,8 +5,9 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use common::{Client, Local, time_limit};
+use common::{Client, Local, code, time_limit};
 use repd::{Config, Frame};
 
 /// Asks so many quick questions that each worker is trusted with many at a time.
@@ -59,4 +60,68 @@ fn quick_requests_are_answered_while_slow_ones_take_as_long_as_they_like() {
         // Those that were taken back from one worker and given to another were handled once.
         assert_eq!(handled.load(Ordering::Relaxed), 10_000 + 1000 + 400 * slow + slow);
     }
+}
+
+/// A worker that is awake takes the next request: who was used last is used again.
+#[test]
+fn requests_one_at_a_time_stay_with_the_worker_used_last() {
+    let _limit = time_limit(60);
+    let (begun, slow_begun) = channel();
+    let (open, gate) = channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let new_handler = move |worker: usize| {
+        let (begun, gate) = (begun.clone(), Arc::clone(&gate));
+        move |request: Vec<Frame>| {
+            if *request[0] == *b"slow" {
+                begun.send(()).unwrap();
+                gate.lock().unwrap().recv().unwrap();
+            }
+            Ok(vec![Frame::from(worker.to_string())])
+        }
+    };
+    let service = Local::start(Config::default(), new_handler);
+    let slow = Client::req(&service.endpoint);
+    slow.send(&[b"slow"]);
+    slow_begun.recv().unwrap();
+    let client = Client::req(&service.endpoint);
+    let second = client.ask_text("quick");
+    open.send(()).unwrap();
+    let first = slow.receive();
+    assert_ne!(first, [second.as_bytes()]);
+    // The first worker is free again, and was used before the second.
+    for _ in 0..20 {
+        assert_eq!(client.ask_text("quick"), second);
+    }
+}
+
+/// What has been told that it takes too long is not begun any more.
+#[test]
+fn a_request_past_its_deadline_is_not_handled() {
+    let _limit = time_limit(60);
+    let handled = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&handled);
+    let (open, gate) = channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let new_handler = move |_| {
+        let (counter, gate) = (Arc::clone(&counter), Arc::clone(&gate));
+        move |request: Vec<Frame>| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            if *request[0] == *b"slow" {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            Ok(request)
+        }
+    };
+    let timeout = Duration::from_secs(1);
+    let service = Local::start(Config { workers: 1, timeout, ..Config::default() }, new_handler);
+    warm_up(&service.endpoint);
+    let client = Client::dealer(&service.endpoint);
+    client.send(&[b"slow"]);
+    (0..10).for_each(|_| client.send(&[b"quick"]));
+    // The slow one and what was sent with it behind it.
+    (0..11).for_each(|_| assert!([503, 504].contains(&client.receive_code())));
+    open.send(()).unwrap();
+    common::until("the worker is back", || code(&client.ask(&[b"after"])).is_none());
+    assert!(service.stop().is_ok());
+    assert_eq!(handled.load(Ordering::Relaxed), 10_000 + 1 + 1);
 }

@@ -71,7 +71,7 @@ fn gated(config: Config) -> Gated {
 }
 
 fn short(workers: usize) -> Config {
-    Config { workers, timeout: Duration::from_millis(200), ..Config::default() }
+    Config { workers, timeout: Duration::from_millis(500), ..Config::default() }
 }
 
 #[test]

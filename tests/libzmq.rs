@@ -65,7 +65,7 @@ fn curve_lets_in_who_knows_the_servers_key_and_nobody_else() {
 #[test]
 fn keepalive_is_on_where_the_service_sets_it() {
     let _limit = time_limit(60);
-    let service = Process::start(&["--heartbeat", "0"]);
+    let service = Process::start(&["--heartbeat", "60"]);
     let port: u16 = service.endpoint.rsplit(':').next().unwrap().parse().unwrap();
     let client = common::Client::req(&service.endpoint);
     assert_eq!(client.ask_text("ab"), "ba");
@@ -84,6 +84,17 @@ fn keepalive_is_on_where_the_service_sets_it() {
         let timer = connection(&fs::read_to_string("/proc/net/tcp").unwrap());
         timer.expect("the connection").starts_with("02:")
     });
+}
+
+#[test]
+fn the_backlog_is_the_one_that_was_asked_for() {
+    let _limit = time_limit(60);
+    let service = Process::start(&["--backlog", "77"]);
+    let port = service.endpoint.rsplit(':').next().unwrap().to_string();
+    let sockets = Command::new("ss").args(["-Hltn", &format!("sport = :{port}")]).output().unwrap();
+    // ss(8): of a listening socket, the third column is the backlog.
+    let line = String::from_utf8(sockets.stdout).unwrap();
+    assert_eq!(line.split_whitespace().nth(2), Some("77"), "{line}");
 }
 
 /// What the process has open, by number.

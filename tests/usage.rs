@@ -6,10 +6,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{Client, Process, REPD, repd, time_limit};
+use common::{Client, Folder, Process, REPD, repd, time_limit};
 
 /// The one line that was said.
 fn line(output: &Output) -> String {
@@ -28,28 +28,11 @@ fn refused(options: &[&str]) -> String {
     serve
 }
 
-/// A folder that is removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("repd-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn every_wrong_endpoint_is_refused_with_its_remedy() {
     let _limit = time_limit(120);
     let folder = Folder::new("usage");
-    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_string();
+    let path = |name: &str| folder.file(name);
     fs::write(path("file"), "").unwrap();
     fs::create_dir(path("folder")).unwrap();
     std::os::unix::fs::symlink(path("loop"), path("loop")).unwrap();
@@ -67,7 +50,7 @@ fn every_wrong_endpoint_is_refused_with_its_remedy() {
         ("tcp://*:99999", "give one from 1 to 65535"),
         ("tcp://*:-1", "give one from 1 to 65535"),
         ("tcp://127.0.0.1:99999", "give one from 1 to 65535"),
-        ("tcp://no.such.host:1", "give an IP address or *"),
+        ("tcp://no.such.invalid:1", "give an IP address or *"),
         ("tcp://255.255.255.255:1", "give one host's"),
         ("tcp://224.0.0.1:1", "give one host's"),
         ("tcp://192.0.2.1:5555", "give one that is, or *"),
@@ -94,7 +77,7 @@ fn every_wrong_endpoint_is_refused_with_its_remedy() {
     }
     // Two in one command line, the second of which is the first.
     let twice =
-        refused(&["--listen", "tcp://127.0.71.1:5555", "--listen", "tcp://127.0.71.1:5555"]);
+        refused(&["--listen", "tcp://127.0.71.1:23571", "--listen", "tcp://127.0.71.1:23571"]);
     assert!(twice.contains("in use"), "{twice}");
 }
 
@@ -136,7 +119,7 @@ fn every_wrong_number_is_refused_with_its_range() {
         ("--workers", "from 0 to 500", &["-1", "501", huge, "nan", "", "1.5", "five"][..]),
         ("--timeout", "from 0.001 to 86400", &["0", "-1", huge, "nan", "inf", "", "1s"]),
         ("--drain", "from 0 to 86400", &["-1", huge, "nan", "inf", ""]),
-        ("--heartbeat", "from 0 to 86400", &["-1", huge, "nan", "inf", "0.0001"]),
+        ("--heartbeat", "from 0 to 3600", &["-1", huge, "nan", "inf", "0.0001"]),
         ("--max-message-size", "from 1 to 1024M", &["0", "-1", huge, "nan", "1T", "2000M", "k"]),
         ("--max-frames", "from 1 to 65536", &["0", "-1", huge, "nan"]),
         ("--io-threads", "from 1 to 64", &["0", "-1", huge, "nan", "65"]),
@@ -270,10 +253,10 @@ fn a_closed_standard_output_or_error_is_no_reason_to_panic() {
         assert_eq!(run.status.code(), Some(2), "{run:?}");
     }
     let mut service = Command::new("sh")
-        .args(["-c", "exec \"$0\" serve --listen tcp://127.0.71.2:5555 2>&-", REPD])
+        .args(["-c", "exec \"$0\" serve --listen tcp://127.0.71.2:23571 2>&-", REPD])
         .spawn()
         .unwrap();
-    assert_eq!(Client::req("tcp://127.0.71.2:5555").ask_text("ab"), "ba");
+    assert_eq!(Client::req("tcp://127.0.71.2:23571").ask_text("ab"), "ba");
     service.kill().unwrap();
     service.wait().unwrap();
 }

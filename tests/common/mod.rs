@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, PipeWriter, Write};
 use std::os::unix::process::CommandExt;
+use std::os::unix::thread::JoinHandleExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -49,6 +50,27 @@ pub fn sleepy() -> PathBuf {
     let path = PathBuf::from(REPD).with_file_name("examples").join("sleepy");
     assert!(path.exists(), "build the examples first: cargo build --examples");
     path
+}
+
+/// A folder of the test's own, removed when dropped.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("repd-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A Python that has pyzmq. Without one a test is skipped with a word; in CI it fails.
@@ -217,6 +239,12 @@ impl Local {
         });
         let endpoint = endpoint.recv_timeout(LIMIT).unwrap();
         Local { stop: Some(stop), thread: Some(thread), endpoint }
+    }
+
+    /// Sends a signal to the thread that the proxy, or the single server, is in.
+    pub fn signal(&self, signal: Signal) {
+        let thread = self.thread.as_ref().unwrap();
+        nix::sys::pthread::pthread_kill(thread.as_pthread_t(), signal).unwrap();
     }
 
     /// How a service ended that was not told to.
