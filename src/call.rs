@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use zmq::SocketEvent;
+
 use crate::cli::Call;
 use crate::error::{Error, plain};
 use crate::fault::Fault;
@@ -22,9 +24,13 @@ pub fn call(call: &Call) -> Result<(), Error> {
         })
         .unwrap_or_else(|| Err(Error::failed("no try was made")))?;
     if let Some(fault) = Fault::parse(&reply) {
-        return Err(Error::fault(&fault));
+        return Err(Error::fault(format!(
+            "{} {}",
+            fault.code(),
+            printable(fault.text().as_bytes())
+        )));
     }
-    print(&reply, call.raw).map_err(|error| Error::failed("cannot print the reply").because(error))
+    print(&reply, call.raw).map_err(Error::unprinted)
 }
 
 fn request(frames: &[String]) -> Result<Vec<Frame>, Error> {
@@ -56,11 +62,11 @@ fn attempt(call: &Call, request: &[Frame], patient: bool) -> Result<Vec<Frame>, 
             return Ok(reply);
         }
         if told {
-            reached = Reached::read(&monitor)?.unwrap_or(reached);
+            reached = reached.after(&monitor)?;
         }
         // Who may try again has time: the service may be about to start.
-        let refused = reached == Reached::Refused && !patient;
-        if refused || left == Duration::ZERO {
+        let hopeless = matches!(reached, Reached::Refused | Reached::Lost) && !patient;
+        if hopeless || left == Duration::ZERO {
             return Err(no_reply(call, reached));
         }
     }
@@ -72,22 +78,23 @@ enum Reached {
     NotYet,
     Refused,
     Connected,
+    /// It was made and then ended, perhaps after the request was handled.
+    Lost,
 }
 
 impl Reached {
-    /// What an event of zmq_socket_monitor(3) says: its first frame begins with a 16-bit number.
-    fn read(monitor: &Socket) -> Result<Option<Reached>, Error> {
-        let Some(first) = monitor.try_recv()? else { return Ok(None) };
-        let event = first.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes));
+    /// What follows from the next event of zmq_socket_monitor(3): its first frame begins with a 16-bit
+    /// number.
+    fn after(self, monitor: &Socket) -> Result<Reached, Error> {
+        let Some(first) = monitor.try_recv()? else { return Ok(self) };
+        let event = first.first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes));
         monitor.recv_rest(first, &mut Vec::new())?;
-        Ok(match event {
-            Some(event) if event == zmq::SocketEvent::CONNECTED.to_raw() => {
-                Some(Reached::Connected)
-            }
-            Some(event) if event == zmq::SocketEvent::CONNECT_RETRIED.to_raw() => {
-                Some(Reached::Refused)
-            }
-            _ => None,
+        Ok(match self {
+            Reached::Lost => self,
+            _ if event == SocketEvent::CONNECTED.to_raw() => Reached::Connected,
+            _ if event == SocketEvent::DISCONNECTED.to_raw() => Reached::Lost,
+            Reached::NotYet if event == SocketEvent::CONNECT_RETRIED.to_raw() => Reached::Refused,
+            _ => self,
         })
     }
 }
@@ -101,6 +108,10 @@ fn no_reply(call: &Call, reached: Reached) -> Error {
             Error::failed(format!("cannot connect to {endpoint}"))
                 .because(why)
                 .remedy("is the service running there?")
+        }
+        Reached::Lost => {
+            Error::failed(format!("{endpoint} closed the connection before it replied"))
+                .remedy("has the service ended, or is the request larger than it takes?")
         }
         Reached::NotYet => {
             Error::failed(format!("timed out: no connection to {endpoint} {within}"))

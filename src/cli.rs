@@ -50,7 +50,7 @@ pub enum Command {
     help_triggers("-h", "--help"),
     note = "SIGTERM or SIGINT stops the service once all is answered; a second one ends it at once.",
     note = "Exit codes: 0 done; 1 failed while running; 2 bad usage or configuration.",
-    example = "{command_name} --listen tcp://*:5555 --listen ipc:///run/repd.sock --handler echo"
+    example = "{command_name} --listen 'tcp://*:5555' --listen ipc:///run/repd.sock --handler echo"
 )]
 pub struct Serve {
     /// endpoint where clients connect, tcp://HOST:PORT or ipc://PATH; may be given several times
@@ -66,8 +66,8 @@ pub struct Serve {
     #[argh(option, arg_name = "name", default = "Builtin::default()", from_str_fn(builtin))]
     handler: Builtin,
 
-    /// seconds that a request may take once the proxy has taken it; then the client gets a 504
-    /// (default 30)
+    /// seconds that a request may take once the proxy has taken it, 0.001 to 86400; then the client
+    /// gets a 504 (default 30)
     #[argh(
         option,
         arg_name = "seconds",
@@ -76,12 +76,12 @@ pub struct Serve {
     )]
     timeout: Duration,
 
-    /// seconds that a stop may take (default 5)
+    /// seconds that a stop may take, 0 to 86400 (default 5)
     #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(config::drain))]
     drain: Duration,
 
-    /// largest frame, in bytes, with k for KiB or M for MiB; a client that sends a larger one is
-    /// disconnected (default 1M)
+    /// largest frame, 1 byte to 1024M, with k for KiB or M for MiB; a client that sends a larger one
+    /// is disconnected (default 1M)
     #[argh(
         option,
         arg_name = "bytes",
@@ -90,7 +90,7 @@ pub struct Serve {
     )]
     max_message_size: usize,
 
-    /// most frames of a request; one with more gets a 413 (default 64)
+    /// most frames of a request, 1 to 65536; one with more gets a 413 (default 64)
     #[argh(
         option,
         arg_name = "n",
@@ -113,7 +113,7 @@ pub struct Serve {
     backlog: usize,
 
     /// seconds of silence after which a client's host is asked whether it is there; one that does not
-    /// answer for as long again is disconnected; 0 for never (default 10)
+    /// answer for as long again is disconnected; up to 3600, 0 for never (default 10)
     #[argh(
         option,
         arg_name = "seconds",
@@ -238,6 +238,9 @@ impl Serve {
         line("backlog", &config.backlog);
         line("heartbeat", &config.heartbeat.as_secs_f64());
         line("log", &format!("{:?}", self.log).to_lowercase());
+        if self.verbose {
+            text.push_str("--verbose\n");
+        }
         text
     }
 }
@@ -252,7 +255,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
     let texts = texts.map_err(|argument| {
         Error::config(format!("cannot use the argument {argument:?}"))
             .because("it is not UTF-8")
-            .remedy("send such bytes by standard input")
+            .remedy("give text; call takes other bytes from standard input")
     })?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     match Repd::from_args(&["repd"], &texts) {
@@ -272,7 +275,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
 /// argh's complaint on one line, with what to do.
 fn mistake(complaint: &str, texts: &[&str]) -> Error {
     let complaint: Vec<&str> = complaint.split_whitespace().collect();
-    let complaint = complaint.join(" ");
+    let mut complaint = complaint.join(" ").trim_end_matches('.').to_string();
+    if let Some(first) = complaint.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
     let (command, known) = match texts.first() {
         Some(&command @ ("serve" | "call")) => (format!("repd {command}"), true),
         _ => ("repd".into(), false),

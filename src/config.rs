@@ -102,6 +102,13 @@ impl Config {
             ("drain", self.drain, DRAIN_RANGE),
             ("heartbeat", self.heartbeat, HEARTBEAT_RANGE),
         ];
+        let twice = |(place, endpoint): (usize, &Endpoint)| {
+            (endpoint.is_one_place() && self.listen[..place].contains(endpoint))
+                .then(|| format!("listen: {endpoint} is given twice; give it once"))
+        };
+        if let Some(mistake) = self.listen.iter().enumerate().find_map(twice) {
+            return Some(mistake);
+        }
         if self.listen.is_empty() {
             return Some("listen: give at least one endpoint".into());
         }

@@ -55,6 +55,11 @@ impl Endpoint {
         &self.address
     }
 
+    /// Whether it means the same place each time, which one whose port the system chooses does not.
+    pub(crate) fn is_one_place(&self) -> bool {
+        !matches!(self.address, Address::Tcp { port: 0, .. })
+    }
+
     /// Connects without ZeroMQ, to tell what stands in the way. Waits for a second at most.
     pub(crate) fn probe(&self) -> io::Result<()> {
         match &self.address {
@@ -97,9 +102,7 @@ impl Host {
         let mut found = found.unwrap_or_default();
         found.sort_by_key(SocketAddr::is_ipv6);
         let address = *found.first().ok_or_else(|| {
-            format!(
-                "no address, interface or host is called {name:?} here; give an IP address or *"
-            )
+            format!("no address, interface or host is called {name:?} here; give an IP address")
         })?;
         let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
         if broadcast || address.ip().is_multicast() {
@@ -150,14 +153,14 @@ impl FromStr for Endpoint {
 
 fn tcp(rest: &str) -> Result<Address, String> {
     let Some((host, port)) = rest.rsplit_once(':') else {
-        return Err("no port; give tcp://HOST:PORT, such as tcp://*:5555".into());
+        return Err("no port; give tcp://HOST:PORT, such as tcp://127.0.0.1:5555".into());
     };
     let port = match port {
         "*" => 0,
-        digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().map_err(|_| "no such port; give one from 1 to 65535".to_string())?
-        }
-        _ => return Err("no such port; give one from 1 to 65535".into()),
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits
+            .parse()
+            .map_err(|_| "no such port; give one from 1 to 65535, or * for any".to_string())?,
+        _ => return Err("no such port; give one from 1 to 65535, or * for any".into()),
     };
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match (host, bracketed) {
@@ -166,11 +169,11 @@ fn tcp(rest: &str) -> Result<Address, String> {
             return Err("no host; give * for every interface, an address or a name".into());
         }
         (_, Some(v6)) if v6.contains(':') => Host::Named(v6.into()),
+        (host, _) if host.contains(['/', ';', ',', '[', ']', '@']) => {
+            return Err("no such host; give *, an address, an interface or a name".into());
+        }
         (host, _) if host.contains(':') => {
             return Err("an IPv6 address needs brackets: tcp://[::1]:5555".into());
-        }
-        (host, _) if host.contains(['/', ';', '[', ']', '@']) => {
-            return Err("no such host; give *, an address, an interface or a name".into());
         }
         (host, _) => Host::Named(host.into()),
     };

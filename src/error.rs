@@ -6,8 +6,6 @@ use std::io;
 
 use nix::errno::Errno;
 
-use crate::fault::Fault;
-
 /// A failure that ends the command.
 ///
 /// It prints as one line: `what failed on what: why; what to do`.
@@ -31,8 +29,13 @@ impl Error {
     }
 
     /// An error reply: exit code 3.
-    pub(crate) fn fault(fault: &Fault) -> Error {
-        Error { exit_code: 3, ..Error::config(fault.to_string()) }
+    pub(crate) fn fault(what: String) -> Error {
+        Error { exit_code: 3, ..Error::config(what) }
+    }
+
+    /// Standard output that takes nothing: exit code 1.
+    pub fn unprinted(error: io::Error) -> Error {
+        Error::failed("cannot print").because(plain(error))
     }
 
     pub(crate) fn because(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {

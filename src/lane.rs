@@ -96,6 +96,11 @@ impl Lane {
         }
     }
 
+    /// Whether this request is the foremost.
+    pub fn is_at(&self, ticket: Ticket) -> bool {
+        self.outstanding.front() == Some(&Some(ticket))
+    }
+
     /// Whether the worker is still at a request that nobody waits for any more.
     pub fn is_stuck(&self, is_live: impl Fn(Ticket) -> bool) -> bool {
         matches!(self.outstanding.front(), Some(&Some(foremost)) if !is_live(foremost))

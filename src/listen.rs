@@ -84,6 +84,7 @@ fn bind_file(path: &Path) -> Result<(UnixListener, SocketFile), String> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let _lock = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
     match fs::symlink_metadata(path) {
+        Ok(file) if file.is_dir() => return Err("that is a folder; name a file in it".into()),
         Ok(file) if !file.file_type().is_socket() => {
             return Err("there is a file that is no socket; remove it or give another path".into());
         }

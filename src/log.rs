@@ -1,11 +1,14 @@
 //! Where log lines go: standard error, with systemd's priorities if that is where it leads, or syslog.
 
 use std::io::{Write, stderr};
+use std::os::fd::AsFd;
 use std::panic;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
 use crate::error::Error;
@@ -27,13 +30,13 @@ pub enum Target {
 /// A syslog that is not there, or a log that was started already.
 pub fn start(target: Target, verbose: bool) -> Result<(), Error> {
     let logger: Box<dyn Log> = match target {
-        Target::Stderr => {
-            Box::new(Stderr { journal: std::env::var_os("JOURNAL_STREAM").is_some() })
-        }
-        Target::Syslog => Box::new(Syslog(Mutex::new(Some(connect().map_err(|error| {
-            Error::config("cannot reach the local syslog")
-                .because(error)
-                .remedy("start a syslog daemon, or use --log stderr")
+        Target::Stderr => Box::new(Stderr {
+            journal: std::env::var_os("JOURNAL_STREAM").is_some(),
+            lost: AtomicUsize::new(0),
+        }),
+        Target::Syslog => Box::new(Syslog(Mutex::new(Some(connect().map_err(|_| {
+            Error::config("cannot reach a syslog daemon at /dev/log")
+                .remedy("start one, or use --log stderr")
         })?)))),
     };
     log::set_max_level(if verbose { LevelFilter::Debug } else { LevelFilter::Info });
@@ -49,7 +52,7 @@ pub fn start(target: Target, verbose: bool) -> Result<(), Error> {
 /// Says why the process ends, in the log if it was started, and gives its exit code.
 pub fn report(error: &Error) -> ExitCode {
     if log::max_level() == LevelFilter::Off {
-        let _ = writeln!(stderr(), "repd: {error}");
+        let _ = writeln!(stderr(), "error: {error}");
     } else {
         log::error!("{error}");
     }
@@ -73,7 +76,34 @@ fn line(record: &Record<'_>) -> String {
 
 struct Stderr {
     journal: bool,
+    /// Lines that there was no room for.
+    lost: AtomicUsize,
 }
+
+impl Stderr {
+    fn write(&self, level: Level, line: &str) {
+        let line = match (self.journal, level) {
+            (true, level) => format!("<{}>{line}", severity(level)),
+            (false, Level::Warn) => format!("warning: {line}"),
+            (false, level) => format!("{}: {line}", level.as_str().to_lowercase()),
+        };
+        let mut line = line.into_bytes();
+        line.truncate(LONGEST_LINE);
+        line.push(b'\n');
+        // There is nowhere to say that standard error is closed.
+        let _ = stderr().write_all(&line);
+    }
+
+    /// Whether a line can be written without waiting for whoever reads standard error: a pipe that is
+    /// said to be writable has room for PIPE_BUF bytes, pipe(7).
+    fn has_room() -> bool {
+        let stderr = stderr();
+        let mut items = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        !matches!(poll(&mut items, PollTimeout::ZERO), Ok(0))
+    }
+}
+
+const LONGEST_LINE: usize = 4000;
 
 impl Log for Stderr {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -81,13 +111,16 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let line = match (self.journal, record.level()) {
-            (true, level) => format!("<{}>{}\n", severity(level), line(record)),
-            (false, Level::Warn) => format!("warning: {}\n", line(record)),
-            (false, level) => format!("{}: {}\n", level.as_str().to_lowercase(), line(record)),
-        };
-        // There is nowhere to say that standard error is closed.
-        let _ = stderr().write_all(line.as_bytes());
+        // The service does not wait for the reader of its log.
+        if !Stderr::has_room() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            self.write(Level::Warn, &format!("log lines lost, since nobody read them: {lost}"));
+        }
+        self.write(record.level(), &line(record));
     }
 
     fn flush(&self) {}
@@ -98,12 +131,19 @@ type Connection = Logger<LoggerBackend, Formatter3164>;
 struct Syslog(Mutex<Option<Connection>>);
 
 fn connect() -> Result<Connection, syslog::Error> {
-    syslog::unix(Formatter3164 {
+    let connection = syslog::unix(Formatter3164 {
         facility: Facility::LOG_DAEMON,
         hostname: None,
         process: env!("CARGO_PKG_NAME").into(),
         pid: std::process::id(),
-    })
+    })?;
+    // A daemon that does not read loses lines; it does not stop the service.
+    match &connection.backend {
+        LoggerBackend::Unix(socket) => socket.set_nonblocking(true)?,
+        LoggerBackend::UnixStream(socket) => socket.get_ref().set_nonblocking(true)?,
+        LoggerBackend::Udp(..) | LoggerBackend::Tcp(..) => (),
+    }
+    Ok(connection)
 }
 
 fn write(connection: &mut Connection, level: Level, line: &str) -> Result<(), syslog::Error> {

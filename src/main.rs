@@ -29,7 +29,5 @@ fn run(options: &Serve) -> Result<(), Error> {
 }
 
 fn print(text: &str) -> Result<(), Error> {
-    // Who closed standard output does not want to read it.
-    let _ = stdout().write_all(text.as_bytes());
-    Ok(())
+    stdout().write_all(text.as_bytes()).map_err(Error::unprinted)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::claim::Claim;
 use crate::credit::{Credit, Meter};
-use crate::error::Error;
+use crate::error::{Error, plain};
 use crate::handler::{Handler, answers};
 use crate::lane::Lane;
 use crate::socket::{Context, readable, wait};
@@ -40,7 +40,11 @@ impl Pool {
         H: Handler,
     {
         let context = Context::new(0)?;
-        let cannot = |error| Error::failed("cannot start a worker").because(error);
+        let cannot = |error| {
+            Error::config("cannot start a worker")
+                .because(plain(error))
+                .remedy("give fewer --workers, or allow the process more memory and threads")
+        };
         let (ended, ending) = pipe().map_err(cannot)?;
         let ending = Arc::new(ending);
         let (ready, all_ready) = mpsc::channel();

@@ -5,7 +5,7 @@ use std::io::PipeReader;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::{debug, info, warn};
 
 use crate::config::Config;
 use crate::drain::Drain;
@@ -71,7 +71,8 @@ impl Proxy {
                 return Err(Error::failed("a worker has ended").remedy("start repd again"));
             }
             if stopping && !self.drain.begun() {
-                info!("stopping: {} requests in flight", self.tickets.len());
+                let busy = self.lanes.iter().filter(|lane| !lane.is_idle()).count();
+                info!("stopping: requests in flight: {}, workers busy: {busy}", self.tickets.len());
                 self.frontend.begin_drain();
                 self.drain.begin(self.now);
             }
@@ -81,7 +82,9 @@ impl Proxy {
             self.dispatch()?;
             self.take_requests()?;
             self.tally.gone += self.frontend.retry(self.now)?;
-            let answered = self.tickets.is_empty() && self.frontend.outbox().is_empty();
+            // A worker past its deadline has time to end too, and who comes meanwhile is told.
+            let idle = self.lanes.iter().all(Lane::is_idle);
+            let answered = idle && self.tickets.is_empty() && self.frontend.outbox().is_empty();
             if self.drain.ends(self.now, answered) {
                 return self.finish();
             }
@@ -244,10 +247,19 @@ impl Proxy {
             self.tally.timeouts += 1;
             self.give_up(ticket, &fault)?;
         }
-        if !overdue.is_empty() {
-            let stuck = |lane: &&mut Lane| lane.is_stuck(|ticket| self.tickets.contains(ticket));
-            let lanes = self.lanes.iter_mut().filter(stuck);
-            self.waiting.extend(lanes.flat_map(|lane| lane.recall(self.now)));
+        if overdue.is_empty() {
+            return Ok(());
+        }
+        for (lane, number) in self.lanes.iter_mut().zip(1..) {
+            if lane.is_stuck(|ticket| self.tickets.contains(ticket)) {
+                if overdue.iter().any(|&ticket| lane.is_at(ticket)) {
+                    warn!("worker {number}: its request has passed the deadline, and goes on");
+                }
+                self.waiting.extend(lane.recall(self.now));
+            }
+        }
+        if self.all_stuck() {
+            warn!("every worker is past a deadline: requests are refused until one returns");
         }
         Ok(())
     }

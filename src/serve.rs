@@ -165,9 +165,9 @@ impl Service {
         let lost = [
             (
                 stopped.tally.abandoned > 0,
-                format!("{} requests in flight", stopped.tally.abandoned),
+                format!("requests in flight: {}", stopped.tally.abandoned),
             ),
-            (stuck > 0, format!("{stuck} workers still in a request")),
+            (stuck > 0, format!("workers still in a request: {stuck}")),
             (stopped.unread > 0 || !all_left, "replies that their clients did not read".into()),
         ];
         let lost: Vec<String> =

@@ -21,11 +21,12 @@ impl Signals {
         let (reader, writer) = UnixStream::pair().map_err(cannot)?;
         let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
-            // Actions run in the order in which they are registered: the flag is looked at first.
+            // Actions run in the order in which they are registered. The pipe is first, so that a
+            // signal that comes in between is not lost; the flag is looked at before it is set.
+            pipe::register(signal, writer.try_clone().map_err(cannot)?).map_err(cannot)?;
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&seen))
                 .map_err(cannot)?;
             flag::register(signal, Arc::clone(&seen)).map_err(cannot)?;
-            pipe::register(signal, writer.try_clone().map_err(cannot)?).map_err(cannot)?;
         }
         Ok(Signals(reader))
     }

@@ -119,8 +119,7 @@ impl Context {
     pub fn client(&self, endpoint: &Endpoint) -> Result<(Socket, Socket), Error> {
         let (address, v6) = endpoint.to_connect()?;
         let socket = self.socket(zmq::REQ)?;
-        let events =
-            zmq::SocketEvent::CONNECTED.to_raw() | zmq::SocketEvent::CONNECT_RETRIED.to_raw();
+        let events = zmq::SocketEvent::ALL.to_raw();
         socket.set(|s| s.set_ipv6(v6))?;
         socket.set(|s| s.monitor(MONITOR, events.into()))?;
         let monitor = self.socket(zmq::PAIR)?;

@@ -40,17 +40,17 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} requests, {} replies", self.requests, self.replies)?;
+        write!(f, "requests: {}, replies: {}", self.requests, self.replies)?;
         let rare = [
-            (self.refused, "refused"),
-            (self.timeouts, "timed out"),
-            (self.late, "replies too late"),
-            (self.malformed, "malformed messages"),
-            (self.gone, "clients gone"),
-            (self.unread as u64, "replies not read"),
-            (self.abandoned as u64, "abandoned"),
+            ("refused", self.refused),
+            ("of these, timed out", self.timeouts),
+            ("of these, abandoned", self.abandoned as u64),
+            ("replies too late", self.late),
+            ("replies not read", self.unread as u64),
+            ("clients gone", self.gone),
+            ("malformed messages", self.malformed),
         ];
-        let seen = rare.into_iter().filter(|(count, _)| *count > 0);
-        seen.into_iter().try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+        let mut seen = rare.into_iter().filter(|(_, count)| *count > 0);
+        seen.try_for_each(|(what, count)| write!(f, ", {what}: {count}"))
     }
 }

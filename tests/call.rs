@@ -42,11 +42,11 @@ fn an_error_reply_is_3_with_its_code_and_text() {
     let call = |frame: &str| said(&repd(&["call", &service.endpoint, frame], b""));
     assert_eq!(
         call("never"),
-        (Some(3), "".into(), "repd: 504 the deadline passed before the handler replied\n".into())
+        (Some(3), "".into(), "error: 504 the deadline passed before the handler replied\n".into())
     );
     let (status, printed, error) = call("what?");
     assert_eq!((status, printed.as_str()), (Some(3), ""));
-    assert!(error.starts_with("repd: 400 "), "{error}");
+    assert!(error.starts_with("error: 400 "), "{error}");
 }
 
 #[test]
@@ -122,4 +122,23 @@ fn a_service_is_called_by_name_by_ipv6_and_by_path() {
             (Some(0), "ba\n".into(), "".into())
         );
     }
+}
+
+#[test]
+fn a_connection_that_the_service_ends_is_not_called_refused() {
+    let _limit = time_limit(60);
+    let service = Process::start(&["--max-message-size", "1k"]);
+    let (status, _, error) = said(&repd(&["call", &service.endpoint], &[b'x'; 2000]));
+    assert_eq!(status, Some(1));
+    assert!(error.contains("closed the connection before it replied"), "{error}");
+    assert!(error.contains("larger than it takes"), "{error}");
+}
+
+#[test]
+fn what_an_error_reply_says_changes_no_terminal() {
+    let _limit = time_limit(60);
+    let service = Process::start(&["--handler", "echo"]);
+    let call = ["call", &service.endpoint, "REPD-ERROR", "999", "\x1b[31mred\nline"];
+    let (status, _, error) = said(&repd(&call, b""));
+    assert_eq!((status, error.as_str()), (Some(3), "error: 999 \\u{1b}[31mred\\nline\n"));
 }

@@ -53,7 +53,7 @@ fn a_message_without_a_delimiter_is_dropped_and_counted() {
         assert_eq!(client.ask(&[b"a request"]), [b"a request"]);
         is_served(&service.endpoint);
         let log = ends_well(service);
-        assert!(log.contains("51 requests, 51 replies, 5 malformed"), "{log}");
+        assert!(log.contains("requests: 51, replies: 51, malformed messages: 5"), "{log}");
     }
 }
 
@@ -128,7 +128,7 @@ fn clients_that_leave_before_their_reply_are_counted_and_forgotten() {
     let client = Client::req(&service.endpoint);
     assert_eq!(client.ask_text("0"), "0");
     let log = ends_well(service);
-    assert!(log.contains("4 requests, 4 replies, 3 clients gone"), "{log}");
+    assert!(log.contains("requests: 4, replies: 4, clients gone: 3"), "{log}");
 }
 
 /// Connects with a small window, greets, and sends requests of `size` bytes for as long as the service

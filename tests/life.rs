@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::{Client, Folder, LIMIT, Local, Process, code, repd, time_limit};
 use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use repd::{Config, echo};
 
 const SIGNALS: [Signal; 2] = [SIGTERM, SIGINT];
@@ -115,7 +117,10 @@ fn a_stuck_handler_ends_the_service_at_the_limit_with_1_and_its_client_with_503(
         assert_eq!(client.receive_code(), 503);
         assert_eq!(service.wait().code(), Some(1));
         let log = service.rest_of_log();
-        assert!(log.contains("abandoned 1 requests in flight, 1 workers still"), "{log}");
+        assert!(
+            log.contains("abandoned requests in flight: 1, workers still in a request: 1"),
+            "{log}"
+        );
     }
 }
 
@@ -135,12 +140,40 @@ fn a_stuck_handler_does_not_hold_up_the_single_threaded_server_either() {
 #[test]
 fn a_handler_past_its_deadline_is_waited_for_no_longer_than_the_drain() {
     let _limit = time_limit(60);
-    let mut service = Process::sleepy(&["--drain", "0.3", "--timeout", "0.1"]);
+    let mut service = Process::sleepy(&["--drain", "2", "--timeout", "0.1"]);
     let client = Client::req(&service.endpoint);
     client.send(&[b"never"]);
     assert_eq!(client.receive_code(), 504);
     service.signal(SIGTERM);
+    // Who comes meanwhile is told.
+    service.wait_for_line("stopping: requests in flight: 0, workers busy: 1");
+    let late = Client::req(&service.endpoint);
+    late.send(&[b"0"]);
+    assert_eq!(late.receive_code(), 503);
     assert_eq!(service.wait().code(), Some(1));
+}
+
+#[test]
+fn a_signal_in_the_first_moments_ends_the_service_too() {
+    let _limit = time_limit(120);
+    for round in 0..200 {
+        let mut service = Command::new(common::REPD)
+            .args(["serve", "--listen", "tcp://127.0.0.1:*"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // At no fact, since each moment is meant: these times only spread the signals.
+        std::thread::sleep(Duration::from_micros(50 * round));
+        kill(Pid::from_raw(service.id() as i32), SIGTERM).unwrap();
+        let mut status = None;
+        common::until("the service has ended", || {
+            status = service.try_wait().unwrap();
+            status.is_some()
+        });
+        let status = status.unwrap();
+        // Before the signal is caught, it ends the process as it ends any.
+        assert!(status.code() == Some(0) || status.signal() == Some(SIGTERM as i32), "{status:?}");
+    }
 }
 
 #[test]
@@ -355,7 +388,7 @@ fn a_rude_client_in_the_past_does_not_spoil_a_clean_stop() {
         service.signal(SIGTERM);
         assert_eq!(service.wait().code(), Some(0));
         let log = service.rest_of_log();
-        assert!(log.contains("replies not read"), "{log}");
+        assert!(log.contains("replies not read: "), "{log}");
     }
 }
 

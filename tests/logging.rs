@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
@@ -32,7 +33,7 @@ fn start_and_stop_are_told_and_requests_only_when_asked() {
         assert_eq!(lines.len(), 3, "{quiet}");
         assert!(lines[0].starts_with("info: listening on tcp://127.0.0.1:"));
         assert!(lines[1].starts_with("info: stopping"));
-        assert_eq!(lines[2], "info: stopped: 1 requests, 1 replies");
+        assert_eq!(lines[2], "info: stopped: requests: 1, replies: 1");
         let verbose = log(&["--workers", workers, "--verbose"], false);
         let number = if workers == "0" { "0" } else { "1" };
         for line in [
@@ -72,7 +73,7 @@ fn syslog_gets_the_lines_with_facility_daemon() {
     let without = repd(&["serve", "--log", "syslog", "--listen", "tcp://127.0.0.1:*"], b"");
     let said = String::from_utf8_lossy(&without.stderr).into_owned();
     assert_eq!(without.status.code(), Some(2));
-    assert!(said.contains("start a syslog daemon, or use --log stderr"), "{said}");
+    assert!(said.contains("start one, or use --log stderr"), "{said}");
     let Ok(syslog) = UnixDatagram::bind("/dev/log") else {
         eprintln!("skipped: /dev/log cannot be made here");
         return;
@@ -101,4 +102,43 @@ fn syslog_gets_the_lines_with_facility_daemon() {
     assert!(second.contains("stopping"), "{second}");
     service.wait().unwrap();
     std::fs::remove_file("/dev/log").unwrap();
+}
+
+#[test]
+fn nobody_who_reads_the_log_does_not_stop_the_service() {
+    let _limit = time_limit(60);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut service = Command::new(REPD)
+        .args(["serve", "--verbose", "--listen", "tcp://127.0.71.4:23571"])
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let client = Client::req("tcp://127.0.71.4:23571");
+    // Many times what a pipe holds.
+    (0..3000).for_each(|_| assert_eq!(client.ask_text("ab"), "ba"));
+    let mut some = [0; 60_000];
+    reader.read_exact(&mut some).unwrap();
+    assert_eq!(client.ask_text("ab"), "ba");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.id() as i32), SIGTERM).unwrap();
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    assert!(service.wait().unwrap().success());
+    assert!(rest.contains("warning: log lines lost, since nobody read them: "), "{rest}");
+    assert!(rest.trim_end().ends_with("stopped: requests: 3001, replies: 3001"), "{rest}");
+}
+
+#[test]
+fn a_worker_that_passes_its_deadline_is_told_of_and_so_is_a_pool_of_them() {
+    let _limit = time_limit(60);
+    let mut service = Process::sleepy(&["--workers", "2", "--timeout", "0.1"]);
+    let client = Client::req(&service.endpoint);
+    for (worker, all) in [(1, false), (2, true)] {
+        client.send(&[b"never"]);
+        assert_eq!(client.receive_code(), 504);
+        let line = service.wait_for_line("warning: worker ");
+        assert!(line.contains(&format!("worker {worker}: its request has passed")), "{line}");
+        if all {
+            service.wait_for_line("warning: every worker is past a deadline");
+        }
+    }
 }
