@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
@@ -20,14 +21,18 @@ impl Signals {
         let cannot = |error| Error::failed("cannot catch signals").because(error);
         let (reader, writer) = UnixStream::pair().map_err(cannot)?;
         let seen = Arc::new(AtomicBool::new(false));
+        // Held back meanwhile: one that came between the parts of this would be lost.
+        let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+        let cannot_hold = |error: nix::Error| cannot(error.into());
+        signals.thread_block().map_err(cannot_hold)?;
         for signal in [SIGTERM, SIGINT] {
-            // Actions run in the order in which they are registered. The pipe is first, so that a
-            // signal that comes in between is not lost; the flag is looked at before it is set.
-            pipe::register(signal, writer.try_clone().map_err(cannot)?).map_err(cannot)?;
+            // Actions run in the order in which they are registered: the flag is looked at first.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&seen))
                 .map_err(cannot)?;
             flag::register(signal, Arc::clone(&seen)).map_err(cannot)?;
+            pipe::register(signal, writer.try_clone().map_err(cannot)?).map_err(cannot)?;
         }
+        signals.thread_unblock().map_err(cannot_hold)?;
         Ok(Signals(reader))
     }
 }

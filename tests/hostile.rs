@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::thread::scope;
 
-use common::{Client, LIMIT, Process, time_limit, until};
+use common::{Client, Killed, LIMIT, Process, time_limit, until};
 
 const BOTH: [&str; 2] = ["5", "0"];
 
@@ -251,8 +251,8 @@ fn a_dead_client_is_noticed_and_its_connection_closed() {
         "--verbose",
     ]));
     let call = ["netns", "exec", Host::NAME, common::REPD, "call", "--timeout", "60"];
-    let mut client =
-        Command::new("ip").args(call).args([&service.endpoint, "never"]).spawn().unwrap();
+    let caller = Command::new("ip").args(call).args([&service.endpoint, "never"]).spawn();
+    let _caller = Killed(caller.unwrap());
     service.wait_for_line("request \"never\"");
     let port: u16 = service.endpoint.rsplit(':').next().unwrap().parse().unwrap();
     let connected = || {
@@ -265,8 +265,6 @@ fn a_dead_client_is_noticed_and_its_connection_closed() {
     assert!(connected());
     host.unplug();
     until("the connection is given up", || !connected());
-    client.kill().unwrap();
-    client.wait().unwrap();
 }
 
 /// Another host, in a network namespace, with a cable to this one that can be unplugged.

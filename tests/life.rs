@@ -4,13 +4,13 @@ mod common;
 
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, spawn};
 use std::time::{Duration, Instant};
 
-use common::{Client, Folder, LIMIT, Local, Process, code, repd, time_limit};
+use common::{Client, Folder, Killed, LIMIT, Local, Process, code, repd, time_limit};
 use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -157,17 +157,15 @@ fn a_handler_past_its_deadline_is_waited_for_no_longer_than_the_drain() {
 fn a_signal_in_the_first_moments_ends_the_service_too() {
     let _limit = time_limit(120);
     for round in 0..200 {
-        let mut service = Command::new(common::REPD)
-            .args(["serve", "--listen", "tcp://127.0.0.1:*"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut service = Command::new(common::REPD);
+        service.args(["serve", "--listen", "tcp://127.0.0.1:*"]).stderr(Stdio::null());
+        let mut service = Killed(service.spawn().unwrap());
         // At no fact, since each moment is meant: these times only spread the signals.
         std::thread::sleep(Duration::from_micros(50 * round));
-        kill(Pid::from_raw(service.id() as i32), SIGTERM).unwrap();
+        kill(Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();
         let mut status = None;
         common::until("the service has ended", || {
-            status = service.try_wait().unwrap();
+            status = service.0.try_wait().unwrap();
             status.is_some()
         });
         let status = status.unwrap();
@@ -316,21 +314,19 @@ fn of_services_that_find_a_stale_file_at_once_one_takes_it() {
     let path = folder.file("s");
     for _ in 0..30 {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let mut racers: Vec<Child> = (0..4)
+        let mut racers: Vec<Killed> = (0..4)
             .map(|_| {
                 let mut racer = Command::new(common::REPD);
                 racer.args(["serve", "--listen", &format!("ipc://{path}")]).stderr(Stdio::null());
-                racer.spawn().unwrap()
+                Killed(racer.spawn().unwrap())
             })
             .collect();
-        let ended = |racers: &mut Vec<Child>| {
-            racers.iter_mut().filter_map(|racer| racer.try_wait().unwrap()).count()
-        };
-        common::until("three have given up", || ended(&mut racers) >= 3);
+        let mut ended =
+            || racers.iter_mut().filter_map(|racer| racer.0.try_wait().unwrap()).count();
+        common::until("three have given up", || ended() >= 3);
         assert_eq!(Client::req(&format!("ipc://{path}")).ask_text("ab"), "ba");
-        assert_eq!(ended(&mut racers), 3);
-        racers.iter_mut().for_each(|racer| racer.kill().unwrap());
-        assert!(racers.iter_mut().all(|racer| racer.wait().is_ok()));
+        assert_eq!(ended(), 3);
+        drop(racers);
         std::fs::remove_file(&path).unwrap();
     }
 }

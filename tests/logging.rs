@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use common::{Client, LIMIT, Process, REPD, repd, time_limit};
+use common::{Client, Killed, LIMIT, Process, REPD, repd, time_limit};
 use nix::sys::signal::Signal::SIGTERM;
 
 /// The log of a service that has answered one request.
@@ -88,6 +88,7 @@ fn syslog_gets_the_lines_with_facility_daemon() {
     let mut service = Command::new(REPD)
         .args(["serve", "--log", "syslog", "--listen", &endpoint])
         .spawn()
+        .map(Killed)
         .unwrap();
     // Facility daemon is 3: 3 * 8 + 6 for info (RFC 3164, section 4.1.1).
     let first = line(&syslog);
@@ -97,10 +98,10 @@ fn syslog_gets_the_lines_with_facility_daemon() {
     std::fs::remove_file("/dev/log").unwrap();
     let syslog = UnixDatagram::bind("/dev/log").unwrap();
     syslog.set_read_timeout(Some(LIMIT)).unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.id() as i32), SIGTERM).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();
     let second = line(&syslog);
     assert!(second.contains("stopping"), "{second}");
-    service.wait().unwrap();
+    service.0.wait().unwrap();
     std::fs::remove_file("/dev/log").unwrap();
 }
 
@@ -112,6 +113,7 @@ fn nobody_who_reads_the_log_does_not_stop_the_service() {
         .args(["serve", "--verbose", "--listen", "tcp://127.0.71.4:23571"])
         .stderr(writer)
         .spawn()
+        .map(Killed)
         .unwrap();
     let client = Client::req("tcp://127.0.71.4:23571");
     // Many times what a pipe holds.
@@ -119,10 +121,10 @@ fn nobody_who_reads_the_log_does_not_stop_the_service() {
     let mut some = [0; 60_000];
     reader.read_exact(&mut some).unwrap();
     assert_eq!(client.ask_text("ab"), "ba");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.id() as i32), SIGTERM).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();
     let mut rest = String::new();
     reader.read_to_string(&mut rest).unwrap();
-    assert!(service.wait().unwrap().success());
+    assert!(service.0.wait().unwrap().success());
     assert!(rest.contains("warning: log lines lost, since nobody read them: "), "{rest}");
     assert!(rest.trim_end().ends_with("stopped: requests: 3001, replies: 3001"), "{rest}");
 }

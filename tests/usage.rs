@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{Client, Folder, Process, REPD, repd, time_limit};
+use common::{Client, Folder, Killed, Process, REPD, repd, time_limit};
 
 /// The one line that was said.
 fn line(output: &Output) -> String {
@@ -257,11 +257,10 @@ fn a_closed_standard_output_or_error_is_no_reason_to_panic() {
         let run = Command::new("sh").args(["-c", shell, REPD]).output().unwrap();
         assert_eq!(run.status.code(), Some(2), "{run:?}");
     }
-    let mut service = Command::new("sh")
+    let _service = Command::new("sh")
         .args(["-c", "exec \"$0\" serve --listen tcp://127.0.71.2:23571 2>&-", REPD])
         .spawn()
+        .map(Killed)
         .unwrap();
     assert_eq!(Client::req("tcp://127.0.71.2:23571").ask_text("ab"), "ba");
-    service.kill().unwrap();
-    service.wait().unwrap();
 }

@@ -106,6 +106,16 @@ pub fn repd(arguments: &[&str], input: &[u8]) -> Output {
     })
 }
 
+/// A process, killed when dropped.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A service in a process of its own, killed when dropped.
 pub struct Process {
     child: Child,
