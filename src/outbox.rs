@@ -88,13 +88,15 @@ impl Outbox {
         self.bytes += bytes;
     }
 
-    /// Tries the kept replies again, if it is time. `send` gives back one that has no room.
+    /// Tries the kept replies again: at each turn while clients take them, else when it is time. `send`
+    /// gives back one that has no room.
     pub fn retry(
         &mut self,
         now: Instant,
         mut send: impl FnMut(Reply) -> Result<Option<Reply>, Error>,
     ) -> Result<(), Error> {
-        if now < self.retry_at || self.clients.is_empty() {
+        let due = now >= self.retry_at;
+        if self.clients.is_empty() || (!due && self.pause > SOON) {
             return Ok(());
         }
         let (mut taken, mut late) = (0, 0);
@@ -116,8 +118,10 @@ impl Outbox {
         }
         (0..late).for_each(|_| self.count_dropped());
         self.clients.retain(|_, kept| !kept.replies.is_empty());
-        self.pause = if taken > 0 { SOON } else { (2 * self.pause).min(LATE) };
-        self.retry_at = now + self.pause;
+        if taken > 0 || due {
+            self.pause = if taken > 0 { SOON } else { (2 * self.pause).min(LATE) };
+            self.retry_at = now + self.pause;
+        }
         Ok(())
     }
 
@@ -184,9 +188,11 @@ mod tests {
             }
             Ok((!room).then_some(reply))
         };
-        outbox.retry(now, |_| panic!("too early")).unwrap();
-        outbox.retry(now + SOON, |reply| take(2, &mut sent, reply)).unwrap();
+        outbox.retry(now, |reply| take(2, &mut sent, reply)).unwrap();
         assert_eq!((sent.as_slice(), outbox.len()), (&b"12"[..], 1));
+        outbox.retry(now + SOON, |reply| take(2, &mut sent, reply)).unwrap();
+        assert_eq!(outbox.retry_at(), Some(now + 3 * SOON));
+        outbox.retry(now + 2 * SOON, |_| panic!("too early")).unwrap();
         outbox.retry(now + 3 * SOON, |reply| take(3, &mut sent, reply)).unwrap();
         assert_eq!((sent.as_slice(), outbox.len(), outbox.bytes), (&b"123"[..], 0, 0));
         assert_eq!((outbox.retry_at(), outbox.dropped()), (None, 0));

@@ -132,10 +132,9 @@ impl Context {
 const MONITOR: &str = "inproc://monitor";
 
 /// How many messages libzmq may hold for one client, each way: libzmq's own 1,000, but no more than
-/// fit into 256 MiB if each is one frame of the largest size. libzmq counts neither bytes nor frames.
-/// A smaller number would slow down those who send many small requests at a time.
+/// fit into 64 MiB if each is one frame of the largest size. libzmq counts neither bytes nor frames.
 fn high_water_mark(max_message_size: usize) -> i32 {
-    const BYTES: usize = 256 << 20;
+    const BYTES: usize = 64 << 20;
     (BYTES / max_message_size).clamp(4, 1000) as i32
 }
 
