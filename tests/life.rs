@@ -312,7 +312,7 @@ fn of_services_that_find_a_stale_file_at_once_one_takes_it() {
     let _limit = time_limit(120);
     let folder = Folder::new("race");
     let path = folder.file("s");
-    for _ in 0..30 {
+    for _ in 0..300 {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let mut racers: Vec<Killed> = (0..4)
             .map(|_| {
