@@ -181,7 +181,7 @@ enum Replied {
 }
 
 fn send(socket: &Socket, mut reply: Reply) -> Result<Replied, Error> {
-    // The first frame decides; libzmq takes it even when it refuses, so it gets a copy.
+    // The first frame decides, and sending uses it up; so that the reply stays whole, it is a copy.
     match socket.send(reply.envelope[0].copy(), true)? {
         Sent::Full => Ok(Replied::Full(reply)),
         Sent::Gone => Ok(Replied::Gone),

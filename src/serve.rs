@@ -22,7 +22,8 @@ use crate::socket::{Context, readable, wait};
 
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
 ///
-/// `new_handler` makes the handler of each worker, from its number: 1 and up.
+/// `new_handler` makes the handler of each worker, from its number: 1 and up, or 0 for the
+/// single-threaded server, and again after a panic.
 ///
 /// The first signal drains the service; a second ends the process at once, with exit code 128 and
 /// the signal's number. The soft limit of open files is raised to the hard one.
