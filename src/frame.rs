@@ -1,18 +1,21 @@
 //! One frame of a message: bytes that are moved from socket to handler and back, never copied.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 /// One frame of a message: read it as a byte slice, make it from bytes or text.
 ///
 /// A frame that came off a socket is handed on as it is; a handler that answers with a frame of
-/// its request moves it.
+/// its request moves it, changed in place or not.
 #[derive(PartialEq, Eq)]
 pub struct Frame(zmq::Message);
 
 /// Up to this many bytes libzmq keeps inside the message itself (`max_vsm_size` in its `msg.hpp`),
 /// so that copying is cheaper than handing over an allocation.
 const INLINE: usize = 33;
+
+/// No more room than for these is kept from one message to the next.
+pub(crate) const FEW_FRAMES: usize = 8;
 
 impl Frame {
     pub(crate) fn copy(&self) -> Frame {
@@ -24,8 +27,8 @@ impl Frame {
         self.0.get_more()
     }
 
-    pub(crate) fn into_message(self) -> zmq::Message {
-        self.0
+    pub(crate) fn message_mut(&mut self) -> &mut zmq::Message {
+        &mut self.0
     }
 }
 
@@ -40,6 +43,13 @@ impl Deref for Frame {
 
     fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// A handler may change a frame of its request where it lies.
+impl DerefMut for Frame {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 

@@ -2,30 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use zmq::PollItem;
-
 use crate::config::Config;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::{FEW_FRAMES, Frame};
 use crate::listen::{Listener, SocketFile};
 use crate::outbox::{Outbox, Reply};
-use crate::socket::{Context, Sent, Socket};
+use crate::socket::{Context, Sent, Socket, Watched};
 use crate::tally::Tally;
 
-/// A request: the frames up to and including the empty delimiter, which lead the reply back over any
-/// number of hops, and the frames that are the handler's.
+/// A request.
 #[derive(Default)]
 pub(crate) struct Request {
+    /// The frames up to and including the empty delimiter, which lead the reply back over any number of
+    /// hops.
     pub envelope: Vec<Frame>,
+    /// The frames that are the handler's.
     pub body: Vec<Frame>,
 }
 
 /// What came in.
 pub(crate) enum Received {
     Nothing,
-    Request(Request),
+    Request,
     /// A request of more frames than are allowed; its body is not kept.
-    TooManyFrames(Vec<Frame>),
+    TooManyFrames,
     /// A message with no delimiter, or nothing behind it, or more hops before it than a request may
     /// have frames: no request.
     Malformed,
@@ -88,71 +88,92 @@ impl Frontend {
         self.dropped_before = self.outbox.dropped();
     }
 
-    pub fn readable(&self) -> PollItem<'_> {
+    pub fn readable(&self) -> Watched<'_> {
         self.socket.readable()
     }
 
-    /// The next message of a client, if one waits.
-    pub fn receive(&self) -> Result<Received, Error> {
-        let Some(routing_id) = self.socket.try_recv()? else { return Ok(Received::Nothing) };
-        let mut request = Request::default();
-        let mut more = routing_id.more();
+    /// Whether [`Frontend::receive`] may give something without another wait.
+    pub fn may_have_more(&self) -> bool {
+        self.socket.may_have_more()
+    }
+
+    /// The next message of a client, if one waits, into the room that `request` has.
+    pub fn receive(&self, request: &mut Request) -> Result<Received, Error> {
+        let Request { envelope, body } = request;
+        for frames in [&mut *envelope, &mut *body] {
+            frames.clear();
+            frames.shrink_to(FEW_FRAMES);
+        }
+        let mut frame = Frame::default();
+        if !self.socket.try_recv(&mut frame)? {
+            return Ok(Received::Nothing);
+        }
+        let mut more = frame.more();
         let (mut delimited, mut too_long) = (false, false);
-        request.envelope.push(routing_id);
+        envelope.push(frame);
         while more {
-            let Some(frame) = self.socket.try_recv()? else { break };
+            let mut frame = Frame::default();
+            if !self.socket.try_recv(&mut frame)? {
+                break;
+            }
             more = frame.more();
             if delimited {
                 // One more than allowed tells that there are more.
-                if request.body.len() <= self.max_frames {
-                    request.body.push(frame);
+                if body.len() <= self.max_frames {
+                    body.push(frame);
                 }
                 continue;
             }
             delimited = frame.is_empty();
-            too_long |= request.envelope.len() > self.max_frames;
+            too_long |= envelope.len() > self.max_frames;
             if !too_long {
-                request.envelope.push(frame);
+                envelope.push(frame);
             }
         }
-        Ok(if !delimited || too_long || request.body.is_empty() {
-            Received::Malformed
-        } else if request.body.len() > self.max_frames {
-            Received::TooManyFrames(request.envelope)
-        } else {
-            Received::Request(request)
-        })
+        if !delimited || too_long || body.is_empty() {
+            return Ok(Received::Malformed);
+        }
+        if body.len() > self.max_frames {
+            body.clear();
+            return Ok(Received::TooManyFrames);
+        }
+        Ok(Received::Request)
     }
 
     /// Sends a reply; if its client has no room for it, keeps it and tries again until its time is up.
-    /// Whether the client is still there.
-    pub fn reply(&mut self, reply: Reply, now: Instant) -> Result<bool, Error> {
-        if self.outbox.has(&reply.envelope[0]) {
-            self.outbox.keep(reply, now);
-            return Ok(true);
-        }
-        match send(&self.socket, reply)? {
-            Replied::Sent => Ok(true),
-            Replied::Gone => Ok(false),
-            Replied::Full(reply) => {
-                self.outbox.keep(reply, now);
-                Ok(true)
+    /// Whether the client is still there; if it is, the frames of both parts are used up.
+    pub fn reply(
+        &mut self,
+        envelope: &mut [Frame],
+        body: &mut [Frame],
+        until: Instant,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        let mut sent = Sent::Full;
+        if !self.outbox.has(&envelope[0]) {
+            sent = self.socket.send_all(envelope.iter_mut().chain(&mut *body))?;
+            if sent == Sent::Full {
+                // Or so it seems: libzmq looks only now and then what the client has taken.
+                self.socket.catch_up()?;
+                sent = self.socket.send_all(envelope.iter_mut().chain(&mut *body))?;
             }
         }
+        if sent == Sent::Full {
+            let frames = envelope.iter_mut().chain(body).map(std::mem::take).collect();
+            self.outbox.keep(Reply { frames, until }, now);
+        }
+        Ok(sent != Sent::Gone)
     }
 
-    /// Tries the kept replies again, if it is time. Gives how many clients of theirs are gone.
+    /// Tries the kept replies again, if it is time or something has happened to the socket. Gives how many clients of theirs are gone.
     pub fn retry(&mut self, now: Instant) -> Result<u64, Error> {
         let mut gone = 0;
-        let send = |reply| match send(&self.socket, reply)? {
-            Replied::Full(reply) => Ok(Some(reply)),
-            Replied::Sent => Ok(None),
-            Replied::Gone => {
-                gone += 1;
-                Ok(None)
-            }
+        let send = |reply: &mut Reply| {
+            let sent = self.socket.send_all(&mut reply.frames)?;
+            gone += u64::from(sent == Sent::Gone);
+            Ok(sent != Sent::Full)
         };
-        self.outbox.retry(now, send)?;
+        self.outbox.retry(now, self.socket.take_woken(), send)?;
         Ok(gone)
     }
 
@@ -168,27 +189,5 @@ impl Frontend {
         self.socket.linger(linger)?;
         drop(self.socket);
         Ok(Stopped { tally, unread, closed: Instant::now(), linger })
-    }
-}
-
-/// What became of a reply.
-enum Replied {
-    Sent,
-    /// The client is gone.
-    Gone,
-    /// The client has no room for it now.
-    Full(Reply),
-}
-
-fn send(socket: &Socket, mut reply: Reply) -> Result<Replied, Error> {
-    // The first frame decides, and sending uses it up; so that the reply stays whole, it is a copy.
-    match socket.send(reply.envelope[0].copy(), true)? {
-        Sent::Full => Ok(Replied::Full(reply)),
-        Sent::Gone => Ok(Replied::Gone),
-        Sent::Done => {
-            let rest = reply.envelope.drain(1..).chain(reply.body);
-            let all = socket.send_all(rest)? == Sent::Done;
-            Ok(if all { Replied::Sent } else { Replied::Gone })
-        }
     }
 }

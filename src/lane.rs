@@ -3,17 +3,15 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use zmq::PollItem;
-
 use crate::claim::Claim;
 use crate::credit::Credit;
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::socket::{Sent, Socket};
+use crate::socket::{Sent, Socket, Watched, share};
 use crate::ticket::Ticket;
 
 /// How long a lane's foremost request may take before nothing more is sent behind it, and what is
-/// behind it already is taken back. No shorter, since the poll counts in milliseconds.
+/// behind it already is taken back. No shorter, since a worker may wait that long for a processor.
 const PATIENCE: Duration = Duration::from_millis(1);
 
 pub(crate) struct Lane {
@@ -29,13 +27,6 @@ pub(crate) struct Lane {
     foremost_since: Instant,
 }
 
-/// What a worker sent back.
-pub(crate) struct Reply {
-    /// Whose reply it is; none if the request was taken back.
-    pub ticket: Option<Ticket>,
-    pub body: Vec<Frame>,
-}
-
 impl Lane {
     /// A lane over `socket`, whose worker shares `credit` and `claim`.
     pub fn new(socket: Socket, credit: Credit, claim: Claim) -> Lane {
@@ -43,29 +34,42 @@ impl Lane {
         Lane { socket, credit, claim, outstanding, sent: 0, foremost_since: Instant::now() }
     }
 
-    pub fn readable(&self) -> PollItem<'_> {
+    pub fn readable(&self) -> Watched<'_> {
         self.socket.readable()
+    }
+
+    /// Whether a reply is due that [`Lane::receive`] may give without another wait.
+    pub fn may_have_more(&self) -> bool {
+        !self.is_idle() && self.socket.may_have_more()
     }
 
     pub fn is_idle(&self) -> bool {
         self.outstanding.is_empty()
     }
 
-    /// Whether a request may be sent now. Only one that is `copyable` may be sent to wait behind others,
-    /// so that it can be taken back.
-    pub fn takes(&self, copyable: bool, now: Instant) -> bool {
+    /// Whether a request may be sent now.
+    pub fn takes(&self, now: Instant) -> bool {
         let room_behind =
             || self.outstanding.len() < self.credit.get() && now < self.foremost_since + PATIENCE;
-        self.is_idle() || (copyable && room_behind())
+        self.is_idle() || room_behind()
     }
 
-    /// Sends the request down the lane.
-    pub fn send(&mut self, ticket: Ticket, body: Vec<Frame>, now: Instant) -> Result<(), Error> {
-        if self.is_idle() {
-            self.foremost_since = now;
+    /// Sends the request down the lane. Its body is used up, unless it waits behind another and may be
+    /// taken back.
+    ///
+    /// No ticket goes with it: a lane to one worker is first in, first out.
+    pub fn send(&mut self, ticket: Ticket, body: &mut [Frame], now: Instant) -> Result<(), Error> {
+        let mut sent = self.socket.send(&mut Frame::default(), true)?;
+        if sent == Sent::Done {
+            sent = if self.is_idle() {
+                self.foremost_since = now;
+                self.socket.send_all(body)?
+            } else {
+                let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
+                self.socket.send_all(&mut body)?
+            };
         }
-        let head = [Frame::from(&ticket.to_bytes()[..]), Frame::default()];
-        match self.socket.send_all(head.into_iter().chain(body))? {
+        match sent {
             Sent::Done => {
                 self.outstanding.push_back(Some(ticket));
                 self.sent = self.sent.wrapping_add(1);
@@ -76,24 +80,24 @@ impl Lane {
         }
     }
 
-    /// The next reply, if one is there.
-    pub fn receive(&mut self, now: Instant) -> Result<Option<Reply>, Error> {
-        let Some(first) = self.socket.try_recv()? else { return Ok(None) };
-        let ticket = Ticket::from_bytes(&first);
-        let mut body = Vec::new();
-        if first.more()
-            && let Some(delimiter) = self.socket.try_recv()?
-            && delimiter.more()
-            && let Some(frame) = self.socket.try_recv()?
-        {
-            self.socket.recv_rest(frame, &mut body)?;
+    /// The next reply, if one is there: whose it is, and into `body` what it is. It is nobody's if the
+    /// request was taken back.
+    pub fn receive(
+        &mut self,
+        body: &mut Vec<Frame>,
+        now: Instant,
+    ) -> Result<Option<Option<Ticket>>, Error> {
+        let mut delimiter = Frame::default();
+        if !self.socket.try_recv(&mut delimiter)? {
+            return Ok(None);
+        }
+        body.clear();
+        if !self.socket.try_receive(body)? {
+            return Err(Error::failed("a worker sent half a reply"));
         }
         self.foremost_since = now;
-        match self.outstanding.pop_front() {
-            Some(None) => Ok(Some(Reply { ticket: None, body })),
-            Some(expected) if expected == ticket => Ok(Some(Reply { ticket, body })),
-            _ => Err(Error::failed("a worker's reply is out of turn")),
-        }
+        let ticket = self.outstanding.pop_front();
+        ticket.map(Some).ok_or_else(|| Error::failed("a worker replied to nothing"))
     }
 
     /// Whether this request is the foremost.

@@ -47,7 +47,8 @@
 //! - `pool`: the worker threads; `worker`: the REP loop; `credit` and `claim`: the two figures that a
 //!   worker and its lane share
 //! - `handler`, `fault`, `frame`: requests and replies, without transport
-//! - `socket`: all of libzmq, and all that is unsafe; `listen`, `endpoint`: where clients connect
+//! - `socket`: all of libzmq; `listen`, `endpoint`: where clients connect
+//! - `sched`: how the threads share the processors; it and `socket` have all that is unsafe
 //! - `signal`, `log`, `limit`, `tally`, `error`: what their names say
 //!
 //! `proxy` and `worker` do not know each other: they meet at an endpoint.
@@ -79,6 +80,7 @@ pub mod log;
 mod outbox;
 mod pool;
 mod proxy;
+mod sched;
 pub mod serve;
 mod signal;
 mod single;

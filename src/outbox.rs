@@ -11,22 +11,24 @@ use crate::frame::Frame;
 /// How many bytes of replies are kept, for all clients together.
 const MOST: usize = 64 << 20;
 
+/// `in_batch_size` of libzmq's config.hpp.
+const READ_AT_A_TIME: usize = 8192;
+
 /// How soon a client is tried again, since libzmq tells nobody when it has room: at first, and at
 /// last, when it has taken nothing for a while.
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_millis(64);
 
-/// A reply, and the envelope that leads it back.
+/// A reply, led by the envelope that takes it back.
 pub(crate) struct Reply {
-    pub envelope: Vec<Frame>,
-    pub body: Vec<Frame>,
+    pub frames: Vec<Frame>,
     /// Until when it is worth keeping.
     pub until: Instant,
 }
 
 impl Reply {
     fn bytes(&self) -> usize {
-        self.envelope.iter().chain(&self.body).map(|frame| frame.len() + size_of::<Frame>()).sum()
+        self.frames.iter().map(|frame| frame.len() + size_of::<Frame>()).sum()
     }
 }
 
@@ -70,7 +72,10 @@ impl Outbox {
     }
 
     /// Keeps a reply. If that is too much, the client for which most is kept loses its oldest.
-    pub fn keep(&mut self, reply: Reply, now: Instant) {
+    pub fn keep(&mut self, mut reply: Reply, now: Instant) {
+        // One of these may be a part of what libzmq read from the network at a time, and keep all of it.
+        let small = reply.frames.iter_mut().filter(|frame| frame.len() <= READ_AT_A_TIME);
+        small.for_each(|frame| *frame = frame.copy());
         let bytes = reply.bytes();
         while self.bytes > 0 && self.bytes + bytes > MOST {
             let most = self.clients.values_mut().max_by_key(|kept| kept.bytes);
@@ -82,43 +87,42 @@ impl Outbox {
             self.pause = SOON;
             self.retry_at = now + SOON;
         }
-        let kept = self.clients.entry(reply.envelope[0].to_vec()).or_default();
+        let kept = self.clients.entry(reply.frames[0].to_vec()).or_default();
         kept.replies.push_back(reply);
         kept.bytes += bytes;
         self.bytes += bytes;
     }
 
-    /// Tries the kept replies again: at each turn while clients take them, else when it is time. `send`
-    /// gives back one that has no room.
+    /// Tries the kept replies again, if it is time or `perhaps` some client has taken some.
+    /// `send` says whether that is the end of one: else it has no room yet.
     pub fn retry(
         &mut self,
         now: Instant,
-        mut send: impl FnMut(Reply) -> Result<Option<Reply>, Error>,
+        perhaps: bool,
+        mut send: impl FnMut(&mut Reply) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        let due = now >= self.retry_at;
-        if self.clients.is_empty() || (!due && self.pause > SOON) {
+        if self.clients.is_empty() || (now < self.retry_at && !perhaps) {
             return Ok(());
         }
         let (mut taken, mut late) = (0, 0);
         for kept in self.clients.values_mut() {
-            while let Some(reply) = kept.pop() {
+            while let Some(reply) = kept.replies.front_mut() {
                 let bytes = reply.bytes();
-                self.bytes -= bytes;
-                match send(reply)? {
-                    None => taken += 1,
-                    Some(reply) if reply.until <= now => late += 1,
-                    Some(reply) => {
-                        kept.replies.push_front(reply);
-                        kept.bytes += bytes;
-                        self.bytes += bytes;
-                        break;
-                    }
+                if send(reply)? {
+                    taken += 1;
+                } else if reply.until <= now {
+                    late += 1;
+                } else {
+                    break;
                 }
+                kept.replies.pop_front();
+                kept.bytes -= bytes;
+                self.bytes -= bytes;
             }
         }
         (0..late).for_each(|_| self.count_dropped());
         self.clients.retain(|_, kept| !kept.replies.is_empty());
-        if taken > 0 || due {
+        if taken > 0 || now >= self.retry_at {
             self.pause = if taken > 0 { SOON } else { (2 * self.pause).min(LATE) };
             self.retry_at = now + self.pause;
         }
@@ -157,8 +161,7 @@ mod tests {
     use super::*;
 
     fn reply(client: &str, text: &str, until: Instant) -> Reply {
-        let envelope = vec![Frame::from(client), Frame::default()];
-        Reply { envelope, body: vec![Frame::from(text)], until }
+        Reply { frames: vec![Frame::from(client), Frame::default(), Frame::from(text)], until }
     }
 
     /// An outbox with that many replies of 16 MiB for each client.
@@ -181,19 +184,20 @@ mod tests {
         }
         assert!(outbox.has(b"a") && !outbox.has(b"b"));
         let mut sent = Vec::new();
-        let take = |limit: usize, sent: &mut Vec<u8>, reply: Reply| {
+        let take = |limit: usize, sent: &mut Vec<u8>, reply: &mut Reply| {
             let room = sent.len() < limit;
             if room {
-                sent.extend(&reply.body[0][..]);
+                sent.extend(&reply.frames[2][..]);
             }
-            Ok((!room).then_some(reply))
+            Ok(room)
         };
-        outbox.retry(now, |reply| take(2, &mut sent, reply)).unwrap();
+        outbox.retry(now, false, |_| panic!("too early")).unwrap();
+        outbox.retry(now + SOON, false, |reply| take(2, &mut sent, reply)).unwrap();
         assert_eq!((sent.as_slice(), outbox.len()), (&b"12"[..], 1));
-        outbox.retry(now + SOON, |reply| take(2, &mut sent, reply)).unwrap();
-        assert_eq!(outbox.retry_at(), Some(now + 3 * SOON));
-        outbox.retry(now + 2 * SOON, |_| panic!("too early")).unwrap();
-        outbox.retry(now + 3 * SOON, |reply| take(3, &mut sent, reply)).unwrap();
+        outbox.retry(now + 2 * SOON, true, |reply| take(2, &mut sent, reply)).unwrap();
+        assert_eq!(outbox.retry_at(), Some(now + 4 * SOON));
+        outbox.retry(now + 3 * SOON, false, |_| panic!("too early")).unwrap();
+        outbox.retry(now + 4 * SOON, false, |reply| take(3, &mut sent, reply)).unwrap();
         assert_eq!((sent.as_slice(), outbox.len(), outbox.bytes), (&b"123"[..], 0, 0));
         assert_eq!((outbox.retry_at(), outbox.dropped()), (None, 0));
     }
@@ -206,7 +210,7 @@ mod tests {
         let mut tries = 0;
         while let Some(at) = outbox.retry_at() {
             tries += 1;
-            outbox.retry(at, |reply| Ok(Some(reply))).unwrap();
+            outbox.retry(at, false, |_| Ok(false)).unwrap();
         }
         assert!((10..30).contains(&tries), "{tries}");
         assert_eq!((outbox.len(), outbox.bytes, outbox.dropped()), (0, 0, 1));

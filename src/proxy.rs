@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::PipeReader;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -11,39 +11,42 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
-use crate::frame::Frame;
+use crate::frame::FEW_FRAMES;
 use crate::frontend::{Frontend, Received, Request, Stopped};
-use crate::lane::{self, Lane};
-use crate::outbox;
+use crate::lane::Lane;
 use crate::socket::{readable, wait};
 use crate::tally::Tally;
 use crate::ticket::{Pending, Ticket, Tickets};
 
 /// How many messages are taken from one socket before the others have their turn.
-const BURST: usize = 256;
+const BURST: usize = 32;
 
-/// The largest body of which a copy is kept, so that the request may be sent to wait behind another.
-/// A larger one waits for a lane of its own: waking a worker costs less than the copy.
-const LARGEST_COPY: usize = 16 << 10;
+/// How long the loop goes on without a wait, and so without a look at the stop, while there is work.
+const LOOK: Duration = Duration::from_millis(1);
 
 pub(crate) struct Proxy {
     frontend: Frontend,
+    /// What comes in, before it has a ticket.
+    request: Request,
     lanes: Vec<Lane>,
     /// The lanes' indices, the most recently used first.
     recent: Vec<usize>,
     tickets: Tickets,
-    /// Requests that are in no lane: taken back, or too large to wait in one.
+    /// Requests that are in no lane: taken back, or not yet sent.
     waiting: VecDeque<Ticket>,
     timeout: Duration,
     drain: Drain,
     tally: Tally,
     now: Instant,
+    /// When the next look is due though there is work.
+    look_at: Instant,
 }
 
 impl Proxy {
     pub fn new(frontend: Frontend, lanes: Vec<Lane>, config: &Config) -> Proxy {
         Proxy {
             frontend,
+            request: Request::default(),
             recent: (0..lanes.len()).collect(),
             lanes,
             tickets: Tickets::default(),
@@ -52,6 +55,7 @@ impl Proxy {
             drain: Drain::new(config.drain),
             tally: Tally::default(),
             now: Instant::now(),
+            look_at: Instant::now(),
         }
     }
 
@@ -63,7 +67,7 @@ impl Proxy {
     /// Serves until `stop` is readable and what is in flight has ended, or the drain's time is up.
     ///
     /// `lost` becomes readable when a worker has ended, which none may.
-    pub fn run(mut self, stop: &impl AsRawFd, lost: &PipeReader) -> Result<Stopped, Error> {
+    pub fn run(mut self, stop: &impl AsFd, lost: &PipeReader) -> Result<Stopped, Error> {
         loop {
             let (stopping, lost) = self.wait(stop, lost)?;
             if lost {
@@ -92,21 +96,29 @@ impl Proxy {
     }
 
     /// Waits for what can have something, and gives whether `stop` and `lost` have.
-    fn wait(&mut self, stop: &impl AsRawFd, lost: &PipeReader) -> Result<(bool, bool), Error> {
+    fn wait(&mut self, stop: &impl AsFd, lost: &PipeReader) -> Result<(bool, bool), Error> {
+        let accepts = self.accepts();
+        let works = (accepts && self.frontend.may_have_more())
+            || self.lanes.iter().any(Lane::may_have_more);
+        if works && self.now < self.look_at {
+            self.now = Instant::now();
+            return Ok((false, false));
+        }
         let time = self.wait_for();
-        let mut items = Vec::with_capacity(self.lanes.len() + 3);
-        items.push(readable(lost));
+        let mut watched = Vec::with_capacity(self.lanes.len() + 3);
+        watched.push(readable(lost));
         if !self.drain.begun() {
-            items.push(readable(stop));
+            watched.push(readable(stop));
         }
-        if self.accepts() {
-            items.push(self.frontend.readable());
+        if accepts {
+            watched.push(self.frontend.readable());
         }
-        items.extend(self.lanes.iter().filter(|lane| !lane.is_idle()).map(Lane::readable));
-        wait(&mut items, time)?;
-        let lost = items[0].is_readable();
-        let stopping = !self.drain.begun() && !items[1].get_revents().is_empty();
+        watched.extend(self.lanes.iter().filter(|lane| !lane.is_idle()).map(Lane::readable));
+        wait(&mut watched, time)?;
+        let lost = watched[0].is_readable();
+        let stopping = !self.drain.begun() && watched[1].is_readable();
         self.now = Instant::now();
+        self.look_at = self.now + LOOK;
         Ok((stopping, lost))
     }
 
@@ -127,9 +139,9 @@ impl Proxy {
         (self.waiting.is_empty() && self.has_room()) || self.refuses()
     }
 
-    /// Whether some lane takes a request that is not too large to wait in it.
+    /// Whether some lane takes a request.
     fn has_room(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.takes(true, self.now))
+        self.lanes.iter().any(|lane| lane.takes(self.now))
     }
 
     /// Whether requests are refused, since nobody will take them.
@@ -142,20 +154,24 @@ impl Proxy {
     }
 
     fn take_replies(&mut self) -> Result<(), Error> {
+        let mut reply = Vec::new();
         for lane in 0..self.lanes.len() {
             for _ in 0..BURST {
                 if self.lanes[lane].is_idle() {
                     break;
                 }
-                let Some(lane::Reply { ticket, body }) = self.lanes[lane].receive(self.now)? else {
-                    break;
-                };
-                // None was taken back: another lane has it.
+                let Some(ticket) = self.lanes[lane].receive(&mut reply, self.now)? else { break };
+                // Nobody's was taken back: another lane has it.
                 let Some(ticket) = ticket else { continue };
                 match self.tickets.remove(ticket) {
-                    Some(pending) => {
+                    Some(Pending { request, deadline }) => {
                         self.tally.replies += 1;
-                        self.reply(pending.request.envelope, body, pending.deadline)?;
+                        let envelope = &mut request.envelope;
+                        if !self.frontend.reply(envelope, &mut reply, *deadline, self.now)? {
+                            self.tally.client_gone();
+                        }
+                        envelope.clear();
+                        envelope.shrink_to(FEW_FRAMES);
                     }
                     None => {
                         debug!("worker {}: reply dropped: it came after the deadline", lane + 1);
@@ -172,16 +188,17 @@ impl Proxy {
             if !self.accepts() {
                 break;
             }
-            match self.frontend.receive()? {
+            match self.frontend.receive(&mut self.request)? {
                 Received::Nothing => return Ok(()),
                 Received::Malformed => self.tally.malformed(),
-                Received::TooManyFrames(envelope) => {
+                Received::TooManyFrames => {
                     self.tally.requests += 1;
-                    self.refuse(envelope, &Fault::too_many_frames())?;
+                    let request = std::mem::take(&mut self.request);
+                    self.refuse(request, &Fault::too_many_frames())?;
                 }
-                Received::Request(request) => {
+                Received::Request => {
                     self.tally.requests += 1;
-                    self.admit(request)?;
+                    self.admit()?;
                 }
             }
             self.drain.heard(self.now);
@@ -189,18 +206,19 @@ impl Proxy {
         Ok(())
     }
 
-    fn admit(&mut self, request: Request) -> Result<(), Error> {
-        if self.drain.begun() {
-            return self.refuse(request.envelope, &Fault::stopping());
-        }
-        if self.all_stuck() {
-            let fault = Fault::new(Code::Unavailable, "every worker is stuck in a request");
-            return self.refuse(request.envelope, &fault);
-        }
-        let deadline = self.now + self.timeout;
-        let ticket = self.tickets.insert(Pending { request, deadline });
-        self.waiting.push_back(ticket);
-        self.dispatch()
+    /// Takes on the request that has come in, or refuses it.
+    fn admit(&mut self) -> Result<(), Error> {
+        let fault = if self.drain.begun() {
+            Fault::stopping()
+        } else if self.all_stuck() {
+            Fault::new(Code::Unavailable, "every worker is stuck in a request")
+        } else {
+            let ticket = self.tickets.insert(&mut self.request, self.now + self.timeout);
+            self.waiting.push_back(ticket);
+            return self.dispatch();
+        };
+        let request = std::mem::take(&mut self.request);
+        self.refuse(request, &fault)
     }
 
     /// Gives waiting requests to lanes: each to the most recently used one that may take it.
@@ -211,18 +229,10 @@ impl Proxy {
                 self.waiting.pop_front();
                 continue;
             };
-            let body = &mut pending.request.body;
-            let copyable = body.iter().map(|frame| frame.len()).sum::<usize>() <= LARGEST_COPY;
-            let takes = |&lane: &usize| self.lanes[lane].takes(copyable, self.now);
+            let takes = |&lane: &usize| self.lanes[lane].takes(self.now);
             let Some(place) = self.recent.iter().position(takes) else { break };
             self.recent[..=place].rotate_right(1);
-            let lane = &mut self.lanes[self.recent[0]];
-            let body = if lane.is_idle() {
-                std::mem::take(body)
-            } else {
-                body.iter().map(Frame::copy).collect()
-            };
-            lane.send(ticket, body, self.now)?;
+            self.lanes[self.recent[0]].send(ticket, &mut pending.request.body, self.now)?;
             self.waiting.pop_front();
         }
         Ok(())
@@ -265,25 +275,18 @@ impl Proxy {
     }
 
     fn give_up(&mut self, ticket: Ticket, fault: &Fault) -> Result<(), Error> {
-        match self.tickets.remove(ticket) {
-            Some(pending) => self.refuse(pending.request.envelope, fault),
+        match self.tickets.remove(ticket).map(|pending| std::mem::take(&mut pending.request)) {
+            Some(request) => self.refuse(request, fault),
             None => Ok(()),
         }
     }
 
-    fn refuse(&mut self, envelope: Vec<Frame>, fault: &Fault) -> Result<(), Error> {
+    fn refuse(&mut self, mut request: Request, fault: &Fault) -> Result<(), Error> {
         self.tally.refused += 1;
         debug!("answered {fault}");
-        self.reply(envelope, fault.to_frames(), self.now + self.timeout)
-    }
-
-    fn reply(
-        &mut self,
-        envelope: Vec<Frame>,
-        body: Vec<Frame>,
-        until: Instant,
-    ) -> Result<(), Error> {
-        if !self.frontend.reply(outbox::Reply { envelope, body, until }, self.now)? {
+        let until = self.now + self.timeout;
+        let envelope = &mut request.envelope;
+        if !self.frontend.reply(envelope, &mut fault.to_frames(), until, self.now)? {
             self.tally.client_gone();
         }
         Ok(())

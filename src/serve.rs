@@ -16,6 +16,7 @@ use crate::handler::{Handler, answers, echo};
 use crate::limit;
 use crate::pool::Pool;
 use crate::proxy::Proxy;
+use crate::sched;
 use crate::signal::Signals;
 use crate::single::Single;
 use crate::socket::{Context, readable, wait};
@@ -26,7 +27,8 @@ use crate::socket::{Context, readable, wait};
 /// single-threaded server, and again after a panic.
 ///
 /// The first signal drains the service; a second ends the process at once, with exit code 128 and
-/// the signal's number. The soft limit of open files is raised to the hard one.
+/// the signal's number. The soft limit of open files is raised to the hard one, and the threads run
+/// under SCHED_BATCH (sched(7)), unless this one has another policy than the usual.
 ///
 /// # Errors
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such as
@@ -38,6 +40,7 @@ where
 {
     limit::raise(config)?;
     let signals = Signals::catch()?;
+    sched::in_batches();
     let service = Service::start(config, new_handler)?;
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");

@@ -3,7 +3,7 @@
 //! Not a REP, as in the classic program: a REP drops a reply without a word when its client's
 //! connection has no room.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -13,8 +13,7 @@ use crate::drain::Drain;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
-use crate::frontend::{Frontend, Received, Stopped};
-use crate::outbox::Reply;
+use crate::frontend::{Frontend, Received, Request, Stopped};
 use crate::socket::{readable, wait};
 use crate::tally::Tally;
 
@@ -24,6 +23,8 @@ const BURST: Duration = Duration::from_millis(10);
 
 pub(crate) struct Single {
     frontend: Frontend,
+    /// The request that is being answered, whose body becomes the reply; the room serves the next.
+    request: Request,
     answer: Box<dyn FnMut(Vec<Frame>) -> Vec<Frame>>,
     /// How long a reply is kept for a client that does not take it.
     timeout: Duration,
@@ -40,6 +41,7 @@ impl Single {
     ) -> Single {
         Single {
             frontend,
+            request: Request::default(),
             answer: Box::new(answer),
             timeout: config.timeout,
             drain: Drain::new(config.drain),
@@ -54,7 +56,7 @@ impl Single {
     }
 
     /// Serves until `stop` is readable and nothing more comes.
-    pub fn run(mut self, stop: &impl AsRawFd) -> Result<Stopped, Error> {
+    pub fn run(mut self, stop: &impl AsFd) -> Result<Stopped, Error> {
         loop {
             let next = self
                 .frontend
@@ -67,7 +69,7 @@ impl Single {
             let mut items = [self.frontend.readable(), readable(stop)];
             let watched = if self.drain.begun() { 1 } else { 2 };
             wait(&mut items[..watched], time)?;
-            let stopping = !items[1].get_revents().is_empty();
+            let stopping = items[1].is_readable();
             self.now = Instant::now();
             if stopping {
                 info!("stopping");
@@ -85,34 +87,34 @@ impl Single {
 
     /// Answers the next request; whether there was one.
     fn answer_one(&mut self) -> Result<bool, Error> {
-        let (envelope, reply) = match self.frontend.receive()? {
+        match self.frontend.receive(&mut self.request)? {
             Received::Nothing => return Ok(false),
             Received::Malformed => {
                 self.tally.malformed();
                 return Ok(true);
             }
-            Received::TooManyFrames(envelope) => (envelope, self.refuse(&Fault::too_many_frames())),
-            Received::Request(request) if self.drain.begun() => {
-                (request.envelope, self.refuse(&Fault::stopping()))
-            }
-            Received::Request(request) => {
+            Received::TooManyFrames => self.refuse(&Fault::too_many_frames()),
+            Received::Request if self.drain.begun() => self.refuse(&Fault::stopping()),
+            Received::Request => {
                 self.tally.replies += 1;
-                (request.envelope, (self.answer)(request.body))
+                let body = std::mem::take(&mut self.request.body);
+                self.request.body = (self.answer)(body);
             }
-        };
+        }
         self.now = Instant::now();
         self.tally.requests += 1;
         self.drain.heard(self.now);
         let until = self.now + self.timeout;
-        if !self.frontend.reply(Reply { envelope, body: reply, until }, self.now)? {
+        let Request { envelope, body } = &mut self.request;
+        if !self.frontend.reply(envelope, body, until, self.now)? {
             self.tally.client_gone();
         }
         Ok(true)
     }
 
-    fn refuse(&mut self, fault: &Fault) -> Vec<Frame> {
+    fn refuse(&mut self, fault: &Fault) {
         debug!("answered {fault}");
         self.tally.refused += 1;
-        fault.to_frames()
+        self.request.body = fault.to_frames();
     }
 }

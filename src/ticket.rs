@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::frame::FEW_FRAMES;
 use crate::frontend::Request;
 
 /// Names a request in flight. A ticket is never given twice, so that a reply which comes too late is
@@ -10,18 +11,6 @@ use crate::frontend::Request;
 pub(crate) struct Ticket {
     slot: u32,
     generation: u32,
-}
-
-impl Ticket {
-    /// The ticket as the frame that goes down a lane ahead of the request.
-    pub fn to_bytes(self) -> [u8; 8] {
-        (u64::from(self.generation) << 32 | u64::from(self.slot)).to_be_bytes()
-    }
-
-    pub fn from_bytes(bytes: &[u8]) -> Option<Ticket> {
-        let number = u64::from_be_bytes(bytes.try_into().ok()?);
-        Some(Ticket { slot: number as u32, generation: (number >> 32) as u32 })
-    }
 }
 
 /// A request in flight, and when its client is told that it takes too long.
@@ -39,46 +28,57 @@ pub(crate) struct Tickets {
     earliest: Option<Instant>,
 }
 
-#[derive(Default)]
 struct Slot {
     generation: u32,
-    pending: Option<Pending>,
+    live: bool,
+    /// Of a slot that is not live only the room is of use.
+    pending: Pending,
 }
 
 impl Tickets {
-    pub fn insert(&mut self, pending: Pending) -> Ticket {
-        self.earliest = Some(self.earliest.map_or(pending.deadline, |e| e.min(pending.deadline)));
+    /// Takes what `request` has, and leaves it the room of one that is answered.
+    pub fn insert(&mut self, request: &mut Request, deadline: Instant) -> Ticket {
+        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
+            let pending = Pending { request: Request::default(), deadline };
+            self.slots.push(Slot { generation: 0, live: false, pending });
             self.slots.len() as u32 - 1
         });
         let entry = &mut self.slots[slot as usize];
-        entry.pending = Some(pending);
+        entry.live = true;
+        entry.pending.deadline = deadline;
+        std::mem::swap(&mut entry.pending.request, request);
         Ticket { slot, generation: entry.generation }
     }
 
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Pending> {
+        self.live(ticket).map(|slot| &mut slot.pending)
+    }
+
+    fn live(&mut self, ticket: Ticket) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(ticket.slot as usize)?;
-        slot.pending.as_mut().filter(|_| slot.generation == ticket.generation)
+        (slot.live && slot.generation == ticket.generation).then_some(slot)
     }
 
     pub fn contains(&self, ticket: Ticket) -> bool {
         let slot = self.slots.get(ticket.slot as usize);
-        slot.is_some_and(|slot| slot.generation == ticket.generation && slot.pending.is_some())
+        slot.is_some_and(|slot| slot.live && slot.generation == ticket.generation)
     }
 
-    pub fn remove(&mut self, ticket: Ticket) -> Option<Pending> {
-        let slot = self.slots.get_mut(ticket.slot as usize)?;
-        if slot.generation != ticket.generation {
-            return None;
-        }
-        let pending = slot.pending.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+    /// Gives up the ticket. The request's envelope is left, until the next [`Tickets::insert`].
+    pub fn remove(&mut self, ticket: Ticket) -> Option<&mut Pending> {
+        self.live(ticket)?;
         self.free.push(ticket.slot);
         if self.is_empty() {
             self.earliest = None;
         }
-        Some(pending)
+        let slot = &mut self.slots[ticket.slot as usize];
+        slot.live = false;
+        slot.generation = slot.generation.wrapping_add(1);
+        let body = &mut slot.pending.request.body;
+        body.clear();
+        body.shrink_to(FEW_FRAMES);
+        Some(&mut slot.pending)
     }
 
     pub fn len(&self) -> usize {
@@ -101,16 +101,12 @@ impl Tickets {
         }
         let mut overdue = Vec::new();
         self.earliest = None;
-        for (slot, &Slot { generation, ref pending }) in self.slots.iter().enumerate() {
-            match pending {
-                Some(pending) if pending.deadline <= now => {
-                    overdue.push(Ticket { slot: slot as u32, generation });
-                }
-                Some(pending) => {
-                    let earliest = self.earliest.unwrap_or(pending.deadline);
-                    self.earliest = Some(earliest.min(pending.deadline));
-                }
-                None => (),
+        for ticket in self.all() {
+            let deadline = self.slots[ticket.slot as usize].pending.deadline;
+            if deadline <= now {
+                overdue.push(ticket);
+            } else {
+                self.earliest = Some(self.earliest.map_or(deadline, |e| e.min(deadline)));
             }
         }
         overdue
@@ -118,7 +114,7 @@ impl Tickets {
 
     /// Every request in flight.
     pub fn all(&self) -> Vec<Ticket> {
-        let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.pending.is_some());
+        let live = self.slots.iter().enumerate().filter(|(_, slot)| slot.live);
         live.map(|(slot, entry)| Ticket { slot: slot as u32, generation: entry.generation })
             .collect()
     }
@@ -129,29 +125,23 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn pending(deadline: Instant) -> Pending {
-        Pending { request: Request::default(), deadline }
-    }
-
     #[test]
     fn a_ticket_that_was_given_back_names_nothing_even_when_its_place_is_taken_again() {
         let mut tickets = Tickets::default();
-        let first = tickets.insert(pending(Instant::now()));
+        let first = tickets.insert(&mut Request::default(), Instant::now());
         assert!(tickets.remove(first).is_some());
-        let second = tickets.insert(pending(Instant::now()));
+        let second = tickets.insert(&mut Request::default(), Instant::now());
         assert_eq!(first.slot, second.slot);
         assert!(tickets.get_mut(first).is_none() && tickets.remove(first).is_none());
         assert!(!tickets.contains(first) && tickets.contains(second));
-        assert_eq!(Ticket::from_bytes(&second.to_bytes()), Some(second));
-        assert_eq!(Ticket::from_bytes(b"short"), None);
     }
 
     #[test]
     fn only_what_is_overdue_is_found_and_the_next_deadline_is_known() {
         let (mut tickets, now) = (Tickets::default(), Instant::now());
         let second = |n| now + Duration::from_secs(n);
-        let one = tickets.insert(pending(second(1)));
-        let two = tickets.insert(pending(second(2)));
+        let one = tickets.insert(&mut Request::default(), second(1));
+        let two = tickets.insert(&mut Request::default(), second(2));
         assert_eq!(tickets.overdue(now), []);
         assert_eq!(tickets.overdue(second(1)), [one]);
         tickets.remove(one);

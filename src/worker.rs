@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::claim::Claim;
 use crate::credit::Meter;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::frame::{FEW_FRAMES, Frame};
 use crate::socket::Socket;
 
 /// Answers what comes over `socket`, a REP that is connected to a lane, until its context is shut
@@ -17,20 +17,20 @@ pub(crate) fn run(
     mut answer: impl FnMut(Vec<Frame>) -> Vec<Frame>,
 ) -> Result<(), Error> {
     let mut number: u32 = 0;
-    while let Some(first) = socket.recv()? {
-        let mut request = Vec::new();
-        if !socket.recv_rest(first, &mut request)? {
-            break;
-        }
+    let mut frames = Vec::new();
+    while socket.receive(&mut frames)? {
         if claim.begin(number) {
             let begun = Instant::now();
-            let reply = answer(request);
+            frames = answer(frames);
             meter.record(begun.elapsed());
-            socket.send_all(reply)?;
+            socket.send_all(&mut frames)?;
         } else {
             // A REP must reply before it may receive again; the proxy drops this.
-            socket.send(Frame::default(), false)?;
+            socket.send(&mut Frame::default(), false)?;
         }
+        // The room of one request serves the next.
+        frames.clear();
+        frames.shrink_to(FEW_FRAMES);
         number = number.wrapping_add(1);
     }
     Ok(())

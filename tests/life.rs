@@ -377,7 +377,7 @@ fn a_rude_client_in_the_past_does_not_spoil_a_clean_stop() {
         let rude = Client::with(zmq::DEALER, &service.endpoint, |socket| {
             socket.set_rcvhwm(1).unwrap();
         });
-        (0..40).for_each(|_| rude.send(&[&vec![7; 1 << 20]]));
+        (0..120).for_each(|_| rude.send(&[&vec![7; 1 << 20]]));
         service.wait_for_line("a client does not read its replies");
         drop(rude);
         assert_eq!(Client::req(&service.endpoint).ask_text("x"), "x");
