@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use zmq::SocketEvent;
 
 use crate::cli::Call;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, plain};
 use crate::fault::Fault;
 use crate::frame::Frame;
@@ -18,9 +19,11 @@ use crate::socket::{Context, Socket, wait};
 pub fn call(call: &Call) -> Result<(), Error> {
     let request = request(&call.frames)?;
     let reply = (0..=call.retries)
-        .find_map(|again| match attempt(call, &request, again < call.retries) {
-            Err(error) if error.exit_code() == 1 && again < call.retries => None,
-            result => Some(result),
+        .find_map(|again| {
+            match attempt(&call.endpoint, &request, call.timeout, again < call.retries) {
+                Err(error) if error.exit_code() == 1 && again < call.retries => None,
+                result => Some(result),
+            }
         })
         .unwrap_or_else(|| Err(Error::failed("no try was made")))?;
     if let Some(fault) = Fault::parse(&reply) {
@@ -31,6 +34,18 @@ pub fn call(call: &Call) -> Result<(), Error> {
         )));
     }
     print(&reply, call.raw).map_err(Error::unprinted)
+}
+
+/// Asks once, and gives the reply.
+///
+/// # Errors
+/// Nobody there, or no reply in time.
+pub(crate) fn ask(
+    endpoint: &Endpoint,
+    request: &[Frame],
+    timeout: Duration,
+) -> Result<Vec<Frame>, Error> {
+    attempt(endpoint, request, timeout, false)
 }
 
 fn request(frames: &[String]) -> Result<Vec<Frame>, Error> {
@@ -45,29 +60,29 @@ fn request(frames: &[String]) -> Result<Vec<Frame>, Error> {
 
 /// One try with a socket of its own, so that one that waits for a lost reply is left behind: the
 /// Lazy Pirate client of the ZeroMQ guide, chapter 4.
-fn attempt(call: &Call, request: &[Frame], patient: bool) -> Result<Vec<Frame>, Error> {
+fn attempt(
+    endpoint: &Endpoint,
+    request: &[Frame],
+    timeout: Duration,
+    patient: bool,
+) -> Result<Vec<Frame>, Error> {
     let context = Context::new(1)?;
-    let (socket, monitor) = context.client(&call.endpoint)?;
-    socket.send_all(request.iter().map(Frame::copy))?;
-    let deadline = Instant::now() + call.timeout;
+    let (socket, monitor) = context.watched_req(endpoint)?;
+    socket.send_all(&mut request.iter().map(Frame::copy).collect::<Vec<_>>())?;
+    let deadline = Instant::now() + timeout;
     let mut reached = Reached::NotYet;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut items = [socket.readable(), monitor.readable()];
-        wait(&mut items, Some(left))?;
-        let [replied, told] = items.map(|item| item.is_readable());
-        if replied && let Some(first) = socket.try_recv()? {
-            let mut reply = Vec::new();
-            socket.recv_rest(first, &mut reply)?;
+        wait(&mut [socket.readable(), monitor.readable()], Some(left))?;
+        let mut reply = Vec::new();
+        if socket.try_receive(&mut reply)? {
             return Ok(reply);
         }
-        if told {
-            reached = reached.after(&monitor)?;
-        }
+        reached = reached.after(&monitor)?;
         // Who may try again has time: the service may be about to start.
         let hopeless = matches!(reached, Reached::Refused | Reached::Lost) && !patient;
         if hopeless || left == Duration::ZERO {
-            return Err(no_reply(call, reached));
+            return Err(no_reply(endpoint, timeout, reached));
         }
     }
 }
@@ -86,9 +101,11 @@ impl Reached {
     /// What follows from the next event of zmq_socket_monitor(3): its first frame begins with a 16-bit
     /// number.
     fn after(self, monitor: &Socket) -> Result<Reached, Error> {
-        let Some(first) = monitor.try_recv()? else { return Ok(self) };
-        let event = first.first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes));
-        monitor.recv_rest(first, &mut Vec::new())?;
+        let mut frames = Vec::new();
+        if !monitor.try_receive(&mut frames)? {
+            return Ok(self);
+        }
+        let event = frames[0].first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes));
         Ok(match self {
             Reached::Lost => self,
             _ if event == SocketEvent::CONNECTED.to_raw() => Reached::Connected,
@@ -99,8 +116,7 @@ impl Reached {
     }
 }
 
-fn no_reply(call: &Call, reached: Reached) -> Error {
-    let Call { endpoint, timeout, .. } = call;
+fn no_reply(endpoint: &Endpoint, timeout: Duration, reached: Reached) -> Error {
     let within = format!("within {} s", timeout.as_secs_f64());
     match reached {
         Reached::Refused => {
@@ -119,7 +135,7 @@ fn no_reply(call: &Call, reached: Reached) -> Error {
         }
         Reached::Connected => {
             Error::failed(format!("timed out: no reply from {endpoint} {within}"))
-                .remedy("give it longer with --timeout, or ask again with --retries")
+                .remedy("is it busy, or no server of REQ clients? more time: --timeout")
         }
     }
 }

@@ -26,6 +26,15 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The default of `call --timeout`.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The default of `bench --clients`.
+pub const BENCH_CLIENTS: usize = 50;
+/// The default of `bench --duration`.
+pub const BENCH_DURATION: Duration = Duration::from_secs(10);
+/// The default of `bench --size`, in bytes.
+pub const BENCH_SIZE: usize = 64;
+/// The default of `bench --warmup`.
+pub const BENCH_WARMUP: Duration = Duration::from_secs(1);
+
 // libzmq allows 1,023 sockets a context by default, and a worker has two.
 const WORKERS_RANGE: RangeInclusive<usize> = 0..=500;
 const FRAMES_RANGE: RangeInclusive<usize> = 1..=65_536;
@@ -34,6 +43,9 @@ const IO_THREADS_RANGE: RangeInclusive<usize> = 1..=64;
 // Linux cuts a longer one to net.core.somaxconn, which is 4,096.
 const BACKLOG_RANGE: RangeInclusive<usize> = 1..=4096;
 const RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
+const CLIENTS_RANGE: RangeInclusive<usize> = 1..=10_000;
+const PIPELINE_RANGE: RangeInclusive<usize> = 1..=100_000;
+const REQUESTS_RANGE: RangeInclusive<usize> = 1..=1_000_000_000_000;
 const SHORTEST: Duration = Duration::from_millis(1);
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TIMEOUT_RANGE: RangeInclusive<Duration> = SHORTEST..=A_DAY;
@@ -161,6 +173,18 @@ pub(crate) fn backlog(text: &str) -> Result<usize, String> {
 
 pub(crate) fn retries(text: &str) -> Result<usize, String> {
     number(text, RETRIES_RANGE)
+}
+
+pub(crate) fn clients(text: &str) -> Result<usize, String> {
+    number(text, CLIENTS_RANGE)
+}
+
+pub(crate) fn pipeline(text: &str) -> Result<usize, String> {
+    number(text, PIPELINE_RANGE)
+}
+
+pub(crate) fn requests(text: &str) -> Result<u64, String> {
+    number(text, REQUESTS_RANGE).map(|requests| requests as u64)
 }
 
 pub(crate) fn timeout(text: &str) -> Result<Duration, String> {

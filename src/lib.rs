@@ -40,7 +40,7 @@
 //!
 //! - `cli`: the command line; `config`: settings, defaults, ranges
 //! - [`serve`]: the service put together, in the order in which it starts and ends;
-//!   `call`: the client
+//!   [`call`]: the client; [`bench`](mod@bench): the load tool, of a `load`, its `clients` and a `report`
 //! - `proxy`: the loop between `frontend` (the ROUTER), `lane` (a DEALER) and `ticket` (requests in
 //!   flight); `single`: the server without a proxy; `outbox`: replies that clients do not take yet;
 //!   `drain`: when a service that is stopping may end
@@ -61,6 +61,7 @@
 //!   takes no more requests until the handler returns.
 //! - It does not ask a second worker when one has failed: a request is handled at most once.
 
+pub mod bench;
 pub mod call;
 mod claim;
 pub mod cli;

@@ -17,14 +17,24 @@ const AN_IO_THREAD: u64 = 3;
 /// Raises the limit as far as this process may, since each client takes a descriptor. libzmq ends the
 /// process when it cannot open what it needs at the start, so that is looked after here.
 pub(crate) fn raise(config: &Config) -> Result<(), Error> {
+    let workers = A_WORKER * config.workers as u64;
+    need("serve", FEW + workers + AN_IO_THREAD * config.io_threads as u64)
+}
+
+/// Likewise for a process that has so many clients of its own, each with a connection and an event
+/// descriptor, and some more for a moment when it is given up.
+pub(crate) fn raise_for_clients(clients: usize) -> Result<(), Error> {
+    need("have so many clients", FEW + 3 * clients as u64)
+}
+
+fn need(what: &str, needed: u64) -> Result<(), Error> {
     let cannot = |error| Error::failed("cannot tell the limit of open files").because(error);
     let (soft, hard) =
         getrlimit(Resource::RLIMIT_NOFILE).map_err(|e: nix::Error| cannot(e.desc()))?;
     let raised = soft == hard || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
     let limit = if raised { hard } else { soft };
-    let needed = FEW + A_WORKER * config.workers as u64 + AN_IO_THREAD * config.io_threads as u64;
     if limit < needed {
-        return Err(Error::config(format!("cannot serve with {limit} open files allowed"))
+        return Err(Error::config(format!("cannot {what} with {limit} open files allowed"))
             .remedy(format!("allow at least {needed} (ulimit -n, LimitNOFILE=)")));
     }
     Ok(())

@@ -4,11 +4,12 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use repd::cli::{Builtin, Command, Request, Serve, parse};
-use repd::{Error, call, echo, log, reverse, serve};
+use repd::{Error, bench, call, echo, log, reverse, serve};
 
 fn main() -> ExitCode {
     let done = parse(std::env::args_os()).and_then(|request| match request {
         Request::Print(text) => print(&text),
+        Request::Run(Command::Bench(options)) => bench::bench(&options),
         Request::Run(Command::Call(options)) => call::call(&options),
         Request::Run(Command::Serve(options)) => run(&options),
     });

@@ -1,0 +1,231 @@
+//! `repd bench`: what it counts, and how it ends when replies are missing, wrong or errors.
+
+mod common;
+
+use std::process::{Command, Output, Stdio};
+use std::thread::{JoinHandle, spawn};
+
+use common::{Folder, Killed, Process, REPD, repd, time_limit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn bench(endpoint: &str, options: &[&str]) -> Output {
+    repd(&[&["bench", endpoint, "--warmup", "0"], options].concat(), b"")
+}
+
+/// The report as JSON, and the exit code.
+fn report(endpoint: &str, options: &[&str]) -> (Value, Option<i32>) {
+    let output = bench(endpoint, &[options, &["--json"]].concat());
+    let report = serde_json::from_slice(&output.stdout);
+    (report.unwrap_or_else(|error| panic!("{error}: {output:?}")), output.status.code())
+}
+
+fn count(report: &Value, name: &str) -> u64 {
+    report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
+}
+
+/// A server that gives each request to `answer` by its number, from 0, and sends the replies that this
+/// gives. It ends when the process does.
+fn server(
+    mut answer: impl FnMut(usize, Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> + Send + 'static,
+) -> (String, JoinHandle<()>) {
+    let context = zmq::Context::new();
+    let socket = context.socket(zmq::ROUTER).unwrap();
+    socket.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = socket.get_last_endpoint().unwrap().unwrap();
+    let thread = spawn(move || {
+        for number in 0.. {
+            let request = socket.recv_multipart(0).unwrap();
+            for reply in answer(number, request) {
+                socket.send_multipart(reply, 0).unwrap();
+            }
+        }
+    });
+    (endpoint, thread)
+}
+
+const MODES: [[&str; 2]; 3] = [["--clients", "7"], ["--clients", "1"], ["--pipeline", "30"]];
+
+#[test]
+fn every_request_is_counted_once_and_its_reply_verified() {
+    let _limit = time_limit(120);
+    for workers in ["5", "0"] {
+        let service = Process::start(&["--workers", workers]);
+        for mode in MODES {
+            let options = ["--requests", "2000", "--expect", "reverse", "--size", "1k"];
+            let (report, status) = report(&service.endpoint, &[&mode[..], &options].concat());
+            assert_eq!(status, Some(0), "{report}");
+            assert_eq!((count(&report, "requests"), count(&report, "replies")), (2000, 2000));
+            assert_eq!((count(&report, "missing"), count(&report, "wrong")), (0, 0));
+            assert_eq!(count(&report, "body_bytes"), 1024);
+            assert!(report["requests_per_second"].as_f64() > Some(0.0), "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_load_for_a_time_counts_what_was_asked_after_its_warm_up() {
+    let _limit = time_limit(60);
+    let (endpoint, _server) = server(|_, request| vec![request]);
+    for mode in MODES {
+        let options = [&mode[..], &["--duration", "0.2"]].concat();
+        let (report, status) = report(&endpoint, &options);
+        assert_eq!(status, Some(0), "{report}");
+        assert!(count(&report, "requests") > 0, "{report}");
+        assert_eq!(count(&report, "requests"), count(&report, "replies"));
+        let elapsed = report["elapsed_seconds"].as_f64().unwrap();
+        assert!((0.1..10.0).contains(&elapsed), "{report}");
+    }
+}
+
+#[test]
+fn latency_is_no_less_than_the_service_takes() {
+    let _limit = time_limit(60);
+    let service = Process::sleepy(&[]);
+    let folder = Folder::new("bench-latency");
+    let body = folder.file("body");
+    std::fs::write(&body, "20").unwrap();
+    for mode in [["--clients", "2"], ["--pipeline", "2"]] {
+        let options = [&mode[..], &["--requests", "10", "--size", &body]].concat();
+        let (report, status) = report(&service.endpoint, &options);
+        assert_eq!((status, count(&report, "body_bytes")), (Some(0), 2), "{report}");
+        for figure in ["min", "mean", "p50", "p90", "p99", "p99_9", "max"] {
+            let figure = report[format!("latency_{figure}_microseconds")].as_f64().unwrap();
+            assert!((20_000.0..10_000_000.0).contains(&figure), "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_never_comes_is_missing_and_the_load_goes_on() {
+    let _limit = time_limit(60);
+    for mode in MODES {
+        // The first is only to see whether somebody is there.
+        let (endpoint, _server) =
+            server(|number, request| if number == 5 { vec![] } else { vec![request] });
+        let options = [&mode[..], &["--requests", "100", "--timeout", "0.3"]].concat();
+        let (report, status) = report(&endpoint, &options);
+        assert_eq!(status, Some(1), "{report}");
+        let counts = ["requests", "replies", "missing"].map(|name| count(&report, name));
+        assert_eq!(counts, [100, 99, 1]);
+        let said = String::from_utf8(bench(&endpoint, &options).stderr).unwrap();
+        assert_eq!(said, "", "from then on all are answered");
+    }
+}
+
+/// A reply that comes after it was given up, or comes twice, is nobody's.
+#[test]
+fn late_and_double_replies_are_not_taken_for_others() {
+    let _limit = time_limit(60);
+    let mut held = Vec::new();
+    let (endpoint, _server) = server(move |number, request| match number {
+        // All that are outstanding, so that the next one comes when these are given up.
+        5..9 => {
+            held.push(request);
+            vec![]
+        }
+        9 => [std::mem::take(&mut held), vec![request.clone(), request]].concat(),
+        _ => vec![request],
+    });
+    let options = ["--pipeline", "4", "--requests", "100", "--timeout", "0.3", "--expect", "echo"];
+    let (report, status) = report(&endpoint, &options);
+    assert_eq!(status, Some(1), "{report}");
+    let counts = ["requests", "replies", "missing", "wrong"].map(|name| count(&report, name));
+    assert_eq!(counts, [100, 96, 4, 0], "{report}");
+}
+
+#[test]
+fn error_replies_are_counted_by_their_codes_and_wrong_ones_told() {
+    let _limit = time_limit(60);
+    let service = Process::sleepy(&[]);
+    let options = ["--clients", "3", "--requests", "30"];
+    let (errors, status) = report(&service.endpoint, &options);
+    assert_eq!(status, Some(0));
+    assert_eq!(errors["errors_by_code"], serde_json::json!({"400": 30}), "{errors}");
+    assert_eq!(errors["latency_p50_microseconds"], Value::Null);
+    let output = bench(&service.endpoint, &[&options[..], &["--expect", "echo"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("replies    30, missing: 0, 400: 30, not as expected: 30\n"), "{text}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("error: of 30 requests, a reply that was not expected: 30; "),
+        "{said}"
+    );
+}
+
+#[test]
+fn sigint_ends_the_load_and_what_came_so_far_is_reported() {
+    let _limit = time_limit(60);
+    let (send, asked) = std::sync::mpsc::channel();
+    let (endpoint, _server) = server(move |number, request| {
+        if number == 50 {
+            send.send(()).unwrap();
+        }
+        vec![request]
+    });
+    let child = Command::new(REPD)
+        .args(["bench", &endpoint, "--duration", "3600", "--warmup", "0", "--clients", "2"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    asked.recv().unwrap();
+    kill(Pid::from_raw(child.0.id() as i32), Signal::SIGINT).unwrap();
+    let (mut out, mut status) = (child.0.stdout.take().unwrap(), None);
+    let text = std::io::read_to_string(&mut out).unwrap();
+    common::until("it ends", || {
+        status = child.0.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0), "{text}");
+    assert!(text.contains("missing: 0\n") && text.contains("latency    min "), "{text}");
+    assert!(text.contains(" % █"), "{text}");
+}
+
+#[test]
+fn on_a_terminal_the_rate_is_shown_meanwhile() {
+    let _limit = time_limit(60);
+    let service = Process::start(&[]);
+    let command = format!("{REPD} bench {} --duration 1 --warmup 0 --clients 2", service.endpoint);
+    let run = Command::new("script").args(["-qec", &command, "/dev/null"]).output().unwrap();
+    let text = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert_eq!(run.status.code(), Some(0), "{text}");
+    assert!(text.contains("\r\u{1b}[K0.") && text.contains(" requests/s\r"), "{text:?}");
+}
+
+#[test]
+fn what_cannot_be_is_said_in_one_line() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("bench-wrong");
+    let nobody = format!("ipc://{}", folder.file("nobody"));
+    let (endpoint, _server) = server(|_, request| vec![request]);
+    for (endpoint, options, status, says) in [
+        (&nobody, &[][..], 1, "cannot connect to ipc://"),
+        (&endpoint, &["--clients", "2", "--pipeline", "2"][..], 2, "--clients beside --pipeline"),
+        (&endpoint, &["--requests", "2", "--duration", "2"], 2, "--duration beside --requests"),
+        (&endpoint, &["--size", "./no-such-file"], 2, "cannot read ./no-such-file"),
+        (&endpoint, &["--size", "0"], 2, "give bytes from 1 to 1024M"),
+        (&endpoint, &["--clients", "0"], 2, "give a whole number from 1 to 10000"),
+        (&endpoint, &["--pipeline", "100001"], 2, "give a whole number from 1 to 100000"),
+        (&endpoint, &["--expect", "what"], 2, "give reverse or echo"),
+    ] {
+        let output = bench(endpoint, options);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{options:?}: {said}");
+        assert!(said.contains(says) && said.lines().count() == 1, "{options:?}: {said}");
+    }
+}
+
+/// A thousand clients, each with a socket of its own, which is more than libzmq has by default.
+#[test]
+fn there_may_be_many_clients() {
+    let _limit = time_limit(120);
+    let service = Process::start(&[]);
+    let options =
+        ["--clients", "1200", "--requests", "6000", "--expect", "reverse", "--timeout", "60"];
+    let (report, status) = report(&service.endpoint, &options);
+    assert_eq!((status, count(&report, "replies")), (Some(0), 6000), "{report}");
+}
