@@ -1,0 +1,302 @@
+//! repd beside what somebody might use instead, under the same loads in the same run, in turns, so
+//! that whatever else the machine does meets all of them alike. Prints Markdown.
+//!
+//!     cargo bench                      # everything; see benches/README.md
+//!     cargo bench -- --quick           # only to see that it runs
+//!     cargo bench -- --only mixed      # the loads whose name has that in it
+
+mod nats;
+mod peers;
+
+use std::time::Duration;
+
+use repd::bench::{Body, Clients, End, Load, Outcome};
+
+use peers::{Kind, SLOW, Server};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const ROUNDS: usize = 5;
+
+/// What is measured of one load on one server: requests a second, and the 50th and 99th percentile of
+/// the latency in microseconds, of the quick requests if some are slow.
+#[derive(Clone, Copy)]
+struct Figures {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+}
+
+struct Case {
+    name: String,
+    clients: Clients,
+    size: usize,
+    /// Of so many requests, one takes 20 ms.
+    slow_one_in: Option<u64>,
+    workers: usize,
+    idle_connections: usize,
+    peers: Vec<Kind>,
+}
+
+impl Case {
+    fn new(name: &str, clients: Clients, peers: &[Kind]) -> Case {
+        Case {
+            name: name.into(),
+            clients,
+            size: 64,
+            slow_one_in: None,
+            workers: 5,
+            idle_connections: 0,
+            peers: peers.into(),
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    use Clients::{Pipeline, Req};
+    use Kind::{Go, Nats, Rep, Repd, Single, ZmqProxy};
+    let all = [Repd, ZmqProxy, Go, Nats, Single, Rep];
+    let own = [Repd, ZmqProxy, Single, Rep];
+    let pair = [Repd, ZmqProxy];
+    let mut cases = vec![
+        Case::new("one REQ client", Req(1), &all),
+        Case::new("50 REQ clients", Req(50), &all),
+        Case::new("pipelined 20", Pipeline(20), &all),
+        Case::new("pipelined 200", Pipeline(200), &all),
+    ];
+    for (share, one_in) in [("1 %", 100), ("0.2 %", 500)] {
+        for clients in [10, 20, 50] {
+            let name = format!("mixed {share}, {clients} REQ clients");
+            cases.push(Case { slow_one_in: Some(one_in), ..Case::new(&name, Req(clients), &pair) });
+        }
+    }
+    for (name, size) in [("4 KiB", 4 << 10), ("256 KiB", 256 << 10)] {
+        let title = format!("{name}, one REQ client");
+        cases.push(Case { size, ..Case::new(&title, Req(1), &own) });
+        let title = format!("{name}, pipelined 20");
+        cases.push(Case { size, ..Case::new(&title, Pipeline(20), &own) });
+    }
+    for workers in [1, 16] {
+        let workers_are =
+            if workers == 1 { "1 worker".into() } else { format!("{workers} workers") };
+        let title = format!("{workers_are}, 50 REQ clients");
+        cases.push(Case { workers, ..Case::new(&title, Req(50), &pair) });
+        let title = format!("{workers_are}, pipelined 200");
+        cases.push(Case { workers, ..Case::new(&title, Pipeline(200), &pair) });
+    }
+    let title = "1,000 connections, 10 of them active";
+    cases.push(Case { idle_connections: 990, ..Case::new(title, Req(10), &own) });
+    cases
+}
+
+struct Plan {
+    rounds: usize,
+    warmup: Duration,
+    time: Duration,
+    only: Option<String>,
+}
+
+fn plan() -> Plan {
+    let arguments: Vec<String> = std::env::args().collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let only = arguments.iter().position(|argument| argument == "--only");
+    let milliseconds = |quickly, else_| Duration::from_millis(if quick { quickly } else { else_ });
+    Plan {
+        rounds: if quick { 1 } else { ROUNDS },
+        warmup: milliseconds(20, 200),
+        time: milliseconds(100, 700),
+        only: only.and_then(|place| arguments.get(place + 1).cloned()),
+    }
+}
+
+fn main() -> Result<(), Failure> {
+    if peers::serve_if_asked()? {
+        return Ok(());
+    }
+    let plan = plan();
+    for kind in [Kind::Go, Kind::Nats] {
+        if let Err(why) = kind.is_there() {
+            eprintln!("{} is skipped: {why}", kind.name());
+        }
+    }
+    let mut measured = Vec::new();
+    for case in cases() {
+        if plan.only.as_ref().is_some_and(|only| !case.name.contains(only.as_str())) {
+            continue;
+        }
+        let figures = measure(&case, &plan)?;
+        let seen: Vec<String> =
+            figures.iter().map(|(kind, f)| format!("{} {:.0}", kind.name(), f.rate)).collect();
+        eprintln!("{}: {}", case.name, seen.join(", "));
+        measured.push((case, figures));
+    }
+    println!("{}", table(&measured, Kind::Repd, Kind::ZmqProxy));
+    println!("{}", table(&measured, Kind::Single, Kind::Rep));
+    println!("{}", others(&measured));
+    if plan.only.is_none() {
+        println!("{}", footprint(plan.rounds)?);
+    }
+    Ok(())
+}
+
+/// Medians over the rounds, by server. Each round starts them afresh, since where a process happens to
+/// lie in memory is worth a tenth of its rate.
+fn measure(case: &Case, plan: &Plan) -> Result<Vec<(Kind, Figures)>, Failure> {
+    let kinds: Vec<Kind> = case.peers.iter().copied().filter(|k| k.is_there().is_ok()).collect();
+    let mut rounds = vec![Vec::new(); kinds.len()];
+    for round in 0..plan.rounds {
+        for turn in 0..kinds.len() {
+            // Each round begins with another one.
+            let place = (turn + round) % kinds.len();
+            rounds[place].push(figures(kinds[place], case, plan)?);
+        }
+    }
+    let medians = rounds.iter().map(|rounds| {
+        let of = |figure: fn(&Figures) -> f64| median(rounds.iter().map(figure));
+        Figures { rate: of(|f| f.rate), p50: of(|f| f.p50), p99: of(|f| f.p99) }
+    });
+    Ok(kinds.iter().copied().zip(medians).collect())
+}
+
+fn figures(kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
+    let server = Server::start(kind, case.workers, case.slow_one_in.is_some())?;
+    let idle = zmq::Context::new();
+    let connect = |_| {
+        let socket = idle.socket(zmq::REQ)?;
+        socket.connect(&server.endpoint)?;
+        // Once, so that it is known to be connected.
+        socket.send("hello", 0)?;
+        socket.recv_bytes(0)?;
+        Ok(socket)
+    };
+    let _idle = (0..case.idle_connections).map(connect).collect::<zmq::Result<Vec<_>>>()?;
+    let outcome = load(kind, &server, case, plan)?;
+    if outcome.missing + outcome.wrong > 0 || !outcome.errors.is_empty() {
+        return Err(format!("{}: {} lost replies", case.name, kind.name()).into());
+    }
+    let latency = &outcome.latency[0];
+    let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
+    Ok(Figures { rate: outcome.rate(), p50: micros(0.5), p99: micros(0.99) })
+}
+
+fn load(kind: Kind, server: &Server, case: &Case, plan: &Plan) -> Result<Outcome, Failure> {
+    let text = |size: usize| (b'a'..=b'z').cycle().take(size).collect::<Vec<u8>>();
+    let quick = text(case.size);
+    let mut expected = quick.clone();
+    expected.reverse();
+    if kind == Kind::Nats {
+        return nats::load(&server.endpoint, case.clients, &quick, plan.warmup, plan.time);
+    }
+    let mut bodies = vec![Body {
+        bytes: quick,
+        weight: case.slow_one_in.map_or(1, |one_in| one_in - 1),
+        expected: Some(expected[..].into()),
+    }];
+    if case.slow_one_in.is_some() {
+        let bytes = [SLOW, &text(case.size - SLOW.len())[..]].concat();
+        bodies.push(Body { bytes, weight: 1, expected: None });
+    }
+    let load = Load {
+        endpoint: server.endpoint.parse()?,
+        clients: case.clients,
+        threads: std::thread::available_parallelism()?.get(),
+        bodies,
+        warmup: plan.warmup,
+        end: End::After(plan.time),
+        timeout: Duration::from_secs(10),
+    };
+    // Nobody stops it: the pipe's other end stays open.
+    let (stop, _open) = std::io::pipe()?;
+    let mut outcome = repd::bench::run(&load, &stop, |_, _| ())?;
+    // The expected reply is of the quick requests alone.
+    outcome.latency.truncate(1);
+    Ok(outcome)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+type Measured = [(Case, Vec<(Kind, Figures)>)];
+
+fn of(figures: &[(Kind, Figures)], kind: Kind) -> Option<Figures> {
+    figures.iter().find(|(k, _)| *k == kind).map(|(_, figures)| *figures)
+}
+
+/// One server against another: rate and latency, and their ratios.
+fn table(measured: &Measured, one: Kind, other: Kind) -> String {
+    let (a, b) = (one.name(), other.name());
+    let mut text = format!(
+        "| load | {a}, requests/s | {b} | ratio | {a}, p50 µs | {b} | ratio | {a}, p99 µs | {b} | ratio |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    );
+    for (case, figures) in measured {
+        let (Some(a), Some(b)) = (of(figures, one), of(figures, other)) else { continue };
+        let three = |a: f64, b: f64| format!("{a:.0} | {b:.0} | {:.2}×", a / b);
+        text += &format!(
+            "| {} | {} | {} | {} |\n",
+            case.name,
+            three(a.rate, b.rate),
+            three(a.p50, b.p50),
+            three(a.p99, b.p99)
+        );
+    }
+    text
+}
+
+/// repd against those that it shares only some loads with: rates.
+fn others(measured: &Measured) -> String {
+    let mut text = String::from("| load | repd, requests/s |");
+    let others = [Kind::Go, Kind::Nats];
+    others.iter().for_each(|kind| text += &format!(" {} | repd's ratio |", kind.name()));
+    text += "\n| --- | --- | --- | --- | --- | --- |\n";
+    for (case, figures) in measured.iter().filter(|(case, _)| case.peers.contains(&Kind::Go)) {
+        let Some(repd) = of(figures, Kind::Repd) else { continue };
+        text += &format!("| {} | {:.0} |", case.name, repd.rate);
+        for kind in others {
+            text += &of(figures, kind).map_or(" – | – |".into(), |other| {
+                format!(" {:.0} | {:.2}× |", other.rate, repd.rate / other.rate)
+            });
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// What a server takes when it has nothing to do, and how soon it answers.
+fn footprint(rounds: usize) -> Result<String, Failure> {
+    let mut text = String::from(
+        "| server | start to first reply, ms | RSS idle, MiB | RSS after pipelined 200, MiB | binary, MB |\n\
+         | --- | --- | --- | --- | --- |\n",
+    );
+    let after = Case::new("", Clients::Pipeline(200), &[]);
+    let plan =
+        Plan { rounds: 1, warmup: Duration::ZERO, time: Duration::from_millis(500), only: None };
+    for kind in [Kind::Repd, Kind::Single, Kind::ZmqProxy, Kind::Rep, Kind::Go] {
+        if kind.is_there().is_err() {
+            continue;
+        }
+        let mut figures: [Vec<f64>; 3] = Default::default();
+        for _ in 0..rounds.max(2) * 2 - 1 {
+            let server = Server::start(kind, 5, false)?;
+            let idle = server.resident_mebibytes()?;
+            let first_reply = server.first_reply()?.as_secs_f64() * 1e3;
+            load(kind, &server, &after, &plan)?;
+            let loaded = server.resident_mebibytes()?;
+            figures.iter_mut().zip([first_reply, idle, loaded]).for_each(|(all, f)| all.push(f));
+        }
+        let [first_reply, idle, loaded] = figures.map(|all| median(all.into_iter()));
+        let size = match kind {
+            Kind::Repd | Kind::Single => {
+                format!("{:.2}", std::fs::metadata(peers::REPD)?.len() as f64 / 1e6)
+            }
+            _ => "–".into(),
+        };
+        text +=
+            &format!("| {} | {first_reply:.1} | {idle:.1} | {loaded:.1} | {size} |\n", kind.name());
+    }
+    Ok(text)
+}

@@ -1,0 +1,251 @@
+//! The servers that are compared, each in a process of its own. Those in Rust are this program again.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+
+use repd::{Config, Endpoint, Frame, reverse, serve};
+
+use crate::Failure;
+
+pub const REPD: &str = env!("CARGO_BIN_EXE_repd");
+
+/// A request that begins with this takes 20 ms, by a server that was told to look.
+pub const SLOW: &[u8] = b"slow ";
+const SLOW_TIME: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `repd serve`.
+    Repd,
+    /// `repd serve --workers 0`.
+    Single,
+    /// The classic multithreaded server around `zmq_proxy`, in Rust, with the libzmq of repd.
+    ZmqProxy,
+    /// One REP socket, likewise.
+    Rep,
+    /// The classic multithreaded server in Go.
+    Go,
+    /// nats-server, with responders in a queue group.
+    Nats,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Repd => "repd",
+            Kind::Single => "repd --workers 0",
+            Kind::ZmqProxy => "zmq_proxy",
+            Kind::Rep => "bare REP",
+            Kind::Go => "Go",
+            Kind::Nats => "NATS",
+        }
+    }
+
+    /// Whether what it takes is installed; else what is missing.
+    pub fn is_there(self) -> Result<(), String> {
+        match self {
+            Kind::Go => go().clone().map(|_| ()),
+            Kind::Nats => Command::new("nats-server")
+                .arg("--version")
+                .output()
+                .map(|_| ())
+                .map_err(|_| "nats-server is not installed".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The server in Go, built at the first call; else why not.
+fn go() -> &'static Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare/classic.go");
+        let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("classic-go");
+        let path = std::env::var("GOPATH").unwrap_or_else(|_| "/usr/share/gocode".into());
+        if !Path::new(&path).join("src/github.com/pebbe/zmq4").exists() {
+            return Err(format!("no go with github.com/pebbe/zmq4 in GOPATH={path}"));
+        }
+        let built = Command::new("go")
+            .args(["build", "-o"])
+            .args([&binary, &source])
+            .env("GO111MODULE", "off")
+            .env("GOPATH", path)
+            .output()
+            .map_err(|_| "go is not installed")?;
+        let said = String::from_utf8_lossy(&built.stderr);
+        built
+            .status
+            .success()
+            .then_some(binary)
+            .ok_or_else(|| format!("it cannot be built: {said}"))
+    })
+}
+
+/// A server that listens, killed when dropped.
+pub struct Server {
+    child: Child,
+    pub endpoint: String,
+    started: Instant,
+    /// What belongs to it: the responders of nats-server.
+    _part: Option<Box<Server>>,
+}
+
+impl Server {
+    /// Starts one with so many workers; `looks` is whether it looks for slow requests.
+    pub fn start(kind: Kind, workers: usize, looks: bool) -> Result<Server, Failure> {
+        let workers =
+            if matches!(kind, Kind::Single | Kind::Rep) { 0 } else { workers }.to_string();
+        let this = std::env::current_exe()?;
+        let again = |what: &str| {
+            let mut command = Command::new(&this);
+            command.args(["serve", what, &workers]);
+            command
+        };
+        match kind {
+            // The program as it is shipped, where its handlers will do.
+            Kind::Repd | Kind::Single if !looks => {
+                let mut command = Command::new(REPD);
+                command.args(["serve", "--listen", "tcp://127.0.0.1:*", "--workers", &workers]);
+                Server::run(&mut command)
+            }
+            Kind::Repd | Kind::Single => Server::run(&mut again("repd")),
+            Kind::ZmqProxy => Server::run(&mut again("zmq_proxy")),
+            Kind::Rep => Server::run(&mut again("rep")),
+            Kind::Go => {
+                let binary = go().as_ref().map_err(|why| why.as_str())?;
+                Server::run(Command::new(binary).arg(&workers))
+            }
+            Kind::Nats => {
+                let mut server =
+                    Server::run(Command::new("nats-server").args(["-a", "127.0.0.1", "-p", "-1"]))?;
+                let mut responders = again("nats");
+                let responders = Server::run(responders.arg(&server.endpoint))?;
+                server._part = Some(Box::new(responders));
+                Ok(server)
+            }
+        }
+    }
+
+    fn run(command: &mut Command) -> Result<Server, Failure> {
+        let started = Instant::now();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut log = BufReader::new(child.stderr.take().ok_or("no standard error")?);
+        // All of them say on standard error where they listen.
+        let mut endpoint = None;
+        while endpoint.is_none() {
+            let mut line = String::new();
+            if log.read_line(&mut line)? == 0 {
+                return Err(format!("{command:?} did not start").into());
+            }
+            endpoint = ["listening on ", "client connections on "]
+                .iter()
+                .find_map(|words| Some(line.split_once(words)?.1.trim().to_string()));
+        }
+        spawn(move || log.read_to_end(&mut Vec::new()));
+        Ok(Server { child, endpoint: endpoint.unwrap_or_default(), started, _part: None })
+    }
+
+    /// From the start of the process to its first reply.
+    pub fn first_reply(&self) -> Result<Duration, Failure> {
+        let socket = zmq::Context::new().socket(zmq::REQ)?;
+        socket.set_rcvtimeo(10_000)?;
+        socket.connect(&self.endpoint)?;
+        socket.send("hello", 0)?;
+        socket.recv_bytes(0)?;
+        Ok(self.started.elapsed())
+    }
+
+    pub fn resident_mebibytes(&self) -> Result<f64, Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+        let kibibytes: f64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
+        Ok(kibibytes / 1024.0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a server if the command line asks for one, as [`Server::start`] does.
+pub fn serve_if_asked() -> Result<bool, Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["serve", "repd", workers] => repd(workers.parse()?)?,
+        ["serve", "zmq_proxy", workers] => zmq_proxy(workers.parse()?)?,
+        ["serve", "rep", _] => rep()?,
+        ["serve", "nats", workers, address] => crate::nats::respond(address, workers.parse()?)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// repd with a handler that looks for slow requests.
+fn repd(workers: usize) -> Result<(), Failure> {
+    repd::log::start(repd::log::Target::Stderr, false)?;
+    let listen: Vec<Endpoint> = vec!["tcp://127.0.0.1:*".parse()?];
+    let handler = |_| {
+        |request: Vec<Frame>| {
+            if request[0].starts_with(SLOW) {
+                sleep(SLOW_TIME);
+            }
+            reverse(request)
+        }
+    };
+    Ok(serve::serve(&Config { listen, workers, ..Config::default() }, handler)?)
+}
+
+/// The guide's multithreaded server, mtserver.
+fn zmq_proxy(workers: usize) -> Result<(), Failure> {
+    let context = zmq::Context::new();
+    let clients = context.socket(zmq::ROUTER)?;
+    let backend = context.socket(zmq::DEALER)?;
+    backend.bind("inproc://workers")?;
+    for _ in 0..workers {
+        let context = context.clone();
+        spawn(move || {
+            answer(&context.socket(zmq::REP)?, |socket| socket.connect("inproc://workers"))
+        });
+    }
+    listen(&clients)?;
+    Ok(zmq::proxy(&clients, &backend)?)
+}
+
+/// The guide's single-threaded server, hwserver.
+fn rep() -> Result<(), Failure> {
+    let context = zmq::Context::new();
+    answer(&context.socket(zmq::REP)?, listen)?;
+    Ok(())
+}
+
+fn listen(socket: &zmq::Socket) -> zmq::Result<()> {
+    socket.bind("tcp://127.0.0.1:*")?;
+    if let Ok(endpoint) = socket.get_last_endpoint()? {
+        eprintln!("listening on {endpoint}");
+    }
+    Ok(())
+}
+
+fn answer(
+    socket: &zmq::Socket,
+    attach: impl Fn(&zmq::Socket) -> zmq::Result<()>,
+) -> zmq::Result<()> {
+    attach(socket)?;
+    loop {
+        let mut text = socket.recv_bytes(0)?;
+        if text.starts_with(SLOW) {
+            sleep(SLOW_TIME);
+        }
+        text.reverse();
+        socket.send(text, 0)?;
+    }
+}
