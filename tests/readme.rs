@@ -36,9 +36,10 @@ fn rows(command: &str) -> Vec<String> {
 #[test]
 fn its_tables_of_options_are_the_helps() {
     let _limit = time_limit(60);
-    for (command, title) in [("serve", "## `repd serve`\n"), ("call", "## `repd call`\n")] {
+    for command in ["serve", "call", "bench"] {
+        let title = format!("## `repd {command}`\n");
         let readme = readme();
-        let section = readme.split(title).nth(1).unwrap().split("\n## ").next().unwrap();
+        let section = readme.split(&title).nth(1).unwrap().split("\n## ").next().unwrap();
         let listed: Vec<&str> = section.lines().filter(|line| line.starts_with("| `--")).collect();
         assert_eq!(listed, rows(command), "the README should say\n{}", rows(command).join("\n"));
     }
