@@ -1,15 +1,18 @@
-//! The command line.
+//! The command line; the options of each command are in a room of its own.
 
 use std::ffi::OsString;
-use std::fmt::Write;
-use std::time::Duration;
 
 use argh::FromArgs;
 
-use crate::config::{self, Config};
-use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::log::Target;
+
+mod bench;
+mod call;
+mod serve;
+
+pub use bench::{Bench, Size};
+pub use call::Call;
+pub use serve::Serve;
 
 /// What the command line asks for.
 pub enum Request {
@@ -44,238 +47,6 @@ pub enum Command {
     Bench(Bench),
 }
 
-/// Run the service.
-#[derive(FromArgs)]
-#[argh(
-    subcommand,
-    name = "serve",
-    help_triggers("-h", "--help"),
-    note = "SIGTERM or SIGINT stops the service once all is answered; a second one ends it at once.",
-    note = "Exit codes: 0 done; 1 failed while running; 2 bad usage or configuration.",
-    example = "{command_name} --listen 'tcp://*:5555' --listen ipc:///run/repd.sock --handler echo"
-)]
-pub struct Serve {
-    /// endpoint where clients connect, tcp://HOST:PORT or ipc://PATH; may be given several times
-    /// (default tcp://*:5555)
-    #[argh(option, arg_name = "endpoint")]
-    listen: Vec<Endpoint>,
-
-    /// REP workers, 0 to 500; 0 is the single-threaded server, which has no deadlines (default 5)
-    #[argh(option, arg_name = "n", default = "config::WORKERS", from_str_fn(config::workers))]
-    workers: usize,
-
-    /// what answers: reverse or echo (default reverse)
-    #[argh(option, arg_name = "name", default = "Builtin::default()", from_str_fn(builtin))]
-    handler: Builtin,
-
-    /// seconds that a request may take once the proxy has taken it, 0.001 to 86400; then the client
-    /// gets a 504 (default 30)
-    #[argh(
-        option,
-        arg_name = "seconds",
-        default = "config::TIMEOUT",
-        from_str_fn(config::timeout)
-    )]
-    timeout: Duration,
-
-    /// seconds that a stop may take, 0 to 86400 (default 5)
-    #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(config::drain))]
-    drain: Duration,
-
-    /// largest frame, 1 byte to 1024M, with k for KiB or M for MiB; a client that sends a larger one
-    /// is disconnected (default 1M)
-    #[argh(
-        option,
-        arg_name = "bytes",
-        default = "config::MAX_MESSAGE_SIZE",
-        from_str_fn(config::size)
-    )]
-    max_message_size: usize,
-
-    /// most frames of a request, 1 to 65536; one with more gets a 413 (default 64)
-    #[argh(
-        option,
-        arg_name = "n",
-        default = "config::MAX_FRAMES",
-        from_str_fn(config::max_frames)
-    )]
-    max_frames: usize,
-
-    /// threads that move bytes between network and sockets, 1 to 64 (default 1)
-    #[argh(
-        option,
-        arg_name = "n",
-        default = "config::IO_THREADS",
-        from_str_fn(config::io_threads)
-    )]
-    io_threads: usize,
-
-    /// connections that may wait to be accepted, 1 to 4096 (default 1024)
-    #[argh(option, arg_name = "n", default = "config::BACKLOG", from_str_fn(config::backlog))]
-    backlog: usize,
-
-    /// seconds of silence after which a client's host is asked whether it is there; one that does not
-    /// answer for as long again is disconnected; up to 3600, 0 for never (default 10)
-    #[argh(
-        option,
-        arg_name = "seconds",
-        default = "config::HEARTBEAT",
-        from_str_fn(config::heartbeat)
-    )]
-    heartbeat: Duration,
-
-    /// where log lines go: stderr or syslog (default stderr)
-    #[argh(option, arg_name = "target", default = "Target::default()", from_str_fn(target))]
-    pub log: Target,
-
-    /// log each request
-    #[argh(switch)]
-    pub verbose: bool,
-
-    /// check everything, the endpoints too, print what would be run, and exit
-    #[argh(switch)]
-    pub check: bool,
-}
-
-/// Send one request, print the reply: each frame on a line, with what is not printable escaped.
-#[derive(FromArgs)]
-#[argh(
-    subcommand,
-    name = "call",
-    help_triggers("-h", "--help"),
-    note = "Exit codes: 0 a reply; 1 no reply in time, or nobody there; 2 bad usage; 3 a REPD-ERROR reply.",
-    example = "{command_name} tcp://localhost:5555 hello"
-)]
-pub struct Call {
-    /// the service, tcp://HOST:PORT or ipc://PATH
-    #[argh(positional, arg_name = "endpoint")]
-    pub endpoint: Endpoint,
-
-    /// frames of the request; standard input is the one frame if there is none
-    #[argh(positional, arg_name = "frame")]
-    pub frames: Vec<String>,
-
-    /// seconds to wait for a reply, for each try (default 5)
-    #[argh(
-        option,
-        arg_name = "seconds",
-        default = "config::CALL_TIMEOUT",
-        from_str_fn(config::timeout)
-    )]
-    pub timeout: Duration,
-
-    /// tries after the first, each with a fresh socket (default 0)
-    #[argh(option, arg_name = "n", default = "0", from_str_fn(config::retries))]
-    pub retries: usize,
-
-    /// print the reply's bytes as they are, and nothing else
-    #[argh(switch)]
-    pub raw: bool,
-}
-
-/// Load a service with requests of one frame, and report rate and latency. Any service that answers
-/// REQ clients will do.
-#[derive(FromArgs)]
-#[argh(
-    subcommand,
-    name = "bench",
-    help_triggers("-h", "--help"),
-    note = "Latency is from before a request is sent to after its reply has come; error replies do not count there. SIGINT ends the load and reports what came so far.",
-    note = "The clients' own cost was checked against a bare REP socket, on two processors: about 1.4 us of processor time for a pipelined request, 15 us for one of 50 REQ sockets, and at most an eighth of it in repd's own code, the rest in libzmq and the kernel. The report says what they used: near all processors, run them on another machine.",
-    note = "Exit codes: 0 every request got its reply; 1 a reply was missing or not as expected, or nobody there; 2 bad usage.",
-    example = "{command_name} tcp://localhost:5555 --clients 20 --duration 5"
-)]
-pub struct Bench {
-    /// the service, tcp://HOST:PORT or ipc://PATH
-    #[argh(positional, arg_name = "endpoint")]
-    pub endpoint: Endpoint,
-
-    /// REQ sockets, each with one request outstanding, 1 to 10000 (default 50)
-    #[argh(option, arg_name = "n", from_str_fn(config::clients))]
-    pub clients: Option<usize>,
-
-    /// instead of these, one DEALER with so many requests outstanding, 1 to 100000
-    #[argh(option, arg_name = "n", from_str_fn(config::pipeline))]
-    pub pipeline: Option<usize>,
-
-    /// seconds that the load lasts, 0.001 to 86400 (default 10)
-    #[argh(option, arg_name = "seconds", from_str_fn(config::timeout))]
-    pub duration: Option<Duration>,
-
-    /// instead of a duration, how many requests are sent
-    #[argh(option, arg_name = "n", from_str_fn(config::requests))]
-    pub requests: Option<u64>,
-
-    /// bytes of each request, with k for KiB or M for MiB, or a file that holds them (default 64)
-    #[argh(
-        option,
-        arg_name = "bytes",
-        default = "Size::Bytes(config::BENCH_SIZE)",
-        from_str_fn(bench_size)
-    )]
-    pub size: Size,
-
-    /// seconds of load before anything counts, 0 to 86400 (default 1)
-    #[argh(
-        option,
-        arg_name = "seconds",
-        default = "config::BENCH_WARMUP",
-        from_str_fn(config::drain)
-    )]
-    pub warmup: Duration,
-
-    /// seconds after which a reply counts as missing, 0.001 to 86400 (default 5)
-    #[argh(
-        option,
-        arg_name = "seconds",
-        default = "config::CALL_TIMEOUT",
-        from_str_fn(config::timeout)
-    )]
-    pub timeout: Duration,
-
-    /// verify each reply: reverse or echo
-    #[argh(option, arg_name = "handler", from_str_fn(builtin))]
-    pub expect: Option<Builtin>,
-
-    /// print one JSON object
-    #[argh(switch)]
-    pub json: bool,
-}
-
-impl Bench {
-    /// Refuses what excludes each other.
-    ///
-    /// # Errors
-    /// What was given beside what, exit code 2.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let pairs = [
-            (self.clients.is_some() && self.pipeline.is_some(), "--clients", "--pipeline"),
-            (self.duration.is_some() && self.requests.is_some(), "--duration", "--requests"),
-        ];
-        let both = pairs.into_iter().find(|(both, ..)| *both);
-        both.map_or(Ok(()), |(_, one, other)| {
-            Err(Error::config(format!("cannot use {one} beside {other}"))
-                .remedy("give one of them"))
-        })
-    }
-}
-
-/// What `bench` sends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// So many bytes.
-    Bytes(usize),
-    /// What is in this file.
-    File(String),
-}
-
-fn bench_size(text: &str) -> Result<Size, String> {
-    match text.starts_with(|c: char| c.is_ascii_digit()) {
-        true => config::size(text).map(Size::Bytes),
-        false => Ok(Size::File(text.into())),
-    }
-}
-
 /// A handler that comes with repd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Builtin {
@@ -291,62 +62,6 @@ fn builtin(name: &str) -> Result<Builtin, String> {
         "reverse" => Ok(Builtin::Reverse),
         "echo" => Ok(Builtin::Echo),
         _ => Err("give reverse or echo".into()),
-    }
-}
-
-fn target(name: &str) -> Result<Target, String> {
-    match name {
-        "stderr" => Ok(Target::Stderr),
-        "syslog" => Ok(Target::Syslog),
-        _ => Err("give stderr or syslog".into()),
-    }
-}
-
-impl Serve {
-    /// What answers requests.
-    pub fn handler(&self) -> Builtin {
-        self.handler
-    }
-
-    /// The service that these options describe.
-    pub fn config(&self) -> Config {
-        let listen = self.listen.clone();
-        Config {
-            listen: if listen.is_empty() { Config::default().listen } else { listen },
-            workers: self.workers,
-            timeout: self.timeout,
-            drain: self.drain,
-            max_message_size: self.max_message_size,
-            max_frames: self.max_frames,
-            io_threads: self.io_threads,
-            backlog: self.backlog,
-            heartbeat: self.heartbeat,
-        }
-    }
-
-    /// Each option and its value, a line each: what `--check` prints.
-    pub fn describe(&self) -> String {
-        let config = self.config();
-        let mut text = String::new();
-        let mut line = |name: &str, value: &dyn std::fmt::Display| {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "--{name} {value}");
-        };
-        config.listen.iter().for_each(|endpoint| line("listen", endpoint));
-        line("workers", &config.workers);
-        line("handler", &format!("{:?}", self.handler).to_lowercase());
-        line("timeout", &config.timeout.as_secs_f64());
-        line("drain", &config.drain.as_secs_f64());
-        line("max-message-size", &config.max_message_size);
-        line("max-frames", &config.max_frames);
-        line("io-threads", &config.io_threads);
-        line("backlog", &config.backlog);
-        line("heartbeat", &config.heartbeat.as_secs_f64());
-        line("log", &format!("{:?}", self.log).to_lowercase());
-        if self.verbose {
-            text.push_str("--verbose\n");
-        }
-        text
     }
 }
 
@@ -405,6 +120,8 @@ fn mistake(complaint: &str, texts: &[&str]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, Config};
+    use crate::endpoint::Endpoint;
 
     fn parsed(line: &str) -> Result<Request, Error> {
         parse(format!("repd {line}").split_whitespace().map(OsString::from))
@@ -427,9 +144,16 @@ mod tests {
 
     #[test]
     fn the_help_names_every_default() {
-        let Ok(Request::Print(help)) = parsed("serve --help") else { panic!("no help") };
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let options = help.split(" Options: ").nth(1).unwrap();
+        let says = |command: &str, option: &str, default: String| {
+            let Ok(Request::Print(help)) = parsed(&format!("{command} --help")) else {
+                panic!("no help")
+            };
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            let options = help.split(" Options: ").nth(1).unwrap();
+            let described = options.split(&format!("{option} ")).nth(1).unwrap_or_default();
+            let own = described.split(" --").next().unwrap_or_default();
+            assert!(own.contains(&format!("(default {default})")), "{command} {option}: {own}");
+        };
         for (option, default) in [
             ("--listen", Endpoint::any(config::PORT).to_string()),
             ("--workers", config::WORKERS.to_string()),
@@ -443,12 +167,18 @@ mod tests {
             ("--heartbeat", config::HEARTBEAT.as_secs().to_string()),
             ("--log", "stderr".into()),
         ] {
-            let described = options.split(&format!("{option} ")).nth(1).unwrap_or_default();
-            let own = described.split(" --").next().unwrap_or_default();
-            assert!(own.contains(&format!("(default {default})")), "{option}: {own}");
+            says("serve", option, default);
         }
-        let Ok(Request::Print(help)) = parsed("call --help") else { panic!("no help") };
-        assert!(help.contains(&format!("(default {})", config::CALL_TIMEOUT.as_secs())));
+        says("call", "--timeout", config::CALL_TIMEOUT.as_secs().to_string());
+        for (option, default) in [
+            ("--clients", config::BENCH_CLIENTS.to_string()),
+            ("--duration", config::BENCH_DURATION.as_secs().to_string()),
+            ("--size", config::BENCH_SIZE.to_string()),
+            ("--warmup", config::BENCH_WARMUP.as_secs().to_string()),
+            ("--timeout", config::CALL_TIMEOUT.as_secs().to_string()),
+        ] {
+            says("bench", option, default);
+        }
     }
 
     #[test]

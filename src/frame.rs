@@ -14,7 +14,7 @@ pub struct Frame(zmq::Message);
 /// so that copying is cheaper than handing over an allocation.
 const INLINE: usize = 33;
 
-/// No more room than for these is kept from one message to the next.
+/// No more room than for these is kept from one request to the next.
 pub(crate) const FEW_FRAMES: usize = 8;
 
 impl Frame {

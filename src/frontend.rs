@@ -165,7 +165,8 @@ impl Frontend {
         Ok(sent != Sent::Gone)
     }
 
-    /// Tries the kept replies again, if it is time or something has happened to the socket. Gives how many clients of theirs are gone.
+    /// Tries the kept replies again, if it is time or something has happened to the socket. Gives how
+    /// many clients of theirs are gone.
     pub fn retry(&mut self, now: Instant) -> Result<u64, Error> {
         let mut gone = 0;
         let send = |reply: &mut Reply| {

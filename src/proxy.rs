@@ -170,6 +170,7 @@ impl Proxy {
                         if !self.frontend.reply(envelope, &mut reply, *deadline, self.now)? {
                             self.tally.client_gone();
                         }
+                        // Those of a client that is gone are left.
                         envelope.clear();
                         envelope.shrink_to(FEW_FRAMES);
                     }

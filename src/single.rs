@@ -23,7 +23,7 @@ const BURST: Duration = Duration::from_millis(10);
 
 pub(crate) struct Single {
     frontend: Frontend,
-    /// The request that is being answered, whose body becomes the reply; the room serves the next.
+    /// The request that is being answered, whose body becomes the reply.
     request: Request,
     answer: Box<dyn FnMut(Vec<Frame>) -> Vec<Frame>>,
     /// How long a reply is kept for a client that does not take it.
@@ -90,6 +90,8 @@ impl Single {
         match self.frontend.receive(&mut self.request)? {
             Received::Nothing => return Ok(false),
             Received::Malformed => {
+                // A burst of nothing else must end too.
+                self.now = Instant::now();
                 self.tally.malformed();
                 return Ok(true);
             }

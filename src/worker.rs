@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::claim::Claim;
 use crate::credit::Meter;
 use crate::error::Error;
-use crate::frame::{FEW_FRAMES, Frame};
+use crate::frame::Frame;
 use crate::socket::Socket;
 
 /// Answers what comes over `socket`, a REP that is connected to a lane, until its context is shut
@@ -17,21 +17,20 @@ pub(crate) fn run(
     mut answer: impl FnMut(Vec<Frame>) -> Vec<Frame>,
 ) -> Result<(), Error> {
     let mut number: u32 = 0;
-    let mut frames = Vec::new();
-    while socket.receive(&mut frames)? {
+    loop {
+        let mut request = Vec::new();
+        if !socket.receive(&mut request)? {
+            return Ok(());
+        }
         if claim.begin(number) {
             let begun = Instant::now();
-            frames = answer(frames);
+            let mut reply = answer(request);
             meter.record(begun.elapsed());
-            socket.send_all(&mut frames)?;
+            socket.send_all(&mut reply)?;
         } else {
             // A REP must reply before it may receive again; the proxy drops this.
             socket.send(&mut Frame::default(), false)?;
         }
-        // The room of one request serves the next.
-        frames.clear();
-        frames.shrink_to(FEW_FRAMES);
         number = number.wrapping_add(1);
     }
-    Ok(())
 }

@@ -3,15 +3,20 @@
 mod common;
 
 use std::process::{Command, Output, Stdio};
-use std::thread::{JoinHandle, spawn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
 
 use common::{Folder, Killed, Process, REPD, repd, time_limit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+/// Without a warm-up, if the options have none.
 fn bench(endpoint: &str, options: &[&str]) -> Output {
-    repd(&[&["bench", endpoint, "--warmup", "0"], options].concat(), b"")
+    let warmup: &[&str] = if options.contains(&"--warmup") { &[] } else { &["--warmup", "0"] };
+    repd(&[&["bench", endpoint], warmup, options].concat(), b"")
 }
 
 /// The report as JSON, and the exit code.
@@ -65,7 +70,7 @@ fn every_request_is_counted_once_and_its_reply_verified() {
 }
 
 #[test]
-fn a_load_for_a_time_counts_what_was_asked_after_its_warm_up() {
+fn a_load_lasts_as_long_as_it_is_told() {
     let _limit = time_limit(60);
     let (endpoint, _server) = server(|_, request| vec![request]);
     for mode in MODES {
@@ -76,6 +81,43 @@ fn a_load_for_a_time_counts_what_was_asked_after_its_warm_up() {
         assert_eq!(count(&report, "requests"), count(&report, "replies"));
         let elapsed = report["elapsed_seconds"].as_f64().unwrap();
         assert!((0.1..10.0).contains(&elapsed), "{report}");
+    }
+}
+
+#[test]
+fn what_is_asked_in_the_warm_up_does_not_count() {
+    let _limit = time_limit(60);
+    for mode in MODES {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let (endpoint, _server) = server(move |_, request| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            vec![request]
+        });
+        let options = [&mode[..], &["--requests", "50", "--warmup", "0.2"]].concat();
+        let (report, status) = report(&endpoint, &options);
+        assert_eq!((status, count(&report, "requests")), (Some(0), 50), "{report}");
+        // One was to see whether somebody is there.
+        assert!(asked.load(Ordering::Relaxed) > 1 + 50, "{asked:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_comes_late_is_missing_also_when_it_comes_before_it_is_given_up() {
+    let _limit = time_limit(60);
+    for mode in [["--clients", "1"], ["--pipeline", "1"]] {
+        // Slower than the time-out, and quicker than anybody looks at it.
+        let (endpoint, _server) = server(|number, request| {
+            if number > 0 {
+                sleep(Duration::from_millis(4));
+            }
+            vec![request]
+        });
+        let options = [&mode[..], &["--requests", "20", "--timeout", "0.002"]].concat();
+        let (report, status) = report(&endpoint, &options);
+        assert_eq!(status, Some(1));
+        let counts = ["requests", "replies", "missing"].map(|name| count(&report, name));
+        assert_eq!(counts, [20, 0, 20], "{report}");
     }
 }
 

@@ -388,6 +388,36 @@ fn a_rude_client_in_the_past_does_not_spoil_a_clean_stop() {
     }
 }
 
+/// The scheduling policy of each of the process's threads: field 41 of its stat, proc_pid_stat(5).
+fn policies(service: &Process) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap();
+    let policy = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let after_name = stat.rsplit(") ").next().unwrap();
+        after_name.split(' ').nth(41 - 3).unwrap().parse().unwrap()
+    };
+    tasks.map(policy).collect()
+}
+
+#[test]
+fn all_threads_run_in_batches_unless_another_policy_was_chosen() {
+    let _limit = time_limit(60);
+    let service = Process::start(&["--workers", "2"]);
+    // The proxy, two workers, and of libzmq an I/O thread and one that closes sockets; of the workers'
+    // context another of these.
+    let policies_are = policies(&service);
+    assert!(policies_are.len() >= 5, "{policies_are:?}");
+    assert!(
+        policies_are.iter().all(|&policy| policy == nix::libc::SCHED_BATCH),
+        "{policies_are:?}"
+    );
+    let mut idle = Command::new("chrt");
+    idle.args(["--idle", "0", common::REPD, "serve", "--listen", "tcp://127.0.0.1:*"]);
+    let service = Process::run(&mut idle);
+    let policies_are = policies(&service);
+    assert!(policies_are.iter().all(|&policy| policy == nix::libc::SCHED_IDLE), "{policies_are:?}");
+}
+
 #[test]
 fn a_file_that_is_no_socket_is_left_alone() {
     let _limit = time_limit(60);

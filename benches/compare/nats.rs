@@ -133,6 +133,9 @@ pub fn load(
                     while busy > 0 {
                         let message = connection.receive()?;
                         let now = Instant::now();
+                        if !message.body.iter().eq(body.iter().rev()) {
+                            return Err("a reply of NATS is not the one expected".into());
+                        }
                         let place: usize =
                             message.subject.rsplit('.').next().unwrap_or_default().parse()?;
                         if sent[place] >= start {

@@ -20,7 +20,10 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) struct Part<'a> {
     pub load: &'a Load,
     pub context: &'a Context,
-    pub number: u64,
+    /// The load's bodies, as frames to be sent.
+    pub bodies: Vec<Frame>,
+    /// What draws them.
+    pub dice: fastrand::Rng,
     /// The end of the warm-up.
     pub start: Instant,
     /// How many requests are still to be sent.
@@ -42,8 +45,6 @@ struct Asked {
 impl Part<'_> {
     /// Asks by so many REQ sockets until the load ends and all is answered or overdue.
     pub fn ask_by_req(mut self, sockets: usize) -> Result<Outcome, Error> {
-        let mut dice = Dice::new(self.load, self.number);
-        let mut bodies = self.bodies();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(cannot_watch)?;
         let watch = |socket: &Socket, place: usize| {
             epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, place as u64))
@@ -55,17 +56,8 @@ impl Part<'_> {
             clients.push((socket, None));
         }
         let mut busy = 0;
-        let mut ask = |part: &mut Self, socket: &Socket, now: Instant| {
-            let body = dice.throw();
-            part.sends_at(now)
-                .then(|| {
-                    part.send(socket, [], share(&mut bodies[body]))?;
-                    Ok(Asked { at: now, body })
-                })
-                .transpose()
-        };
         for (socket, asked) in &mut clients {
-            *asked = ask(&mut self, socket, Instant::now())?;
+            *asked = self.ask(socket, [], Instant::now())?;
             busy += usize::from(asked.is_some());
         }
         let mut events = [EpollEvent::empty(); 128];
@@ -84,7 +76,7 @@ impl Part<'_> {
                 {
                     let now = Instant::now();
                     self.count(request, &reply, now);
-                    *asked = ask(&mut self, socket, now)?;
+                    *asked = self.ask(socket, [], now)?;
                     busy -= usize::from(asked.is_none());
                     reply.clear();
                 }
@@ -101,7 +93,7 @@ impl Part<'_> {
                 epoll.delete(&*socket).map_err(cannot_watch)?;
                 *socket = self.context.req(&self.load.endpoint)?;
                 watch(socket, place).map_err(cannot_watch)?;
-                *asked = ask(&mut self, socket, now)?;
+                *asked = self.ask(socket, [], now)?;
                 busy -= usize::from(asked.is_none());
             }
         }
@@ -110,22 +102,9 @@ impl Part<'_> {
 
     /// Likewise by one DEALER that keeps so many requests outstanding.
     pub fn ask_by_dealer(mut self, outstanding: usize) -> Result<Outcome, Error> {
-        let mut dice = Dice::new(self.load, self.number);
-        let mut bodies = self.bodies();
         let socket = self.context.dealer(&self.load.endpoint)?;
         // By place, with a number that is another one for each request of that place.
         let mut places: Vec<(u32, Option<Asked>)> = vec![(0, None); outstanding];
-        let mut ask = |part: &mut Self, place: usize, number: u32, now: Instant| {
-            let body = dice.throw();
-            part.sends_at(now)
-                .then(|| {
-                    let name = (u64::from(number) << 32 | place as u64).to_be_bytes();
-                    let envelope = [Frame::from(&name[..]), Frame::default()];
-                    part.send(&socket, envelope, share(&mut bodies[body]))?;
-                    Ok(Asked { at: now, body })
-                })
-                .transpose()
-        };
         let mut free: Vec<usize> = (0..outstanding).collect();
         let mut busy = 0;
         let mut look_at = Instant::now() + LOOK;
@@ -136,7 +115,9 @@ impl Part<'_> {
             for place in free.drain(..) {
                 let (number, asked) = &mut places[place];
                 *number = number.wrapping_add(1);
-                *asked = ask(&mut self, place, *number, now)?;
+                let name = (u64::from(*number) << 32 | place as u64).to_be_bytes();
+                let envelope = [Frame::from(&name[..]), Frame::default()];
+                *asked = self.ask(&socket, envelope, now)?;
                 busy += usize::from(asked.is_some());
             }
             if busy == 0 {
@@ -170,36 +151,42 @@ impl Part<'_> {
         }
     }
 
-    fn bodies(&self) -> Vec<Frame> {
-        self.load.bodies.iter().map(|body| Frame::from(&body.bytes[..])).collect()
-    }
-
-    /// Whether another request is to be sent, and counts it.
-    fn sends_at(&mut self, now: Instant) -> bool {
+    /// Sends another request, unless the load is over.
+    fn ask<const N: usize>(
+        &mut self,
+        socket: &Socket,
+        mut envelope: [Frame; N],
+        now: Instant,
+    ) -> Result<Option<Asked>, Error> {
         let over = match self.load.end {
             End::After(time) => now >= self.start + time,
             End::Requests(_) => self.left == 0,
         };
         if over || self.stopping.load(Ordering::Relaxed) {
-            return false;
+            return Ok(None);
+        }
+        let body = self.draw();
+        let mut frame = share(&mut self.bodies[body]);
+        if socket.send_all(envelope.iter_mut().chain([&mut frame]))? != Sent::Done {
+            return Err(Error::failed("a client takes no requests"));
         }
         if now >= self.start {
             self.left -= 1;
             self.outcome.sent += 1;
         }
-        true
+        Ok(Some(Asked { at: now, body }))
     }
 
-    fn send<const N: usize>(
-        &mut self,
-        socket: &Socket,
-        mut envelope: [Frame; N],
-        mut body: Frame,
-    ) -> Result<(), Error> {
-        match socket.send_all(envelope.iter_mut().chain([&mut body]))? {
-            Sent::Done => Ok(()),
-            Sent::Full | Sent::Gone => Err(Error::failed("a client takes no requests")),
-        }
+    /// One of the load's bodies, by their weights.
+    fn draw(&mut self) -> usize {
+        let bodies = &self.load.bodies;
+        let mut place = self.dice.u64(..bodies.iter().map(|body| body.weight).sum::<u64>());
+        let drawn = bodies.iter().position(|body| {
+            let is_it = place < body.weight;
+            place = place.saturating_sub(body.weight);
+            is_it
+        });
+        drawn.unwrap_or(0)
     }
 
     fn is_late(&self, asked: &Asked, now: Instant) -> bool {
@@ -241,36 +228,4 @@ impl Part<'_> {
 
 fn cannot_watch(error: Errno) -> Error {
     Error::failed("cannot watch the clients").because(error.desc())
-}
-
-/// Draws bodies by their weights, the same ones in each run: splitmix64, by Sebastiano Vigna.
-struct Dice {
-    state: u64,
-    weights: Vec<u64>,
-    total: u64,
-}
-
-impl Dice {
-    fn new(load: &Load, seed: u64) -> Dice {
-        let weights: Vec<u64> = load.bodies.iter().map(|body| body.weight).collect();
-        Dice { state: seed, total: weights.iter().sum(), weights }
-    }
-
-    fn throw(&mut self) -> usize {
-        if self.weights.len() == 1 {
-            return 0;
-        }
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let mut place = (z ^ z >> 31) % self.total;
-        for (body, &weight) in self.weights.iter().enumerate() {
-            match place.checked_sub(weight) {
-                Some(rest) => place = rest,
-                None => return body,
-            }
-        }
-        0
-    }
 }

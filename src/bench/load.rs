@@ -107,7 +107,16 @@ impl Outcome {
 
     /// Requests answered in a second.
     pub fn rate(&self) -> f64 {
-        self.replies as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+        self.a_second(self.replies)
+    }
+
+    /// Megabytes of bodies sent in a second, and of replies received.
+    pub fn megabytes(&self) -> (f64, f64) {
+        (self.a_second(self.bytes.0) / 1e6, self.a_second(self.bytes.1) / 1e6)
+    }
+
+    fn a_second(&self, count: u64) -> f64 {
+        count as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     fn add(&mut self, other: Outcome) {
@@ -135,8 +144,8 @@ fn histogram() -> Histogram<u64> {
 }
 
 /// Loads the service until the load's end, or `stop` has something to read, and waits for the replies
-/// that are due then. Calls `progress` now and then with the time since the start and the number of
-/// replies in the last second.
+/// that are due then. Calls `progress` now and then with the time since the start and the present
+/// number of replies a second.
 ///
 /// # Errors
 /// A socket or thread that cannot be made, or an endpoint that cannot be resolved.
@@ -145,6 +154,9 @@ pub fn run(
     stop: &impl AsFd,
     mut progress: impl FnMut(Duration, f64),
 ) -> Result<Outcome, Error> {
+    if load.bodies.iter().all(|body| body.weight == 0) {
+        return Err(Error::config("cannot load a service with no body to be drawn"));
+    }
     let sockets = load.clients.sockets();
     let threads = load.threads.clamp(1, sockets);
     let context = Context::new(1)?;
@@ -158,22 +170,26 @@ pub fn run(
     thread::scope(|scope| {
         let mut parts = Vec::new();
         for thread in 0..threads {
-            let share_of = |total: usize| total * (thread + 1) / threads - total * thread / threads;
+            // The first ones have what is left over.
+            let (thread, threads) = (thread as u64, threads as u64);
+            let share_of = |total: u64| total / threads + u64::from(thread < total % threads);
             let part = Part {
                 load,
                 context: &context,
-                number: thread as u64,
+                bodies: load.bodies.iter().map(|body| Frame::from(&body.bytes[..])).collect(),
+                // The same ones are drawn in each run.
+                dice: fastrand::Rng::with_seed(thread),
                 start: began + load.warmup,
                 left: match load.end {
                     End::After(_) => u64::MAX,
-                    End::Requests(requests) => share_of(requests as usize) as u64,
+                    End::Requests(requests) => share_of(requests),
                 },
                 stopping: &stopping,
                 replied: &replied,
                 outcome: Outcome::new(load.bodies.len()),
                 _running: running.try_clone().map_err(cannot_start)?,
             };
-            let sockets = share_of(sockets);
+            let sockets = share_of(sockets as u64) as usize;
             let stopping = &stopping;
             let body = move || {
                 let outcome = match load.clients {

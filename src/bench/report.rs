@@ -23,8 +23,7 @@ pub fn text(load: &Load, outcome: &Outcome) -> String {
         Clients::Pipeline(outstanding) => format!("1 DEALER with {outstanding} outstanding"),
     };
     let seconds = outcome.elapsed.as_secs_f64();
-    let rate = |bytes: u64| bytes as f64 / seconds.max(f64::MIN_POSITIVE) / 1e6;
-    let (out, back) = outcome.bytes;
+    let (sent, received) = outcome.megabytes();
     let mut errors = String::new();
     for (code, count) in &outcome.errors {
         let _ = write!(errors, ", {code}: {}", thousands(*count as f64));
@@ -36,15 +35,13 @@ pub fn text(load: &Load, outcome: &Outcome) -> String {
         "{clients}, {} B, {}\n\
          requests   {} in {seconds:.2} s\n\
          replies    {}, missing: {}{errors}\n\
-         rate       {} requests/s, {:.2} MB/s sent, {:.2} MB/s received\n",
+         rate       {} requests/s, {sent:.2} MB/s sent, {received:.2} MB/s received\n",
         thousands(load.bodies[0].bytes.len() as f64),
         load.endpoint,
         thousands(outcome.sent as f64),
         thousands(outcome.replies as f64),
         thousands(outcome.missing as f64),
         thousands(outcome.rate()),
-        rate(out),
-        rate(back),
     );
     let latency = &outcome.latency[0];
     if !latency.is_empty() {
@@ -67,17 +64,19 @@ pub fn text(load: &Load, outcome: &Outcome) -> String {
     text + &histogram(latency)
 }
 
-/// A row for each part of the range from the shortest to the longest, all parts of the same ratio.
+/// A row for each part of the range from the shortest to the longest, all parts of the same ratio; no
+/// more rows than replies.
 fn histogram(latency: &Histogram<u64>) -> String {
-    const ROWS: i32 = 12;
+    const ROWS: u64 = 12;
     const WIDTH: f64 = 50.0;
     let mut text = String::new();
     if latency.is_empty() {
         return text;
     }
     let (min, max) = (latency.min().max(1) as f64, latency.max().max(1) as f64);
-    let step = (max / min).powf(1.0 / f64::from(ROWS));
-    let mut rows: Vec<(f64, u64)> = (1..=ROWS).map(|row| (min * step.powi(row), 0)).collect();
+    let rows = ROWS.min(latency.len()) as i32;
+    let step = (max / min).powf(1.0 / f64::from(rows));
+    let mut rows: Vec<(f64, u64)> = (1..=rows).map(|row| (min * step.powi(row), 0)).collect();
     for recorded in latency.iter_recorded() {
         let value = recorded.value_iterated_to() as f64;
         let row = rows.iter().position(|(edge, _)| value <= *edge).unwrap_or(rows.len() - 1);
@@ -104,24 +103,23 @@ pub fn json(load: &Load, outcome: &Outcome) -> String {
         Clients::Pipeline(outstanding) => (1, outstanding),
     };
     let latency = &outcome.latency[0];
-    let seconds = outcome.elapsed.as_secs_f64();
     let micros = |nanos: f64| (!latency.is_empty()).then_some(nanos / 1e3);
     let at = |quantile| micros(latency.value_at_quantile(quantile) as f64);
-    let rate = |bytes: u64| bytes as f64 / seconds.max(f64::MIN_POSITIVE) / 1e6;
+    let (sent, received) = outcome.megabytes();
     let object = json!({
         "endpoint": load.endpoint.to_string(),
         "clients": clients,
         "outstanding_per_client": outstanding,
         "body_bytes": load.bodies[0].bytes.len(),
-        "elapsed_seconds": seconds,
+        "elapsed_seconds": outcome.elapsed.as_secs_f64(),
         "requests": outcome.sent,
         "replies": outcome.replies,
         "missing": outcome.missing,
         "wrong": outcome.wrong,
-        "errors_by_code": outcome.errors.iter().map(|(code, n)| (code.to_string(), *n)).collect::<std::collections::BTreeMap<_, _>>(),
+        "errors_by_code": outcome.errors,
         "requests_per_second": outcome.rate(),
-        "sent_megabytes_per_second": rate(outcome.bytes.0),
-        "received_megabytes_per_second": rate(outcome.bytes.1),
+        "sent_megabytes_per_second": sent,
+        "received_megabytes_per_second": received,
         "latency_min_microseconds": micros(latency.min() as f64),
         "latency_mean_microseconds": micros(latency.mean()),
         "latency_p50_microseconds": at(0.5),
@@ -197,6 +195,7 @@ mod tests {
         assert!((99.9..100.1).contains(&shares), "{}", histogram(&latency));
         latency.clear();
         latency.record(5).unwrap();
+        assert_eq!(histogram(&latency).lines().count(), 2);
         assert!(histogram(&latency).contains("100.00 % █"));
     }
 }
