@@ -63,6 +63,10 @@ pub fn bench(options: &cli::Bench) -> Result<(), Error> {
         let _ = write!(stderr(), "\r\x1b[K");
     }
     let outcome = outcome?;
+    if outcome.sent == 0 {
+        return Err(Error::failed("nothing was measured: the load ended within its warm-up")
+            .remedy("let it run, or give less --warmup"));
+    }
     let text =
         if options.json { report::json(&load, &outcome) } else { report::text(&load, &outcome) };
     stdout().write_all(text.as_bytes()).map_err(Error::unprinted)?;

@@ -228,6 +228,31 @@ fn sigint_ends_the_load_and_what_came_so_far_is_reported() {
 }
 
 #[test]
+fn a_load_that_ends_within_its_warm_up_has_measured_nothing_and_says_so() {
+    let _limit = time_limit(60);
+    let (send, asked) = std::sync::mpsc::channel();
+    let (endpoint, _server) = server(move |number, request| {
+        if number == 50 {
+            send.send(()).unwrap();
+        }
+        vec![request]
+    });
+    let child = Command::new(REPD)
+        .args(["bench", &endpoint, "--warmup", "3600", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = Pid::from_raw(child.id() as i32);
+    asked.recv().unwrap();
+    kill(id, Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{said}");
+    assert!(said.starts_with("error: nothing was measured: "), "{said}");
+}
+
+#[test]
 fn on_a_terminal_the_rate_is_shown_meanwhile() {
     let _limit = time_limit(60);
     let service = Process::start(&[]);

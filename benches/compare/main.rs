@@ -17,7 +17,7 @@ use peers::{Kind, SLOW, Server};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 /// What is measured of one load on one server: requests a second, and the 50th and 99th percentile of
 /// the latency in microseconds, of the quick requests if some are slow.
@@ -105,7 +105,7 @@ fn plan() -> Plan {
     Plan {
         rounds: if quick { 1 } else { ROUNDS },
         warmup: milliseconds(20, 200),
-        time: milliseconds(100, 700),
+        time: milliseconds(100, 500),
         only: only.and_then(|place| arguments.get(place + 1).cloned()),
     }
 }
@@ -126,8 +126,10 @@ fn main() -> Result<(), Failure> {
             continue;
         }
         let figures = measure(&case, &plan)?;
-        let seen: Vec<String> =
-            figures.iter().map(|(kind, f)| format!("{} {:.0}", kind.name(), f.rate)).collect();
+        let seen: Vec<String> = figures
+            .iter()
+            .map(|(kind, rounds)| format!("{} {:.0}", kind.name(), middle(rounds, |f| f.rate)))
+            .collect();
         eprintln!("{}: {}", case.name, seen.join(", "));
         measured.push((case, figures));
     }
@@ -140,23 +142,20 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Medians over the rounds, by server. Each round starts them afresh, since where a process happens to
-/// lie in memory is worth a tenth of its rate.
-fn measure(case: &Case, plan: &Plan) -> Result<Vec<(Kind, Figures)>, Failure> {
-    let kinds: Vec<Kind> = case.peers.iter().copied().filter(|k| k.is_there().is_ok()).collect();
-    let mut rounds = vec![Vec::new(); kinds.len()];
+/// The figures of each round, by server. Each round starts them afresh, since where a process happens
+/// to lie in memory is worth a tenth of its rate.
+fn measure(case: &Case, plan: &Plan) -> Result<Vec<(Kind, Vec<Figures>)>, Failure> {
+    let kinds = case.peers.iter().copied().filter(|kind| kind.is_there().is_ok());
+    let mut measured: Vec<(Kind, Vec<Figures>)> = kinds.map(|kind| (kind, Vec::new())).collect();
     for round in 0..plan.rounds {
-        for turn in 0..kinds.len() {
-            // Each round begins with another one.
-            let place = (turn + round) % kinds.len();
-            rounds[place].push(figures(kinds[place], case, plan)?);
+        // Each round begins with another one.
+        let first = round % measured.len();
+        for turn in (first..measured.len()).chain(0..first) {
+            let (kind, rounds) = &mut measured[turn];
+            rounds.push(figures(*kind, case, plan)?);
         }
     }
-    let medians = rounds.iter().map(|rounds| {
-        let of = |figure: fn(&Figures) -> f64| median(rounds.iter().map(figure));
-        Figures { rate: of(|f| f.rate), p50: of(|f| f.p50), p99: of(|f| f.p99) }
-    });
-    Ok(kinds.iter().copied().zip(medians).collect())
+    Ok(measured)
 }
 
 fn figures(kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
@@ -217,10 +216,21 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-type Measured = [(Case, Vec<(Kind, Figures)>)];
+/// The median over the rounds of one figure.
+fn middle(rounds: &[Figures], figure: fn(&Figures) -> f64) -> f64 {
+    median(rounds.iter().map(figure))
+}
 
-fn of(figures: &[(Kind, Figures)], kind: Kind) -> Option<Figures> {
-    figures.iter().find(|(k, _)| *k == kind).map(|(_, figures)| *figures)
+/// The median over the rounds of one server's figure by the other's: within a round the machine's mood
+/// is nearly the same.
+fn ratio(one: &[Figures], other: &[Figures], figure: fn(&Figures) -> f64) -> f64 {
+    median(one.iter().zip(other).map(|(one, other)| figure(one) / figure(other)))
+}
+
+type Measured = [(Case, Vec<(Kind, Vec<Figures>)>)];
+
+fn of(figures: &[(Kind, Vec<Figures>)], kind: Kind) -> Option<&[Figures]> {
+    figures.iter().find(|(k, _)| *k == kind).map(|(_, rounds)| rounds.as_slice())
 }
 
 /// One server against another: rate and latency, and their ratios.
@@ -232,13 +242,16 @@ fn table(measured: &Measured, one: Kind, other: Kind) -> String {
     );
     for (case, figures) in measured {
         let (Some(a), Some(b)) = (of(figures, one), of(figures, other)) else { continue };
-        let three = |a: f64, b: f64| format!("{a:.0} | {b:.0} | {:.2}×", a / b);
+        let three = |figure| {
+            let (one, other) = (middle(a, figure), middle(b, figure));
+            format!("{one:.0} | {other:.0} | {:.2}×", ratio(a, b, figure))
+        };
         text += &format!(
             "| {} | {} | {} | {} |\n",
             case.name,
-            three(a.rate, b.rate),
-            three(a.p50, b.p50),
-            three(a.p99, b.p99)
+            three(|f| f.rate),
+            three(|f| f.p50),
+            three(|f| f.p99)
         );
     }
     text
@@ -252,10 +265,11 @@ fn others(measured: &Measured) -> String {
     text += "\n| --- | --- | --- | --- | --- | --- |\n";
     for (case, figures) in measured.iter().filter(|(case, _)| case.peers.contains(&Kind::Go)) {
         let Some(repd) = of(figures, Kind::Repd) else { continue };
-        text += &format!("| {} | {:.0} |", case.name, repd.rate);
+        text += &format!("| {} | {:.0} |", case.name, middle(repd, |f| f.rate));
         for kind in others {
             text += &of(figures, kind).map_or(" – | – |".into(), |other| {
-                format!(" {:.0} | {:.2}× |", other.rate, repd.rate / other.rate)
+                let rate = middle(other, |f| f.rate);
+                format!(" {rate:.0} | {:.2}× |", ratio(repd, other, |f| f.rate))
             });
         }
         text.push('\n');
