@@ -49,14 +49,16 @@ impl Claim {
 
     /// Takes back those of the requests from `front` to below `sent` that the worker has not begun,
     /// and gives how many these are. None if it has not even begun `front`: then that one is not
-    /// slow, the worker is.
-    pub fn recall(&self, front: u32, sent: u32) -> usize {
+    /// slow, the worker is; unless `front` is to be taken back too.
+    pub fn recall(&self, front: u32, sent: u32, front_too: bool) -> usize {
         let recall = |word| {
             let begun = State::unpack(word).begun;
-            before(front, begun).then(|| State { begun, recalled: sent }.pack())
+            (front_too || before(front, begun)).then(|| State { begun, recalled: sent }.pack())
         };
         let word = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, recall);
-        word.map_or(0, |word| sent.wrapping_sub(State::unpack(word).begun) as usize)
+        let all = sent.wrapping_sub(front);
+        // What was passed over before `front` is not counted as begun.
+        word.map_or(0, |word| sent.wrapping_sub(State::unpack(word).begun).min(all) as usize)
     }
 }
 
@@ -68,17 +70,28 @@ mod tests {
     fn what_is_taken_back_is_not_begun() {
         let claim = Claim::default();
         assert!(claim.begin(0));
-        assert_eq!(claim.recall(0, 4), 3);
+        assert_eq!(claim.recall(0, 4, false), 3);
         assert!(!claim.begin(1) && !claim.begin(2) && !claim.begin(3));
         assert!(claim.begin(4));
     }
 
     #[test]
+    fn a_worker_that_begins_nothing_gives_back_all_and_no_more() {
+        let claim = Claim::default();
+        assert!(claim.begin(0));
+        assert_eq!(claim.recall(0, 3, false), 2);
+        assert!(!claim.begin(1) && !claim.begin(2));
+        assert_eq!(claim.recall(3, 5, false), 0);
+        assert_eq!(claim.recall(3, 5, true), 2);
+        assert!(!claim.begin(3) && !claim.begin(4) && claim.begin(5));
+    }
+
+    #[test]
     fn what_is_begun_is_not_taken_back() {
         let claim = Claim::default();
-        assert_eq!(claim.recall(0, 3), 0);
+        assert_eq!(claim.recall(0, 3, false), 0);
         assert!(claim.begin(0) && claim.begin(1));
-        assert_eq!(claim.recall(0, 3), 1);
+        assert_eq!(claim.recall(0, 3, false), 1);
         assert!(!claim.begin(2));
     }
 
@@ -88,7 +101,7 @@ mod tests {
         for number in [0, 1 << 30, 1 << 31, 3 << 30, u32::MAX - 1] {
             assert!(claim.begin(number), "{number}");
         }
-        assert_eq!(claim.recall(u32::MAX - 1, 2), 3);
+        assert_eq!(claim.recall(u32::MAX - 1, 2, false), 3);
         assert!(!claim.begin(u32::MAX) && !claim.begin(0) && !claim.begin(1) && claim.begin(2));
     }
 
@@ -103,7 +116,7 @@ mod tests {
         let mut recalled = Vec::new();
         for sent in (8..=REQUESTS).step_by(8) {
             (sent - 8..sent).for_each(|number| send.send(number).unwrap());
-            let newest = claim.recall(sent - 8, sent) as u32;
+            let newest = claim.recall(sent - 8, sent, false) as u32;
             recalled.extend(sent - newest..sent);
         }
         drop(send);

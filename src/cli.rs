@@ -12,7 +12,7 @@ mod serve;
 
 pub use bench::{Bench, Size};
 pub use call::Call;
-pub use serve::Serve;
+pub use serve::{Answering, Serve};
 
 /// What the command line asks for.
 pub enum Request {
@@ -81,6 +81,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
     match Repd::from_args(&["repd"], &texts) {
         Ok(Repd { version: true, .. }) => {
             Ok(Request::Print(format!("repd {}\n", env!("CARGO_PKG_VERSION"))))
+        }
+        Ok(Repd { command: Some(Command::Serve(serve)), .. }) => {
+            match serve.stray() {
+                Some(stray) if !texts.contains(&"--") => {
+                    return Err(mistake(&format!("Unrecognized argument: {stray}"), &texts));
+                }
+                _ => serve.check_options()?,
+            }
+            Ok(Request::Run(Command::Serve(serve)))
         }
         Ok(Repd { command: Some(command), .. }) => Ok(Request::Run(command)),
         // Parsing no options at all does not fail: each has its default.

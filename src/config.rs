@@ -11,6 +11,8 @@ pub const PORT: u16 = 5555;
 pub const WORKERS: usize = 5;
 /// The default of `--timeout`.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// The default of `--retries`: a request is handled at most once.
+pub const RETRIES: usize = 0;
 /// The default of `--drain`.
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// The default of `--max-message-size`, in bytes.
@@ -67,6 +69,9 @@ pub struct Config {
     /// How long a request may take once the proxy has taken it, 1 ms to one day. Then the client
     /// gets a 504.
     pub timeout: Duration,
+    /// To how many others a request is given in turn, 0 to 1,000,000, when what was to answer it was lost
+    /// before it replied ([`Code::Lost`](crate::Code::Lost)). It may have been handled each time.
+    pub retries: usize,
     /// How long a stop may take, up to one day.
     pub drain: Duration,
     /// The largest frame that is taken, in bytes, 1 to 1 GiB. A client that sends a larger one is
@@ -89,6 +94,7 @@ impl Default for Config {
             listen: vec![Endpoint::any(PORT)],
             workers: WORKERS,
             timeout: TIMEOUT,
+            retries: RETRIES,
             drain: DRAIN,
             max_message_size: MAX_MESSAGE_SIZE,
             max_frames: MAX_FRAMES,
@@ -104,6 +110,7 @@ impl Config {
     pub(crate) fn mistake(&self) -> Option<String> {
         let numbers = [
             ("workers", self.workers, WORKERS_RANGE),
+            ("retries", self.retries, RETRIES_RANGE),
             ("max_message_size", self.max_message_size, SIZE_RANGE),
             ("max_frames", self.max_frames, FRAMES_RANGE),
             ("io_threads", self.io_threads, IO_THREADS_RANGE),

@@ -1,7 +1,7 @@
 //! A lane's credit: how many requests may be outstanding on it, from how its handler has done.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The most requests that may be outstanding on one lane.
@@ -10,6 +10,13 @@ const MOST: f64 = 256.0;
 /// How much work may wait on one lane. Waking a sleeping thread costs some tens of microseconds;
 /// what is done sooner than that is better left to the worker that is awake.
 const WORK_AHEAD: Duration = Duration::from_micros(50);
+
+/// How much may wait on one lane while no worker is free: then it would have to wait elsewhere, and here
+/// the worker need not be woken for each.
+const WORK_IN_NEED: Duration = Duration::from_micros(250);
+
+/// A worker that has so many requests is awake for long enough.
+const MOST_IN_NEED: u32 = 8;
 
 /// A request that takes longer is a slow one, which nothing should wait behind.
 const SLOW: Duration = Duration::from_micros(500);
@@ -21,19 +28,62 @@ const BEHIND_SLOW: f64 = 0.001;
 const MEAN_OVER: f64 = 64.0;
 const SHARE_OVER: f64 = 4096.0;
 
+/// Stands for a worker that takes no requests until further notice.
+const DOWN: u32 = u32::MAX;
+
 /// The figure that the worker keeps and the proxy reads.
 #[derive(Clone, Debug)]
-pub(crate) struct Credit(Arc<AtomicU32>);
+pub(crate) struct Credit(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    credit: AtomicU32,
+    in_need: AtomicU32,
+    may_rest: AtomicBool,
+}
+
+/// Whether a worker takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Ready,
+    /// Not now, but as soon as it can.
+    Resting,
+    /// Not for a while: nobody should wait for it.
+    Down,
+}
 
 impl Credit {
     /// Credit for one request at a time, until it is known what requests cost.
     pub fn new() -> Credit {
-        Credit(Arc::new(AtomicU32::new(1)))
+        Credit(Arc::new(Shared {
+            credit: AtomicU32::new(1),
+            in_need: AtomicU32::new(1),
+            may_rest: AtomicBool::new(false),
+        }))
     }
 
+    /// None while the worker takes no requests.
     pub fn get(&self) -> usize {
         // Nothing else is published by it.
-        self.0.load(Ordering::Relaxed) as usize
+        match self.0.credit.load(Ordering::Relaxed) {
+            DOWN => 0,
+            credit => credit as usize,
+        }
+    }
+
+    /// How many requests may be outstanding while no worker is free; no fewer.
+    pub fn in_need(&self) -> usize {
+        self.0.in_need.load(Ordering::Relaxed) as usize
+    }
+
+    /// Whether the worker may at any time have requests that it will not begin.
+    pub fn may_rest(&self) -> bool {
+        self.0.may_rest.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody should wait for the worker.
+    pub fn is_down(&self) -> bool {
+        self.0.credit.load(Ordering::Relaxed) == DOWN
     }
 }
 
@@ -43,11 +93,13 @@ pub(crate) struct Meter {
     credit: Credit,
     mean: f64,
     slow_share: f64,
+    standing: Standing,
 }
 
 impl Meter {
     pub fn new(credit: Credit) -> Meter {
-        Meter { credit, mean: WORK_AHEAD.as_secs_f64(), slow_share: 0.0 }
+        let standing = Standing::Ready;
+        Meter { credit, mean: WORK_AHEAD.as_secs_f64(), slow_share: 0.0, standing }
     }
 
     /// Takes account of a request on which the handler spent that long.
@@ -58,9 +110,41 @@ impl Meter {
         self.mean += (spent.as_secs_f64() - self.mean) / MEAN_OVER;
         let slow = f64::from(u8::from(spent > SLOW));
         self.slow_share += (slow - self.slow_share) / SHARE_OVER;
-        let by_work = WORK_AHEAD.as_secs_f64() / self.mean;
+        self.publish();
+    }
+
+    /// Says, before the first request, that the worker may rest without having been asked for anything.
+    pub fn will_rest(&self) {
+        self.credit.0.may_rest.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes account of what the worker can do; whether that is news.
+    pub fn stand(&mut self, standing: Standing) -> bool {
+        let news = self.standing != standing;
+        self.standing = standing;
+        if news {
+            self.publish();
+        }
+        news
+    }
+
+    fn publish(&self) {
         let by_risk = 1.0 + BEHIND_SLOW / self.slow_share;
-        self.credit.0.store(by_work.min(by_risk).clamp(1.0, MOST) as u32, Ordering::Relaxed);
+        let by_work = |ahead: Duration| {
+            let by_work = ahead.as_secs_f64() / self.mean;
+            by_work.min(by_risk).clamp(1.0, MOST) as u32
+        };
+        let (credit, in_need) = match self.standing {
+            Standing::Ready => {
+                let credit = by_work(WORK_AHEAD);
+                (credit, by_work(WORK_IN_NEED).min(MOST_IN_NEED).max(credit))
+            }
+            Standing::Resting => (0, 0),
+            Standing::Down => (DOWN, 0),
+        };
+        let shared = &self.credit.0;
+        shared.credit.store(credit, Ordering::Relaxed);
+        shared.in_need.store(in_need, Ordering::Relaxed);
     }
 }
 
@@ -80,6 +164,20 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_takes_nothing_gives_no_credit_until_it_does_again() {
+        let credit = Credit::new();
+        let mut meter = Meter::new(credit.clone());
+        assert!(!meter.stand(Standing::Ready));
+        assert!(meter.stand(Standing::Resting) && !meter.stand(Standing::Resting));
+        meter.record(micros(1));
+        assert_eq!((credit.get(), credit.is_down()), (0, false));
+        assert!(meter.stand(Standing::Down));
+        assert_eq!((credit.get(), credit.is_down()), (0, true));
+        assert!(meter.stand(Standing::Ready));
+        assert_eq!((credit.get(), credit.is_down()), (1, false));
+    }
+
+    #[test]
     fn a_lane_starts_with_credit_for_one() {
         assert_eq!(after([]), 1);
         assert_eq!(after([micros(1)]), 1);
@@ -91,6 +189,18 @@ mod tests {
         assert!((40..=51).contains(&after(vec![micros(1); 1000])));
         assert_eq!(after(vec![micros(50); 1000]), 1);
         assert_eq!(after(vec![micros(20_000); 1000]), 1);
+    }
+
+    #[test]
+    fn in_need_more_may_wait_but_not_behind_what_may_be_slow() {
+        let in_need = |spent: Duration| {
+            let mut meter = Meter::new(Credit::new());
+            (0..1000).for_each(|_| meter.record(spent));
+            meter.credit.in_need()
+        };
+        assert_eq!((in_need(micros(50)), in_need(micros(250))), (5, 1));
+        assert_eq!((in_need(micros(501)), in_need(micros(10))), (1, 8));
+        assert_eq!(in_need(Duration::ZERO), 256);
     }
 
     #[test]

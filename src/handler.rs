@@ -1,14 +1,19 @@
 //! What answers requests: frames in, frames or a fault out, nothing of ZeroMQ.
 
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use log::{debug, log_enabled};
 
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 
+mod program;
 mod reverse;
 
+pub(crate) use program::kill_all;
+pub use program::{Copies, Framing, Program};
 pub use reverse::reverse;
 
 /// Answers requests, one at a time. Each worker has an instance of its own, made by a factory, so a
@@ -20,8 +25,28 @@ pub trait Handler: Send {
     ///
     /// # Errors
     /// A [`Fault`] is sent to the client as an error reply. A panic is a 500 for this client; the
-    /// worker then goes on with a fresh instance.
+    /// worker then goes on with a fresh instance. [`Code::Lost`] says that what was to answer is lost:
+    /// with [`Config::retries`](crate::Config::retries) the request is given to another worker, as this
+    /// one has left it.
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault>;
+
+    /// Whether it can take a request. While it cannot, its worker gets none, and calls
+    /// [`Handler::tend`].
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Between requests, does what it takes to be ready again: before the first request, when
+    /// [`Handler::is_ready`] says no, when one of [`Handler::watched`] is readable. If it is not ready
+    /// after that, this gives when it is to be called again.
+    fn tend(&mut self) -> Option<Instant> {
+        None
+    }
+
+    /// What is readable when it is to be tended though it is ready.
+    fn watched(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
 }
 
 impl<F> Handler for F
@@ -41,18 +66,43 @@ pub fn echo(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
     Ok(request)
 }
 
-/// The function that answers for the worker of that number, with a handler that `new_handler` makes,
-/// and makes again after a panic. It always yields a reply, whatever the handler does.
-pub(crate) fn answers<F, H>(worker: usize, new_handler: F) -> impl FnMut(Vec<Frame>) -> Vec<Frame>
+/// What a worker answers with: it always yields a reply, whatever its handler does.
+pub(crate) trait Answer {
+    fn answer(&mut self, request: Vec<Frame>) -> Vec<Frame>;
+
+    fn handler(&mut self) -> &mut dyn Handler;
+}
+
+/// A handler that is made by a factory, and again after a panic.
+pub(crate) struct Answers<F, H> {
+    worker: usize,
+    new_handler: F,
+    handler: H,
+}
+
+impl<F, H> Answers<F, H>
 where
     F: Fn(usize) -> H,
     H: Handler,
 {
-    let mut handler = new_handler(worker);
-    move |request| {
+    /// For the worker of that number.
+    pub fn new(worker: usize, new_handler: F) -> Answers<F, H> {
+        let handler = new_handler(worker);
+        Answers { worker, new_handler, handler }
+    }
+}
+
+impl<F, H> Answer for Answers<F, H>
+where
+    F: Fn(usize) -> H,
+    H: Handler,
+{
+    fn answer(&mut self, request: Vec<Frame>) -> Vec<Frame> {
+        let worker = self.worker;
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: request {}", Excerpt(&request));
         }
+        let handler = &mut self.handler;
         // A handler that panicked is thrown away, so nobody sees the state that it left.
         let reply = match catch_unwind(AssertUnwindSafe(|| handler.handle(request))) {
             Ok(Ok(reply)) if reply.is_empty() => {
@@ -60,7 +110,7 @@ where
             }
             Ok(reply) => reply,
             Err(_) => {
-                handler = new_handler(worker);
+                self.handler = (self.new_handler)(worker);
                 Err(Fault::new(Code::Failed, "the handler panicked"))
             }
         };
@@ -69,6 +119,10 @@ where
             debug!("worker {worker}: reply {}", Excerpt(&reply));
         }
         reply
+    }
+
+    fn handler(&mut self) -> &mut dyn Handler {
+        &mut self.handler
     }
 }
 
@@ -92,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_500_and_the_next_request_meets_a_fresh_handler() {
-        let mut answer = answers(1, |_| {
+        let mut answers = Answers::new(1, |_| {
             let mut seen = 0;
             move |request: Vec<Frame>| {
                 seen += 1;
@@ -100,7 +154,7 @@ mod tests {
                 Ok(vec![Frame::from(format!("{seen}"))])
             }
         });
-        let mut ask = |text: &str| answer(vec![Frame::from(text)]);
+        let mut ask = |text: &str| answers.answer(vec![Frame::from(text)]);
         assert_eq!(ask("a"), [Frame::from("1")]);
         assert_eq!(ask("b"), [Frame::from("2")]);
         assert_eq!(Fault::parse(&ask("panic")).map(|fault| fault.code()), Some(500));
@@ -109,8 +163,8 @@ mod tests {
 
     #[test]
     fn a_reply_of_no_frames_is_a_500() {
-        let mut answer = answers(1, |_| |_| Ok(vec![]));
-        let reply = answer(vec![Frame::from("x")]);
+        let mut answers = Answers::new(1, |_| |_| Ok(vec![]));
+        let reply = answers.answer(vec![Frame::from("x")]);
         assert_eq!(Fault::parse(&reply).map(|fault| fault.code()), Some(500));
     }
 }

@@ -47,22 +47,48 @@ impl Lane {
         self.outstanding.is_empty()
     }
 
-    /// Whether a request may be sent now.
-    pub fn takes(&self, now: Instant) -> bool {
-        let room_behind =
-            || self.outstanding.len() < self.credit.get() && now < self.foremost_since + PATIENCE;
-        self.is_idle() || room_behind()
+    /// Whether nobody waits for what the worker owes.
+    pub fn owes_nothing(&self) -> bool {
+        self.outstanding.iter().all(Option::is_none)
     }
 
-    /// Sends the request down the lane. Its body is used up, unless it waits behind another and may be
-    /// taken back.
+    /// Whether a request may be sent now.
+    pub fn takes(&self, now: Instant) -> bool {
+        self.has_room(self.credit.get(), now)
+    }
+
+    /// Whether a request may be sent now, if no lane takes one; and how many would be before it.
+    pub fn takes_in_need(&self, now: Instant) -> Option<usize> {
+        self.has_room(self.credit.in_need(), now).then_some(self.outstanding.len())
+    }
+
+    fn has_room(&self, credit: usize, now: Instant) -> bool {
+        let waits = self.outstanding.len();
+        waits < credit && (waits == 0 || now < self.foremost_since + PATIENCE)
+    }
+
+    /// Whether the worker takes no requests, and nobody should wait until it does.
+    pub fn is_down(&self) -> bool {
+        self.credit.is_down()
+    }
+
+    /// Sends the request down the lane. Its body is used up, unless it is to be kept, or waits behind
+    /// another and may be taken back.
     ///
     /// No ticket goes with it: a lane to one worker is first in, first out.
-    pub fn send(&mut self, ticket: Ticket, body: &mut [Frame], now: Instant) -> Result<(), Error> {
+    pub fn send(
+        &mut self,
+        ticket: Ticket,
+        body: &mut [Frame],
+        keep: bool,
+        now: Instant,
+    ) -> Result<(), Error> {
         let mut sent = self.socket.send(&mut Frame::default(), true)?;
         if sent == Sent::Done {
-            sent = if self.is_idle() {
+            if self.is_idle() {
                 self.foremost_since = now;
+            }
+            sent = if self.is_idle() && !keep && !self.credit.may_rest() {
                 self.socket.send_all(body)?
             } else {
                 let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
@@ -116,10 +142,15 @@ impl Lane {
         waits.then(|| self.foremost_since + PATIENCE)
     }
 
+    /// Whether the worker takes no requests and has some that it will not begin.
+    pub fn is_closed(&self) -> bool {
+        self.credit.get() == 0 && !self.owes_nothing()
+    }
+
     /// Takes back what the worker has not begun, in the order in which it was sent.
     pub fn recall(&mut self, now: Instant) -> Vec<Ticket> {
         let front = self.sent.wrapping_sub(self.outstanding.len() as u32);
-        let newest = self.claim.recall(front, self.sent);
+        let newest = self.claim.recall(front, self.sent, self.credit.get() == 0);
         if newest == 0 {
             // The worker has not had its turn on a processor yet.
             self.foremost_since = now;

@@ -46,10 +46,12 @@
 //!   `drain`: when a service that is stopping may end
 //! - `pool`: the worker threads; `worker`: the REP loop; `credit` and `claim`: the two figures that a
 //!   worker and its lane share
-//! - `handler`, `fault`, `frame`: requests and replies, without transport
+//! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a program
+//!   as the handler, of its `process`, the `framing` between the two, and what it says on `stderr`
 //! - `socket`: all of libzmq; `listen`, `endpoint`: where clients connect
-//! - `sched`: how the threads share the processors; it and `socket` have all that is unsafe
-//! - `signal`, `log`, `limit`, `tally`, `error`: what their names say
+//! - `sched`: how the threads share the processors; it, `socket` and `handler::program::process` have all
+//!   that is unsafe
+//! - `descriptor`, `signal`, `log`, `text`, `limit`, `tally`, `error`: what their names say
 //!
 //! `proxy` and `worker` do not know each other: they meet at an endpoint.
 //!
@@ -59,7 +61,8 @@
 //!   between clients and TCP slows down who sends too much.
 //! - It does not end a handler that hangs: a thread cannot be ended. The client gets a 504, the worker
 //!   takes no more requests until the handler returns.
-//! - It does not ask a second worker when one has failed: a request is handled at most once.
+//! - It does not ask a second worker when one has failed, unless it is told to: a request is handled at
+//!   most once.
 
 pub mod bench;
 pub mod call;
@@ -67,6 +70,7 @@ mod claim;
 pub mod cli;
 mod config;
 mod credit;
+mod descriptor;
 mod drain;
 mod endpoint;
 mod error;
@@ -87,6 +91,7 @@ mod signal;
 mod single;
 mod socket;
 mod tally;
+mod text;
 mod ticket;
 mod worker;
 
@@ -95,7 +100,7 @@ pub use endpoint::Endpoint;
 pub use error::Error;
 pub use fault::{Code, Fault, MARK};
 pub use frame::Frame;
-pub use handler::{Handler, echo, reverse};
+pub use handler::{Copies, Framing, Handler, Program, echo, reverse};
 pub use serve::Service;
 
 /// The README's code is compiled too.

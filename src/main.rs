@@ -3,7 +3,7 @@
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use repd::cli::{Builtin, Command, Request, Serve, parse};
+use repd::cli::{Answering, Builtin, Command, Request, Serve, parse};
 use repd::{Error, bench, call, echo, log, reverse, serve};
 
 fn main() -> ExitCode {
@@ -18,14 +18,18 @@ fn main() -> ExitCode {
 
 fn run(options: &Serve) -> Result<(), Error> {
     log::start(options.log, options.verbose)?;
-    let config = options.config();
-    match options.handler() {
-        _ if options.check => {
-            serve::check(&config)?;
-            print(&options.describe())
+    let (config, answering) = (options.config(), options.answering());
+    if options.check {
+        if let Answering::Program(program) = &answering {
+            program.check()?;
         }
-        Builtin::Reverse => serve::serve(&config, |_| reverse),
-        Builtin::Echo => serve::serve(&config, |_| echo),
+        serve::check(&config)?;
+        return print(&options.describe());
+    }
+    match answering {
+        Answering::Builtin(Builtin::Reverse) => serve::serve(&config, |_| reverse),
+        Answering::Builtin(Builtin::Echo) => serve::serve(&config, |_| echo),
+        Answering::Program(program) => serve::serve(&config, program.handlers(&config)?),
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::claim::Claim;
 use crate::credit::{Credit, Meter};
+use crate::descriptor::unblock;
 use crate::error::{Error, plain};
-use crate::handler::{Handler, answers};
+use crate::handler::{Answers, Handler, kill_all};
 use crate::lane::Lane;
 use crate::socket::{Context, readable, wait};
-use crate::worker;
+use crate::worker::Worker;
 
 /// The REP workers of a service, each a thread behind a lane of its own.
 pub(crate) struct Pool {
@@ -20,7 +21,11 @@ pub(crate) struct Pool {
     context: Context,
     threads: Vec<JoinHandle<Result<(), Error>>>,
     ended: PipeReader,
+    news: PipeReader,
 }
+
+/// How long a worker has when its program was killed.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 /// Writes a byte when a worker's thread ends, however it ends.
 struct Ending(Arc<PipeWriter>);
@@ -46,9 +51,11 @@ impl Pool {
                 .remedy("give fewer --workers, or allow the process more memory and threads")
         };
         let (ended, ending) = pipe().map_err(cannot)?;
-        let ending = Arc::new(ending);
+        let (news, tell) = pipe().map_err(cannot)?;
+        unblock(&news).and(unblock(&tell)).map_err(cannot)?;
+        let (ending, tell) = (Arc::new(ending), Arc::new(tell));
         let (ready, all_ready) = mpsc::channel();
-        let mut pool = Pool { context: context.clone(), threads: Vec::new(), ended };
+        let mut pool = Pool { context: context.clone(), threads: Vec::new(), ended, news };
         let mut lanes = Vec::new();
         for number in 1..=workers {
             let endpoint = format!("inproc://worker-{number}");
@@ -57,14 +64,20 @@ impl Pool {
             let (context, ready, new_handler) =
                 (context.clone(), ready.clone(), new_handler.clone());
             let ending = Ending(Arc::clone(&ending));
+            let tell = Arc::clone(&tell);
             let body = move || {
                 let _ending = ending;
                 let socket = context.worker(&endpoint)?;
-                let answer = answers(number, new_handler);
+                let answers = Answers::new(number, new_handler);
+                let tell = move || {
+                    // A full pipe is news enough.
+                    let _ = (&*tell).write(&[0]);
+                };
+                let worker = Worker::new(socket, answers, claim, Meter::new(credit), tell);
                 // The service does not wait for it any more if another worker could not start.
                 let _ = ready.send(());
                 drop((context, ready));
-                worker::run(&socket, &claim, Meter::new(credit), answer)
+                worker.run()
             };
             let thread = Builder::new().name(format!("worker-{number}")).spawn(body);
             pool.threads.push(thread.map_err(cannot)?);
@@ -85,15 +98,36 @@ impl Pool {
         &self.ended
     }
 
+    /// Becomes readable, without an end, when a worker takes requests again or takes none any more.
+    pub fn news(&self) -> &PipeReader {
+        &self.news
+    }
+
     /// Ends the workers, which takes as long as the requests that they are in, but no longer than
-    /// `limit`. Gives how many are still in one then: these threads are left behind.
+    /// `limit`; then their programs are killed. Gives how many are still in one after that: these
+    /// threads are left behind.
     ///
     /// # Errors
     /// The first failure of a worker that had failed.
     pub fn end(mut self, limit: Duration) -> Result<usize, Error> {
-        let start = Instant::now();
         self.context.shutdown();
-        let mut running = self.threads.len();
+        let mut running = self.wait_for(self.threads.len(), limit)?;
+        if running > 0 {
+            kill_all();
+            running = self.wait_for(running, LAST_MOMENT)?;
+        }
+        if running > 0 {
+            return Ok(running);
+        }
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap_or_else(|_| Err(Error::failed("a worker panicked")))?;
+        }
+        Ok(0)
+    }
+
+    /// Waits until that many threads have ended, and gives how many have not within that time.
+    fn wait_for(&mut self, mut running: usize, limit: Duration) -> Result<usize, Error> {
+        let start = Instant::now();
         while running > 0 {
             let left = limit.saturating_sub(start.elapsed());
             let mut ended = [readable(&self.ended)];
@@ -104,13 +138,10 @@ impl Pool {
                 running -=
                     read.map_err(|error| Error::failed("cannot wait for workers").because(error))?;
             } else if left.is_zero() {
-                return Ok(running);
+                break;
             }
         }
-        for thread in self.threads.drain(..) {
-            thread.join().unwrap_or_else(|_| Err(Error::failed("a worker panicked")))?;
-        }
-        Ok(0)
+        Ok(running)
     }
 }
 

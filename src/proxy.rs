@@ -1,7 +1,7 @@
 //! The loop: frontend, lanes, tickets, deadlines. It never opens a body.
 
 use std::collections::VecDeque;
-use std::io::PipeReader;
+use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ pub(crate) struct Proxy {
     /// Requests that are in no lane: taken back, or not yet sent.
     waiting: VecDeque<Ticket>,
     timeout: Duration,
+    retries: usize,
     drain: Drain,
     tally: Tally,
     now: Instant,
@@ -52,6 +53,7 @@ impl Proxy {
             tickets: Tickets::default(),
             waiting: VecDeque::new(),
             timeout: config.timeout,
+            retries: config.retries,
             drain: Drain::new(config.drain),
             tally: Tally::default(),
             now: Instant::now(),
@@ -66,10 +68,16 @@ impl Proxy {
 
     /// Serves until `stop` is readable and what is in flight has ended, or the drain's time is up.
     ///
-    /// `lost` becomes readable when a worker has ended, which none may.
-    pub fn run(mut self, stop: &impl AsFd, lost: &PipeReader) -> Result<Stopped, Error> {
+    /// `lost` becomes readable when a worker has ended, which none may; `news` when one takes requests
+    /// again, or none any more.
+    pub fn run(
+        mut self,
+        stop: &impl AsFd,
+        lost: &PipeReader,
+        mut news: &PipeReader,
+    ) -> Result<Stopped, Error> {
         loop {
-            let (stopping, lost) = self.wait(stop, lost)?;
+            let (stopping, lost) = self.wait(stop, lost, &mut news)?;
             if lost {
                 self.finish()?;
                 return Err(Error::failed("a worker has ended").remedy("start repd again"));
@@ -87,7 +95,7 @@ impl Proxy {
             self.take_requests()?;
             self.tally.gone += self.frontend.retry(self.now)?;
             // A worker past its deadline has time to end too, and who comes meanwhile is told.
-            let idle = self.lanes.iter().all(Lane::is_idle);
+            let idle = self.lanes.iter().all(Lane::owes_nothing);
             let answered = idle && self.tickets.is_empty() && self.frontend.outbox().is_empty();
             if self.drain.ends(self.now, answered) {
                 return self.finish();
@@ -96,7 +104,12 @@ impl Proxy {
     }
 
     /// Waits for what can have something, and gives whether `stop` and `lost` have.
-    fn wait(&mut self, stop: &impl AsFd, lost: &PipeReader) -> Result<(bool, bool), Error> {
+    fn wait(
+        &mut self,
+        stop: &impl AsFd,
+        lost: &PipeReader,
+        news: &mut &PipeReader,
+    ) -> Result<(bool, bool), Error> {
         let accepts = self.accepts();
         let works = (accepts && self.frontend.may_have_more())
             || self.lanes.iter().any(Lane::may_have_more);
@@ -105,8 +118,9 @@ impl Proxy {
             return Ok((false, false));
         }
         let time = self.wait_for();
-        let mut watched = Vec::with_capacity(self.lanes.len() + 3);
+        let mut watched = Vec::with_capacity(self.lanes.len() + 4);
         watched.push(readable(lost));
+        watched.push(readable(*news));
         if !self.drain.begun() {
             watched.push(readable(stop));
         }
@@ -116,7 +130,11 @@ impl Proxy {
         watched.extend(self.lanes.iter().filter(|lane| !lane.is_idle()).map(Lane::readable));
         wait(&mut watched, time)?;
         let lost = watched[0].is_readable();
-        let stopping = !self.drain.begun() && watched[1].is_readable();
+        let stopping = !self.drain.begun() && watched[2].is_readable();
+        if watched[1].is_readable() {
+            // Which worker it is of is seen by its lane.
+            let _ = news.read(&mut [0; 64]);
+        }
         self.now = Instant::now();
         self.look_at = self.now + LOOK;
         Ok((stopping, lost))
@@ -141,16 +159,31 @@ impl Proxy {
 
     /// Whether some lane takes a request.
     fn has_room(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.takes(self.now))
+        self.lanes.iter().any(|lane| lane.takes_in_need(self.now).is_some())
+    }
+
+    /// The lane for the next request, by its place among the recent ones: the most recently used one that
+    /// takes it; if none does, the one that owes least of those that may be given more in need.
+    fn choose(&self) -> Option<usize> {
+        let takes = |&lane: &usize| self.lanes[lane].takes(self.now);
+        let in_need = |(place, &lane): (usize, &usize)| {
+            self.lanes[lane].takes_in_need(self.now).map(|owed| (owed, place))
+        };
+        let place = self.recent.iter().position(takes);
+        place.or_else(|| {
+            self.recent.iter().enumerate().filter_map(in_need).min().map(|least| least.1)
+        })
     }
 
     /// Whether requests are refused, since nobody will take them.
     fn refuses(&self) -> bool {
-        self.drain.begun() || self.all_stuck()
+        self.drain.begun() || self.none_serves()
     }
 
-    fn all_stuck(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.is_stuck(|ticket| self.tickets.contains(ticket)))
+    /// Whether every worker is stuck in a request that nobody waits for, or has nothing to answer with.
+    fn none_serves(&self) -> bool {
+        let is_stuck = |lane: &Lane| lane.is_stuck(|ticket| self.tickets.contains(ticket));
+        self.lanes.iter().all(|lane| lane.is_down() || is_stuck(lane))
     }
 
     fn take_replies(&mut self) -> Result<(), Error> {
@@ -163,8 +196,11 @@ impl Proxy {
                 let Some(ticket) = self.lanes[lane].receive(&mut reply, self.now)? else { break };
                 // Nobody's was taken back: another lane has it.
                 let Some(ticket) = ticket else { continue };
+                if self.retries > 0 && Fault::is_lost(&reply) && self.try_again(ticket) {
+                    continue;
+                }
                 match self.tickets.remove(ticket) {
-                    Some(Pending { request, deadline }) => {
+                    Some(Pending { request, deadline, .. }) => {
                         self.tally.replies += 1;
                         let envelope = &mut request.envelope;
                         if !self.frontend.reply(envelope, &mut reply, *deadline, self.now)? {
@@ -211,8 +247,8 @@ impl Proxy {
     fn admit(&mut self) -> Result<(), Error> {
         let fault = if self.drain.begun() {
             Fault::stopping()
-        } else if self.all_stuck() {
-            Fault::new(Code::Unavailable, "every worker is stuck in a request")
+        } else if self.none_serves() {
+            none_serves()
         } else {
             let ticket = self.tickets.insert(&mut self.request, self.now + self.timeout);
             self.waiting.push_back(ticket);
@@ -225,23 +261,45 @@ impl Proxy {
     /// Gives waiting requests to lanes: each to the most recently used one that may take it.
     fn dispatch(&mut self) -> Result<(), Error> {
         while let Some(&ticket) = self.waiting.front() {
-            let Some(pending) = self.tickets.get_mut(ticket) else {
+            if !self.tickets.contains(ticket) {
                 // Its deadline has passed.
                 self.waiting.pop_front();
                 continue;
-            };
-            let takes = |&lane: &usize| self.lanes[lane].takes(self.now);
-            let Some(place) = self.recent.iter().position(takes) else { break };
+            }
+            let Some(place) = self.choose() else { break };
+            let Some(pending) = self.tickets.get_mut(ticket) else { break };
             self.recent[..=place].rotate_right(1);
-            self.lanes[self.recent[0]].send(ticket, &mut pending.request.body, self.now)?;
+            // The body of one that may be lost is needed again.
+            let keep = pending.lost < self.retries;
+            let body = &mut pending.request.body;
+            self.lanes[self.recent[0]].send(ticket, body, keep, self.now)?;
             self.waiting.pop_front();
+        }
+        if !self.waiting.is_empty() && self.none_serves() {
+            let waiting = std::mem::take(&mut self.waiting);
+            waiting.into_iter().try_for_each(|ticket| self.give_up(ticket, &none_serves()))?;
         }
         Ok(())
     }
 
-    /// Takes back what waits behind a request that turned out to be slow, if there is room elsewhere.
+    /// Has a request that was lost wait for another worker, if it may be lost once more.
+    fn try_again(&mut self, ticket: Ticket) -> bool {
+        let Some(pending) = self.tickets.get_mut(ticket) else { return false };
+        let again = pending.lost < self.retries;
+        if again {
+            pending.lost += 1;
+            self.waiting.push_back(ticket);
+        }
+        again
+    }
+
+    /// Takes back what waits behind a request that turned out to be slow, if there is room elsewhere;
+    /// and what a worker will not begin, in any case.
     fn recall(&mut self) {
         for lane in 0..self.lanes.len() {
+            if self.lanes[lane].is_closed() {
+                self.waiting.extend(self.lanes[lane].recall(self.now));
+            }
             let late = self.lanes[lane].patience_ends().is_some_and(|end| end <= self.now);
             if late && self.waiting.is_empty() && self.has_room() {
                 self.waiting.extend(self.lanes[lane].recall(self.now));
@@ -269,7 +327,7 @@ impl Proxy {
                 self.waiting.extend(lane.recall(self.now));
             }
         }
-        if self.all_stuck() {
+        if self.none_serves() {
             warn!("every worker is past a deadline: requests are refused until one returns");
         }
         Ok(())
@@ -301,4 +359,11 @@ impl Proxy {
         }
         self.frontend.close(self.tally, self.drain.linger(self.now))
     }
+}
+
+fn none_serves() -> Fault {
+    Fault::new(
+        Code::Unavailable,
+        "every worker is stuck in a request, or has no program to answer with",
+    )
 }

@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use crate::config::Config;
 use crate::error::Error;
 use crate::frontend::Frontend;
-use crate::handler::{Handler, answers, echo};
+use crate::handler::{Answers, Handler, echo, kill_all};
 use crate::limit;
 use crate::pool::Pool;
 use crate::proxy::Proxy;
@@ -72,6 +72,7 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
         }
         if ended.recv_timeout(drain + TO_SPARE) == Err(RecvTimeoutError::Timeout) {
             error!("the drain's time was up: abandoned the request that the handler is in");
+            kill_all();
             exit(1);
         }
     };
@@ -119,8 +120,8 @@ impl Service {
         }
         let context = Context::new(config.io_threads)?;
         if config.workers == 0 {
-            let answer = answers(0, new_handler);
-            let single = Single::new(Frontend::listen(&context, config)?, answer, config);
+            let answers = Answers::new(0, new_handler);
+            let single = Single::new(Frontend::listen(&context, config)?, answers, config);
             return Ok(Service { server: Server::Single(single), context });
         }
         let (pool, lanes) = Pool::start(config.workers, new_handler)?;
@@ -155,7 +156,7 @@ impl Service {
         let stop = stop.as_fd();
         let (stopped, stuck) = match server {
             Server::Pool(proxy, pool) => {
-                let stopped = proxy.run(&stop, pool.ended());
+                let stopped = proxy.run(&stop, pool.ended(), pool.news());
                 let stuck =
                     pool.end(stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger))?;
                 (stopped?, stuck)

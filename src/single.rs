@@ -11,10 +11,10 @@ use log::{debug, info};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::error::Error;
-use crate::fault::Fault;
-use crate::frame::Frame;
+use crate::fault::{Code, Fault};
 use crate::frontend::{Frontend, Received, Request, Stopped};
-use crate::socket::{readable, wait};
+use crate::handler::Answer;
+use crate::socket::{Watched, readable, wait};
 use crate::tally::Tally;
 
 /// How long requests are answered before it is looked whether the service is to stop, and whether
@@ -25,7 +25,7 @@ pub(crate) struct Single {
     frontend: Frontend,
     /// The request that is being answered, whose body becomes the reply.
     request: Request,
-    answer: Box<dyn FnMut(Vec<Frame>) -> Vec<Frame>>,
+    answers: Box<dyn Answer>,
     /// How long a reply is kept for a client that does not take it.
     timeout: Duration,
     drain: Drain,
@@ -34,15 +34,11 @@ pub(crate) struct Single {
 }
 
 impl Single {
-    pub fn new(
-        frontend: Frontend,
-        answer: impl FnMut(Vec<Frame>) -> Vec<Frame> + 'static,
-        config: &Config,
-    ) -> Single {
+    pub fn new(frontend: Frontend, answers: impl Answer + 'static, config: &Config) -> Single {
         Single {
             frontend,
             request: Request::default(),
-            answer: Box::new(answer),
+            answers: Box::new(answers),
             timeout: config.timeout,
             drain: Drain::new(config.drain),
             tally: Tally::default(),
@@ -58,18 +54,26 @@ impl Single {
     /// Serves until `stop` is readable and nothing more comes.
     pub fn run(mut self, stop: &impl AsFd) -> Result<Stopped, Error> {
         loop {
-            let next = self
-                .frontend
-                .outbox()
-                .retry_at()
-                .into_iter()
-                .chain(self.drain.next(self.now))
-                .min();
+            let handler = self.answers.handler();
+            let again = if handler.is_ready() { None } else { handler.tend() };
+            let times = [again, self.frontend.outbox().retry_at(), self.drain.next(self.now)];
+            let next = times.into_iter().flatten().min();
             let time = next.map(|next| next.saturating_duration_since(self.now));
-            let mut items = [self.frontend.readable(), readable(stop)];
-            let watched = if self.drain.begun() { 1 } else { 2 };
-            wait(&mut items[..watched], time)?;
-            let stopping = items[1].is_readable();
+            let watched = handler.watched();
+            let mut items = vec![self.frontend.readable()];
+            items.extend(watched.iter().map(readable));
+            if !self.drain.begun() {
+                items.push(readable(stop));
+            }
+            wait(&mut items, time)?;
+            let (of_handler, of_stop) = items[1..].split_at(watched.len());
+            let to_tend = of_handler.iter().any(Watched::is_readable);
+            let stopping = of_stop.iter().any(Watched::is_readable);
+            drop(items);
+            drop(watched);
+            if to_tend {
+                self.answers.handler().tend();
+            }
             self.now = Instant::now();
             if stopping {
                 info!("stopping");
@@ -97,10 +101,13 @@ impl Single {
             }
             Received::TooManyFrames => self.refuse(&Fault::too_many_frames()),
             Received::Request if self.drain.begun() => self.refuse(&Fault::stopping()),
+            Received::Request if !self.answers.handler().is_ready() => {
+                self.refuse(&Fault::new(Code::Unavailable, "there is no program to answer with"));
+            }
             Received::Request => {
                 self.tally.replies += 1;
                 let body = std::mem::take(&mut self.request.body);
-                self.request.body = (self.answer)(body);
+                self.request.body = self.answers.answer(body);
             }
         }
         self.now = Instant::now();

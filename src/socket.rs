@@ -49,6 +49,8 @@ pub(crate) struct Socket {
     quiet: Cell<bool>,
     /// `fd` was found readable.
     woken: Cell<bool>,
+    /// The context was found shut down.
+    ended: Cell<bool>,
     _context: Context,
 }
 
@@ -75,8 +77,9 @@ impl Socket {
         }
         match self.recv(frame, DONTWAIT) {
             Ok(()) => Ok(true),
-            Err(zmq::Error::EAGAIN | zmq::Error::ETERM) => {
+            Err(error @ (zmq::Error::EAGAIN | zmq::Error::ETERM)) => {
                 self.quiet.set(true);
+                self.ended.set(error == zmq::Error::ETERM);
                 Ok(false)
             }
             Err(error) => Err(failed("cannot receive a message", error)),
@@ -196,9 +199,18 @@ impl Socket {
     pub fn catch_up(&self) -> Result<(), Error> {
         self.quiet.set(false);
         match again(|| self.inner.get_events()) {
-            Ok(_) | Err(zmq::Error::ETERM) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(zmq::Error::ETERM) => {
+                self.ended.set(true);
+                Ok(())
+            }
             Err(error) => Err(failed("cannot look after a socket", error)),
         }
+    }
+
+    /// Whether the last receipt in vain, or look after the socket, found the context shut down.
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
     }
 
     /// Whether a [`wait`](fn@wait) has found something to have happened since this was last asked.

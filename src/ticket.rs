@@ -17,6 +17,8 @@ pub(crate) struct Ticket {
 pub(crate) struct Pending {
     pub request: Request,
     pub deadline: Instant,
+    /// How many times it was lost.
+    pub lost: usize,
 }
 
 #[derive(Default)]
@@ -40,13 +42,14 @@ impl Tickets {
     pub fn insert(&mut self, request: &mut Request, deadline: Instant) -> Ticket {
         self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         let slot = self.free.pop().unwrap_or_else(|| {
-            let pending = Pending { request: Request::default(), deadline };
+            let pending = Pending { request: Request::default(), deadline, lost: 0 };
             self.slots.push(Slot { generation: 0, live: false, pending });
             self.slots.len() as u32 - 1
         });
         let entry = &mut self.slots[slot as usize];
         entry.live = true;
         entry.pending.deadline = deadline;
+        entry.pending.lost = 0;
         std::mem::swap(&mut entry.pending.request, request);
         Ticket { slot, generation: entry.generation }
     }

@@ -8,6 +8,8 @@ use argh::FromArgs;
 use super::{Builtin, builtin};
 use crate::config::{self, Config};
 use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::handler::{Framing, Program};
 use crate::log::Target;
 
 /// Run the service.
@@ -18,7 +20,8 @@ use crate::log::Target;
     help_triggers("-h", "--help"),
     note = "SIGTERM or SIGINT stops the service once all is answered; a second one ends it at once.",
     note = "Exit codes: 0 done; 1 failed while running; 2 bad usage or configuration.",
-    example = "{command_name} --listen 'tcp://*:5555' --listen ipc:///run/repd.sock --handler echo"
+    example = "{command_name} --listen 'tcp://*:5555' --listen ipc:///run/repd.sock --handler echo",
+    example = "{command_name} --framing lines -- ./count-words.sh"
 )]
 pub struct Serve {
     /// endpoint where clients connect, tcp://HOST:PORT or ipc://PATH; may be given several times
@@ -31,8 +34,17 @@ pub struct Serve {
     workers: usize,
 
     /// what answers: reverse or echo (default reverse)
-    #[argh(option, arg_name = "name", default = "Builtin::default()", from_str_fn(builtin))]
-    handler: Builtin,
+    #[argh(option, arg_name = "name", from_str_fn(builtin))]
+    handler: Option<Builtin>,
+
+    /// how a PROGRAM is spoken to on its standard input and output: packet, lines or once (default
+    /// packet)
+    #[argh(option, arg_name = "name", from_str_fn(framing))]
+    framing: Option<Framing>,
+
+    /// let requests to a PROGRAM, and its replies, have several frames
+    #[argh(switch)]
+    multipart: bool,
 
     /// seconds that a request may take once the proxy has taken it, 0.001 to 86400; then the client
     /// gets a 504 (default 30)
@@ -43,6 +55,11 @@ pub struct Serve {
         from_str_fn(config::timeout)
     )]
     timeout: Duration,
+
+    /// to how many others in turn a request is given when what was to answer it was lost, 0 to 1000000;
+    /// 0 is: handled at most once (default 0)
+    #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(config::retries))]
+    retries: usize,
 
     /// seconds that a stop may take, 0 to 86400 (default 5)
     #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(config::drain))]
@@ -101,12 +118,57 @@ pub struct Serve {
     /// check everything, the endpoints too, print what would be run, and exit
     #[argh(switch)]
     pub check: bool,
+
+    /// a program that answers requests in place of a handler, and its arguments, behind --
+    #[argh(positional, arg_name = "PROGRAM ARG")]
+    program: Vec<String>,
+}
+
+/// What answers requests.
+#[derive(Clone, Debug)]
+pub enum Answering {
+    /// A handler that comes with repd.
+    Builtin(Builtin),
+    /// A program.
+    Program(Program),
 }
 
 impl Serve {
     /// What answers requests.
-    pub fn handler(&self) -> Builtin {
-        self.handler
+    pub fn answering(&self) -> Answering {
+        if self.program.is_empty() {
+            return Answering::Builtin(self.handler.unwrap_or_default());
+        }
+        Answering::Program(Program {
+            command: self.program.clone(),
+            framing: self.framing.unwrap_or_default(),
+            multipart: self.multipart,
+        })
+    }
+
+    /// The first word that is no option's: a program's, if it stands behind `--`.
+    pub(super) fn stray(&self) -> Option<&str> {
+        self.program.first().map(String::as_str)
+    }
+
+    /// What does not go together.
+    pub(super) fn check_options(&self) -> Result<(), Error> {
+        let about_programs =
+            [("--framing", self.framing.is_some()), ("--multipart", self.multipart)];
+        match self.program.first() {
+            Some(program) if self.handler.is_some() => {
+                Err(Error::config(format!("cannot use --handler beside the program {program}"))
+                    .remedy("leave out one of them"))
+            }
+            Some(_) => Ok(()),
+            None => match about_programs.into_iter().find(|(_, is_given)| *is_given) {
+                Some((option, _)) => {
+                    Err(Error::config(format!("cannot use {option} without a program"))
+                        .remedy("give one at the end: -- PROGRAM ARG..."))
+                }
+                None => Ok(()),
+            },
+        }
     }
 
     /// The service that these options describe.
@@ -116,6 +178,7 @@ impl Serve {
             listen: if listen.is_empty() { Config::default().listen } else { listen },
             workers: self.workers,
             timeout: self.timeout,
+            retries: self.retries,
             drain: self.drain,
             max_message_size: self.max_message_size,
             max_frames: self.max_frames,
@@ -135,8 +198,14 @@ impl Serve {
         };
         config.listen.iter().for_each(|endpoint| line("listen", endpoint));
         line("workers", &config.workers);
-        line("handler", &format!("{:?}", self.handler).to_lowercase());
+        match self.answering() {
+            Answering::Builtin(handler) => line("handler", &format!("{handler:?}").to_lowercase()),
+            Answering::Program(program) => {
+                line("framing", &format!("{:?}", program.framing).to_lowercase());
+            }
+        }
         line("timeout", &config.timeout.as_secs_f64());
+        line("retries", &config.retries);
         line("drain", &config.drain.as_secs_f64());
         line("max-message-size", &config.max_message_size);
         line("max-frames", &config.max_frames);
@@ -144,10 +213,35 @@ impl Serve {
         line("backlog", &config.backlog);
         line("heartbeat", &config.heartbeat.as_secs_f64());
         line("log", &format!("{:?}", self.log).to_lowercase());
-        if self.verbose {
-            text.push_str("--verbose\n");
+        for (switch, is_on) in [("multipart", self.multipart), ("verbose", self.verbose)] {
+            if is_on {
+                let _ = writeln!(text, "--{switch}");
+            }
+        }
+        if !self.program.is_empty() {
+            let words = self.program.iter().map(|word| quoted(word));
+            let _ = writeln!(text, "-- {}", words.collect::<Vec<_>>().join(" "));
         }
         text
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+fn framing(name: &str) -> Result<Framing, String> {
+    match name {
+        "packet" => Ok(Framing::Packet),
+        "lines" => Ok(Framing::Lines),
+        "once" => Ok(Framing::Once),
+        _ => Err("give packet, lines or once".into()),
     }
 }
 

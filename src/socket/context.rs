@@ -83,6 +83,7 @@ impl Context {
             fd,
             quiet: Cell::new(false),
             woken: Cell::new(false),
+            ended: Cell::new(false),
             _context: self.clone(),
         };
         // Never -1, libzmq's default, which waits for ever for a client that does not read.

@@ -3,11 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::poll::{PollFd, PollFlags};
 
 use super::{Socket, failed};
+use crate::descriptor::poll;
 use crate::error::Error;
 
 /// What [`wait`] is to watch.
@@ -42,11 +41,7 @@ pub(crate) fn wait(watched: &mut [Watched<'_>], time: Option<Duration>) -> Resul
     let time = if at_once { Some(Duration::ZERO) } else { time };
     let mut fds: Vec<_> =
         watched.iter().map(|watched| PollFd::new(watched.fd, PollFlags::POLLIN)).collect();
-    match ppoll(&mut fds, time.map(TimeSpec::from_duration), None) {
-        Ok(_) => (),
-        Err(Errno::EINTR) => return Ok(()),
-        Err(error) => return Err(failed("cannot wait for messages", error)),
-    }
+    poll(&mut fds, time).map_err(|error| failed("cannot wait for messages", error))?;
     let readable: Vec<bool> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
     for (watched, readable) in watched.iter_mut().zip(readable) {
         watched.readable = readable;

@@ -87,6 +87,17 @@ pub fn python_with_pyzmq() -> Option<&'static str> {
     python
 }
 
+/// The processes that were started with this in their environment.
+pub fn processes_with(variable: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let environment = std::fs::read(path.join("environ")).ok()?;
+        let has_it = environment.split(|byte| *byte == 0).any(|pair| pair == variable.as_bytes());
+        has_it.then(|| std::fs::read_to_string(path.join("cmdline")).unwrap_or_default())
+    });
+    processes.collect()
+}
+
 /// Runs `repd` with these arguments and that input to its end.
 pub fn repd(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(REPD)

@@ -1,0 +1,343 @@
+//! Programs that misbehave: what the client gets, what other clients do not notice, and that nothing is
+//! left.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::scope;
+
+use common::{Client, Folder, Process, REPD, code, processes_with, time_limit, until};
+use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+
+/// Echoes, but for requests that ask for something else.
+const PROGRAM: &str = r#"
+import os, signal, struct, sys, time
+source, sink = sys.stdin.buffer, sys.stdout.buffer
+def packet(body):
+    return struct.pack(">I", len(body)) + body
+def write(output):
+    sink.write(output)
+    sink.flush()
+def stall():
+    while True: time.sleep(3600)
+while head := source.read(4):
+    request = source.read(*struct.unpack(">I", head))
+    match request:
+        case b"exit": os._exit(3)
+        case b"killed": os.kill(os.getpid(), signal.SIGKILL)
+        case b"garbage": write(b"\xff" * 100)
+        case b"half":
+            write(packet(b"half a reply")[:8])
+            stall()
+        case b"half and exit":
+            write(packet(b"half a reply")[:8])
+            os._exit(0)
+        case b"twice": write(packet(b"one") + packet(b"two"))
+        case b"too long": write(packet(b"x" * 1048577))
+        case b"closes":
+            os.close(1)
+            stall()
+        case b"flood":
+            for _ in range(100): os.write(2, (b"x" * 1023 + b"\n") * 1024)
+            write(packet(b"flooded"))
+        case b"fork":
+            if os.fork() == 0: stall()
+            os._exit(0)
+        case b"fork and reply":
+            if os.fork() == 0: stall()
+            write(packet(b"forked"))
+            os._exit(0)
+        case b"stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            stall()
+        case b"deaf":
+            write(packet(b"deaf"))
+            stall()
+        case b"late":
+            write(packet(b"in time"))
+            write(packet(b"unasked"))
+        case _: write(packet(request))
+"#;
+
+/// A service with a program, whose processes are known by a mark in their environment.
+struct Marked {
+    service: Process,
+    mark: String,
+}
+
+impl Marked {
+    fn start(name: &str, options: &[&str], program: &[&str]) -> Marked {
+        let mark = format!("REPD_TEST={name}-{}", std::process::id());
+        let (variable, value) = mark.split_once('=').unwrap();
+        let mut command = Command::new(REPD);
+        command.args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options);
+        command.arg("--").args(program).env(variable, value);
+        Marked { service: Process::run(&mut command), mark }
+    }
+
+    /// Stops the service, and sees that nothing of it is left. Gives its log.
+    fn stop(mut self) -> String {
+        self.service.signal(SIGTERM);
+        let status = self.service.wait();
+        let log = self.service.rest_of_log();
+        assert_eq!(status.code(), Some(0), "{log}");
+        // The last ones were killed, which takes the system a moment.
+        until("nothing is left", || processes_with(&self.mark).is_empty());
+        log
+    }
+}
+
+/// Asks for misbehaviour while other clients ask for echoes, which all must come. Gives what came.
+fn ask_beside_others(endpoint: &str, requests: &[&[u8]]) -> Vec<Vec<Vec<u8>>> {
+    let (done, echoes) = (AtomicBool::new(false), AtomicUsize::new(0));
+    scope(|threads| {
+        for other in 0..2 {
+            let (done, echoes) = (&done, &echoes);
+            threads.spawn(move || {
+                let client = Client::req(endpoint);
+                for number in 0.. {
+                    let text = format!("client {other}, request {number}");
+                    assert_eq!(client.ask(&[text.as_bytes()]), [text.as_bytes()]);
+                    echoes.fetch_add(1, Ordering::Relaxed);
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        until("the others are at work", || echoes.load(Ordering::Relaxed) > 20);
+        let client = Client::req(endpoint);
+        let replies = requests.iter().map(|request| client.ask(&[request])).collect();
+        let before = echoes.load(Ordering::Relaxed);
+        until("the others go on", || echoes.load(Ordering::Relaxed) > before + 20);
+        done.store(true, Ordering::Relaxed);
+        replies
+    })
+}
+
+#[test]
+fn whatever_a_program_does_its_client_is_told_and_no_other_client_notices() {
+    let _limit = time_limit(300);
+    for (request, expected, says) in [
+        (&b"exit"[..], Err(502), "it ended before it replied (exit status: 3)"),
+        (b"killed", Err(502), "it ended before it replied (signal: 9"),
+        (b"garbage", Err(500), "its reply is longer than 1048576 bytes"),
+        (b"half", Err(504), "it did not reply before the deadline"),
+        (b"half and exit", Err(502), "it ended before it replied"),
+        (b"twice", Err(500), "it wrote more than one reply"),
+        (b"too long", Err(500), "its reply is longer than 1048576 bytes"),
+        (b"closes", Err(502), "it ended before it replied"),
+        (b"flood", Ok("flooded"), ": xxx"),
+        (b"fork", Err(502), "it ended before it replied (exit status: 0)"),
+        (b"fork and reply", Ok("forked"), "it ended (exit status: 0)"),
+        (b"stubborn", Err(504), "it did not reply before the deadline (signal: 9"),
+    ] {
+        let name = String::from_utf8_lossy(request).replace(' ', "-");
+        // Who stalls does so for ever; 100 MB take their time.
+        let timeout = if request == b"flood" { "25" } else { "1" };
+        let options = ["--workers", "4", "--timeout", timeout];
+        let marked = Marked::start(&name, &options, &["python3", "-c", PROGRAM]);
+        let replies = ask_beside_others(&marked.service.endpoint, &[request, b"after"]);
+        match expected {
+            Ok(text) => assert_eq!(replies[0], [text.as_bytes()], "{name}"),
+            Err(expected) => assert_eq!(code(&replies[0]), Some(expected), "{name}: {replies:?}"),
+        }
+        assert_eq!(replies[1], [b"after"], "{name}");
+        let log = marked.stop();
+        assert!(log.contains(says), "{name}: {log}");
+    }
+}
+
+/// A pipe holds 64 KiB: the second request cannot be written.
+#[test]
+fn a_program_that_does_not_read_its_input_is_a_504() {
+    let _limit = time_limit(60);
+    let options = ["--workers", "1", "--timeout", "0.5"];
+    let marked = Marked::start("deaf", &options, &["python3", "-c", PROGRAM]);
+    let client = Client::req(&marked.service.endpoint);
+    for _ in 0..2 {
+        assert_eq!(client.ask_text("deaf"), "deaf");
+        assert_eq!(code(&client.ask(&[&vec![b'x'; 1 << 20]])), Some(504));
+        until("another copy is there", || code(&client.ask(&[b"a"])).is_none());
+    }
+    marked.stop();
+}
+
+#[test]
+fn what_a_program_says_unasked_is_no_reply_to_the_next_request() {
+    let _limit = time_limit(60);
+    let mut marked = Marked::start("late", &["--workers", "1"], &["python3", "-c", PROGRAM]);
+    let client = Client::req(&marked.service.endpoint);
+    for _ in 0..3 {
+        // What comes together with the reply breaks it; what comes after it ends the program.
+        let reply = client.ask(&[b"late"]);
+        assert!(reply == [b"in time"] || code(&reply) == Some(500), "{reply:?}");
+        marked.service.wait_for_line("starting it again");
+        until("it is there again", || {
+            let reply = client.ask(&[b"a"]);
+            assert!(reply == [b"a"] || code(&reply) == Some(503), "{reply:?}");
+            reply == [b"a"]
+        });
+    }
+    marked.stop();
+}
+
+#[test]
+fn a_program_that_exits_after_each_tenth_request_serves_all_others() {
+    let _limit = time_limit(120);
+    let program = PROGRAM.replace("while head", "count = 0\nwhile head").replace(
+        "    match request:",
+        "    count += 1\n    if count == 10: write(packet(request)); os._exit(0)\n    match request:",
+    );
+    for (retries, lost) in [("0", &[502, 503][..]), ("5", &[503])] {
+        let options = ["--workers", "3", "--retries", retries];
+        let marked = Marked::start("tenth", &options, &["python3", "-c", &program]);
+        let client = Client::req(&marked.service.endpoint);
+        let mut served = 0;
+        for number in 0..300 {
+            let text = format!("request {number}");
+            let reply = client.ask(&[text.as_bytes()]);
+            match code(&reply) {
+                None => {
+                    assert_eq!(reply, [text.as_bytes()]);
+                    served += 1;
+                }
+                Some(code) => assert!(lost.contains(&code), "{reply:?}"),
+            }
+        }
+        assert!(served >= 250, "{served}");
+        let log = marked.stop();
+        assert!(log.contains("it ended (exit status: 0); starting it again\n"), "{log}");
+    }
+}
+
+#[test]
+fn a_program_that_keeps_dying_is_started_less_and_less_and_requests_hear_so_at_once() {
+    let _limit = time_limit(60);
+    let mut marked =
+        Marked::start("dying", &["--workers", "2", "--timeout", "20"], &["sh", "-c", "exit 3"]);
+    marked.service.wait_for_line(
+        "worker 1: lost the program: it ended (exit status: 3); starting it again in 0.8 s",
+    );
+    let log = marked.service.log.join("\n");
+    let pauses = log.lines().filter(|line| line.contains("worker 1: "));
+    let pauses: Vec<&str> = pauses.map(|line| line.split(" in ").nth(1).unwrap()).collect();
+    assert_eq!(pauses, ["0.1 s", "0.2 s", "0.4 s", "0.8 s"]);
+    let client = Client::req(&marked.service.endpoint);
+    until("both are down", || code(&client.ask(&[b"a"])) == Some(503));
+    assert_eq!(code(&client.ask(&[b"a"])), Some(503));
+    marked.stop();
+}
+
+#[test]
+fn a_program_that_vanishes_is_missed_and_found_again_when_it_is_back() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("vanishing");
+    let (path, away) = (folder.file("program.py"), folder.file("away"));
+    fs::write(&path, format!("#!/usr/bin/env python3\n{PROGRAM}")).unwrap();
+    assert!(Command::new("chmod").args(["+x", &path]).status().unwrap().success());
+    let mut marked = Marked::start("vanishing", &["--workers", "2"], &[&path]);
+    let client = Client::req(&marked.service.endpoint);
+    assert_eq!(client.ask_text("a"), "a");
+    fs::rename(&path, &away).unwrap();
+    until("both are lost", || code(&client.ask(&[b"exit"])) == Some(503));
+    marked.service.wait_for_line("cannot start the program: No such file or directory; trying");
+    fs::rename(&away, &path).unwrap();
+    until("it is back", || client.ask(&[b"b"]) == [b"b"]);
+    marked.stop();
+}
+
+/// Dies of a request as often as it is told, and notes each time.
+fn mortal(folder: &Folder, times: usize) -> String {
+    let notes = folder.file("notes");
+    let _ = fs::remove_file(&notes);
+    PROGRAM.replace(
+        "    match request:",
+        &format!(
+            "    if request == b'die':\n        n = open({notes:?}, 'a+'); n.write('x'); n.flush(); \
+             n.seek(0)\n        if len(n.read()) <= {times}: os._exit(1)\n    match request:"
+        ),
+    )
+}
+
+#[test]
+fn a_lost_request_is_given_to_another_as_often_as_is_allowed_and_no_oftener() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("retries");
+    for (retries, deaths, expected) in
+        [("0", 1, Some(502)), ("1", 1, None), ("1", 2, Some(502)), ("3", 3, None)]
+    {
+        let program = mortal(&folder, deaths);
+        let options = ["--workers", "5", "--retries", retries];
+        let marked = Marked::start("retries", &options, &["python3", "-c", &program]);
+        let client = Client::req(&marked.service.endpoint);
+        let reply = client.ask(&[b"die"]);
+        assert_eq!(code(&reply), expected, "{retries}, {deaths}: {reply:?}");
+        let tries = fs::read_to_string(folder.file("notes")).unwrap().len();
+        let allowed = retries.parse::<usize>().unwrap() + 1;
+        assert_eq!(tries, allowed.min(deaths + 1), "{retries}, {deaths}");
+        assert_eq!(client.ask_text("a"), "a");
+        marked.stop();
+    }
+}
+
+/// Of requests behind one another at the same worker, only the one that the program was at is lost.
+#[test]
+fn what_waits_behind_a_request_that_is_lost_is_given_to_others() {
+    let _limit = time_limit(60);
+    let marked = Marked::start("behind", &["--workers", "2"], &["python3", "-c", PROGRAM]);
+    let client = Client::dealer(&marked.service.endpoint);
+    for _ in 0..20 {
+        (0..100).for_each(|_| client.send(&[b"quick"]));
+        client.send(&[b"exit"]);
+        (0..100).for_each(|_| client.send(&[b"quick"]));
+        let replies: Vec<_> = (0..201).map(|_| client.receive()).collect();
+        let lost = replies.iter().filter(|reply| code(reply) == Some(502)).count();
+        let echoes = replies.iter().filter(|reply| **reply == [b"quick"]).count();
+        assert_eq!((lost, echoes), (1, 200));
+    }
+    marked.stop();
+}
+
+#[test]
+fn a_killed_service_leaves_no_program_whether_it_looks_at_its_input_or_not() {
+    let _limit = time_limit(60);
+    for program in [&["python3", "-c", PROGRAM][..], &["sleep", "3600"]] {
+        let mut marked = Marked::start("killed-service", &["--workers", "3"], program);
+        until("all are there", || processes_with(&marked.mark).len() == 4);
+        marked.service.signal(SIGKILL);
+        marked.service.wait();
+        until("none is there", || processes_with(&marked.mark).is_empty());
+    }
+}
+
+#[test]
+fn a_stop_ends_programs_that_do_not_look_at_their_input_and_those_past_its_limit() {
+    let _limit = time_limit(60);
+    let stubborn = "trap '' TERM; sleep 3600; sleep 3600";
+    let marked = Marked::start("stop", &["--workers", "2"], &["sh", "-c", stubborn]);
+    assert!(marked.stop().contains("had to be killed"));
+    // In a request that takes longer than the stop may.
+    let options = ["--workers", "2", "--drain", "0.2", "--verbose"];
+    let mut marked = Marked::start("stop-limit", &options, &["python3", "-c", PROGRAM]);
+    let client = Client::req(&marked.service.endpoint);
+    client.send(&[b"stubborn"]);
+    marked.service.wait_for_line("request \"stubborn\"");
+    marked.service.signal(SIGTERM);
+    assert_eq!(client.receive_code(), 503);
+    assert_eq!(marked.service.wait().code(), Some(1));
+    until("none is there", || processes_with(&marked.mark).is_empty());
+    // The second signal ends the service at once.
+    let options = ["--workers", "2", "--verbose"];
+    let mut marked = Marked::start("stop-twice", &options, &["python3", "-c", PROGRAM]);
+    let client = Client::req(&marked.service.endpoint);
+    client.send(&[b"stubborn"]);
+    marked.service.wait_for_line("request \"stubborn\"");
+    marked.service.signal(SIGTERM);
+    marked.service.wait_for_line("stopping");
+    marked.service.signal(SIGTERM);
+    assert_eq!(marked.service.wait().code(), Some(143));
+    until("none is there", || processes_with(&marked.mark).is_empty());
+}
