@@ -3,14 +3,12 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use zmq::SocketEvent;
-
 use crate::cli::Call;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, plain};
 use crate::fault::Fault;
 use crate::frame::Frame;
-use crate::socket::{Context, Socket, wait};
+use crate::socket::{Context, Event, Monitor, wait};
 use crate::text::printable;
 
 /// Sends the request and prints the reply.
@@ -99,19 +97,13 @@ enum Reached {
 }
 
 impl Reached {
-    /// What follows from the next event of zmq_socket_monitor(3): its first frame begins with a 16-bit
-    /// number.
-    fn after(self, monitor: &Socket) -> Result<Reached, Error> {
-        let mut frames = Vec::new();
-        if !monitor.try_receive(&mut frames)? {
-            return Ok(self);
-        }
-        let event = frames[0].first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes));
-        Ok(match self {
-            Reached::Lost => self,
-            _ if event == SocketEvent::CONNECTED.to_raw() => Reached::Connected,
-            _ if event == SocketEvent::DISCONNECTED.to_raw() => Reached::Lost,
-            Reached::NotYet if event == SocketEvent::CONNECT_RETRIED.to_raw() => Reached::Refused,
+    /// What follows from the next event.
+    fn after(self, monitor: &Monitor) -> Result<Reached, Error> {
+        Ok(match (self, monitor.next()?) {
+            (Reached::Lost, _) => self,
+            (_, Some(Event::Connected)) => Reached::Connected,
+            (_, Some(Event::Disconnected)) => Reached::Lost,
+            (Reached::NotYet, Some(Event::Retried)) => Reached::Refused,
             _ => self,
         })
     }

@@ -131,6 +131,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Config};
     use crate::endpoint::Endpoint;
+    use crate::handler::Framing;
 
     fn parsed(line: &str) -> Result<Request, Error> {
         parse(format!("repd {line}").split_whitespace().map(OsString::from))
@@ -167,6 +168,9 @@ mod tests {
             ("--listen", Endpoint::any(config::PORT).to_string()),
             ("--workers", config::WORKERS.to_string()),
             ("--handler", "reverse".into()),
+            ("--framing", format!("{:?}", Framing::default()).to_lowercase()),
+            ("--max-outstanding", config::MAX_OUTSTANDING.to_string()),
+            ("--retries", config::RETRIES.to_string()),
             ("--timeout", config::TIMEOUT.as_secs().to_string()),
             ("--drain", config::DRAIN.as_secs().to_string()),
             ("--max-message-size", format!("{}M", config::MAX_MESSAGE_SIZE >> 20)),
@@ -192,13 +196,24 @@ mod tests {
 
     #[test]
     fn what_check_prints_is_a_command_line_that_means_the_same() {
-        let line = "serve --listen tcp://*:1 --listen ipc://x --workers 3 --handler echo --timeout 0.25 \
-                    --drain 0 --max-message-size 2k --max-frames 7 --io-threads 2 --backlog 9 \
-                    --heartbeat 1.5 --log syslog";
-        let first = serve(line);
-        let again = serve(&format!("serve {}", first.describe()));
-        assert_eq!(first.describe(), again.describe());
-        assert_eq!(format!("{:?}", first.config()), format!("{:?}", again.config()));
+        let common = "serve --listen tcp://*:1 --listen ipc://x --timeout 0.25 --retries 2 --drain 0 \
+                      --max-message-size 2k --max-frames 7 --io-threads 2 --backlog 9 --heartbeat 1.5 \
+                      --log syslog --verbose";
+        for own in [
+            "--workers 3 --handler echo",
+            "--workers 3 --framing once --multipart -- cat -n --number",
+            "--backend tcp://*:2 --backend ipc://y --max-outstanding 9",
+            "--upstream tcp://a:2 --upstream tcp://b:2",
+        ] {
+            let first = serve(&format!("{common} {own}"));
+            let again = serve(&format!("serve {}", first.describe()));
+            assert_eq!(first.describe(), again.describe());
+            let all = |serve: &Serve| format!("{:?} {:?}", serve.config(), serve.answering());
+            assert_eq!(all(&first), all(&again));
+            for word in own.split(' ') {
+                assert!(first.describe().split_whitespace().any(|said| said == word), "{word}");
+            }
+        }
     }
 
     #[test]

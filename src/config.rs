@@ -13,6 +13,8 @@ pub const WORKERS: usize = 5;
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// The default of `--retries`: a request is handled at most once.
 pub const RETRIES: usize = 0;
+/// The default of `--max-outstanding`.
+pub const MAX_OUTSTANDING: usize = 1000;
 /// The default of `--drain`.
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// The default of `--max-message-size`, in bytes.
@@ -44,6 +46,7 @@ const SIZE_RANGE: RangeInclusive<usize> = 1..=1 << 30;
 const IO_THREADS_RANGE: RangeInclusive<usize> = 1..=64;
 // Linux cuts a longer one to net.core.somaxconn, which is 4,096.
 const BACKLOG_RANGE: RangeInclusive<usize> = 1..=4096;
+const OUTSTANDING_RANGE: RangeInclusive<usize> = 1..=100_000;
 const RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 const CLIENTS_RANGE: RangeInclusive<usize> = 1..=10_000;
 const PIPELINE_RANGE: RangeInclusive<usize> = 1..=100_000;
@@ -66,6 +69,13 @@ pub struct Config {
     /// How many REP workers answer at a time, 0 to 500. 0 is the single-threaded server: the
     /// handler called in the loop that serves clients, no deadlines.
     pub workers: usize,
+    /// Where REP workers of any language connect, in place of workers of this process.
+    pub backend: Vec<Endpoint>,
+    /// Other services of this kind that the requests go on to, in place of workers of this process.
+    pub upstream: Vec<Endpoint>,
+    /// How many requests may be outstanding with all that connect to the backend, or with each upstream, 1
+    /// to 100,000.
+    pub max_outstanding: usize,
     /// How long a request may take once the proxy has taken it, 1 ms to one day. Then the client
     /// gets a 504.
     pub timeout: Duration,
@@ -93,6 +103,9 @@ impl Default for Config {
         Config {
             listen: vec![Endpoint::any(PORT)],
             workers: WORKERS,
+            backend: Vec::new(),
+            upstream: Vec::new(),
+            max_outstanding: MAX_OUTSTANDING,
             timeout: TIMEOUT,
             retries: RETRIES,
             drain: DRAIN,
@@ -106,10 +119,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether requests are answered elsewhere.
+    pub(crate) fn is_remote(&self) -> bool {
+        !self.backend.is_empty() || !self.upstream.is_empty()
+    }
+
     /// What is out of its range, if anything is, as `setting: what to give`.
     pub(crate) fn mistake(&self) -> Option<String> {
         let numbers = [
             ("workers", self.workers, WORKERS_RANGE),
+            ("max_outstanding", self.max_outstanding, OUTSTANDING_RANGE),
             ("retries", self.retries, RETRIES_RANGE),
             ("max_message_size", self.max_message_size, SIZE_RANGE),
             ("max_frames", self.max_frames, FRAMES_RANGE),
@@ -121,12 +140,19 @@ impl Config {
             ("drain", self.drain, DRAIN_RANGE),
             ("heartbeat", self.heartbeat, HEARTBEAT_RANGE),
         ];
-        let twice = |(place, endpoint): (usize, &Endpoint)| {
-            (endpoint.is_one_place() && self.listen[..place].contains(endpoint))
-                .then(|| format!("listen: {endpoint} is given twice; give it once"))
-        };
-        if let Some(mistake) = self.listen.iter().enumerate().find_map(twice) {
-            return Some(mistake);
+        let lists =
+            [("listen", &self.listen), ("backend", &self.backend), ("upstream", &self.upstream)];
+        for (name, endpoints) in lists {
+            let twice = |(place, endpoint): (usize, &Endpoint)| {
+                (endpoint.is_one_place() && endpoints[..place].contains(endpoint))
+                    .then(|| format!("{name}: {endpoint} is given twice; give it once"))
+            };
+            if let Some(mistake) = endpoints.iter().enumerate().find_map(twice) {
+                return Some(mistake);
+            }
+        }
+        if !self.backend.is_empty() && !self.upstream.is_empty() {
+            return Some("backend and upstream together; give one of them".into());
         }
         if self.listen.is_empty() {
             return Some("listen: give at least one endpoint".into());
@@ -176,6 +202,10 @@ pub(crate) fn io_threads(text: &str) -> Result<usize, String> {
 
 pub(crate) fn backlog(text: &str) -> Result<usize, String> {
     number(text, BACKLOG_RANGE)
+}
+
+pub(crate) fn max_outstanding(text: &str) -> Result<usize, String> {
+    number(text, OUTSTANDING_RANGE)
 }
 
 pub(crate) fn retries(text: &str) -> Result<usize, String> {

@@ -1,161 +1,170 @@
-//! A DEALER and the worker behind it: its outstanding requests, its credit.
+//! What stands behind the proxy, and takes requests from it.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::claim::Claim;
-use crate::credit::Credit;
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::socket::{Sent, Socket, Watched, share};
+use crate::socket::Watched;
 use crate::ticket::Ticket;
 
-/// How long a lane's foremost request may take before nothing more is sent behind it, and what is
-/// behind it already is taken back. No shorter, since a worker may wait that long for a processor.
-const PATIENCE: Duration = Duration::from_millis(1);
+mod peer;
+mod remote;
+mod worker;
 
-pub(crate) struct Lane {
-    socket: Socket,
-    credit: Credit,
-    claim: Claim,
-    /// What the worker owes a reply to, in the order in which it was sent; none stands for a request
-    /// that was taken back, whose empty reply is still to come.
-    outstanding: VecDeque<Option<Ticket>>,
-    /// How many requests were ever sent, modulo 2^32.
-    sent: u32,
-    /// Since when the foremost request has been the foremost.
-    foremost_since: Instant,
+pub(crate) use remote::Remote;
+pub(crate) use worker::WorkerLane;
+
+pub(crate) enum Lane {
+    /// A worker of this process.
+    Worker(WorkerLane),
+    /// Workers that connect to this service, or a service that it connects to.
+    Remote(Remote),
 }
 
 impl Lane {
-    /// A lane over `socket`, whose worker shares `credit` and `claim`.
-    pub fn new(socket: Socket, credit: Credit, claim: Claim) -> Lane {
-        let outstanding = VecDeque::new();
-        Lane { socket, credit, claim, outstanding, sent: 0, foremost_since: Instant::now() }
+    /// What is to be watched.
+    pub fn watch<'a>(&'a self, watched: &mut Vec<Watched<'a>>) {
+        match self {
+            Lane::Worker(lane) if lane.is_idle() => (),
+            Lane::Worker(lane) => watched.push(lane.readable()),
+            Lane::Remote(lane) => watched.extend(lane.readable()),
+        }
     }
 
-    pub fn readable(&self) -> Watched<'_> {
-        self.socket.readable()
-    }
-
-    /// Whether a reply is due that [`Lane::receive`] may give without another wait.
+    /// Whether [`Lane::receive`] may give something without another wait.
     pub fn may_have_more(&self) -> bool {
-        !self.is_idle() && self.socket.may_have_more()
+        match self {
+            Lane::Worker(lane) => lane.may_have_more(),
+            Lane::Remote(lane) => lane.may_have_more(),
+        }
     }
 
+    /// Whether somebody here is at a request.
     pub fn is_idle(&self) -> bool {
-        self.outstanding.is_empty()
+        match self {
+            Lane::Worker(lane) => lane.is_idle(),
+            Lane::Remote(lane) => lane.owes_nothing(),
+        }
     }
 
-    /// Whether nobody waits for what the worker owes.
+    /// Whether nobody waits for what it owes.
     pub fn owes_nothing(&self) -> bool {
-        self.outstanding.iter().all(Option::is_none)
+        match self {
+            Lane::Worker(lane) => lane.owes_nothing(),
+            Lane::Remote(lane) => lane.owes_nothing(),
+        }
     }
 
-    /// Whether a request may be sent now.
+    /// Whether a request may be sent now, to a lane that has had one just before rather than to another.
     pub fn takes(&self, now: Instant) -> bool {
-        self.has_room(self.credit.get(), now)
+        match self {
+            Lane::Worker(lane) => lane.takes(now),
+            // Who had one just before is no better than the others.
+            Lane::Remote(_) => false,
+        }
     }
 
-    /// Whether a request may be sent now, if no lane takes one; and how many would be before it.
-    pub fn takes_in_need(&self, now: Instant) -> Option<usize> {
-        self.has_room(self.credit.in_need(), now).then_some(self.outstanding.len())
+    /// Whether a request may be sent now, and what that would cost: to be compared with other lanes, less
+    /// is better.
+    pub fn takes_in_need(&self, now: Instant) -> Option<f64> {
+        match self {
+            Lane::Worker(lane) => lane.takes_in_need(now),
+            Lane::Remote(lane) => lane.cost(now),
+        }
     }
 
-    fn has_room(&self, credit: usize, now: Instant) -> bool {
-        let waits = self.outstanding.len();
-        waits < credit && (waits == 0 || now < self.foremost_since + PATIENCE)
+    /// Whether it takes no requests, and nobody should wait until it does.
+    pub fn is_down(&self, now: Instant) -> bool {
+        match self {
+            Lane::Worker(lane) => lane.is_down(),
+            Lane::Remote(lane) => lane.down_at().is_some_and(|at| at <= now),
+        }
     }
 
-    /// Whether the worker takes no requests, and nobody should wait until it does.
-    pub fn is_down(&self) -> bool {
-        self.credit.is_down()
+    /// When [`Lane::is_down`] may come to be by itself.
+    pub fn down_at(&self) -> Option<Instant> {
+        match self {
+            Lane::Worker(_) => None,
+            Lane::Remote(lane) => lane.down_at(),
+        }
     }
 
-    /// Sends the request down the lane. Its body is used up, unless it is to be kept, or waits behind
-    /// another and may be taken back.
-    ///
-    /// No ticket goes with it: a lane to one worker is first in, first out.
+    /// Sends the request down the lane; whether it could be. Its body is used up, unless it is to be kept or
+    /// may be taken back.
     pub fn send(
         &mut self,
         ticket: Ticket,
         body: &mut [Frame],
         keep: bool,
         now: Instant,
-    ) -> Result<(), Error> {
-        let mut sent = self.socket.send(&mut Frame::default(), true)?;
-        if sent == Sent::Done {
-            if self.is_idle() {
-                self.foremost_since = now;
-            }
-            sent = if self.is_idle() && !keep && !self.credit.may_rest() {
-                self.socket.send_all(body)?
-            } else {
-                let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
-                self.socket.send_all(&mut body)?
-            };
-        }
-        match sent {
-            Sent::Done => {
-                self.outstanding.push_back(Some(ticket));
-                self.sent = self.sent.wrapping_add(1);
-                Ok(())
-            }
-            // The pipe is deeper than any credit, and the worker is there while its thread is.
-            Sent::Full | Sent::Gone => Err(Error::failed("a worker takes no requests")),
+    ) -> Result<bool, Error> {
+        match self {
+            Lane::Worker(lane) => lane.send(ticket, body, keep, now).map(|()| true),
+            Lane::Remote(lane) => lane.send(ticket, body, keep, now),
         }
     }
 
-    /// The next reply, if one is there: whose it is, and into `body` what it is. It is nobody's if the
-    /// request was taken back.
+    /// The next reply, if one is there: whose it is, and into `body` what it is. What is nobody's may
+    /// come too.
     pub fn receive(
         &mut self,
         body: &mut Vec<Frame>,
         now: Instant,
     ) -> Result<Option<Option<Ticket>>, Error> {
-        let mut delimiter = Frame::default();
-        if !self.socket.try_recv(&mut delimiter)? {
-            return Ok(None);
+        match self {
+            Lane::Worker(lane) => lane.receive(body, now),
+            Lane::Remote(lane) => lane.receive(body, now),
         }
-        body.clear();
-        if !self.socket.try_receive(body)? {
-            return Err(Error::failed("a worker sent half a reply"));
-        }
-        self.foremost_since = now;
-        let ticket = self.outstanding.pop_front();
-        ticket.map(Some).ok_or_else(|| Error::failed("a worker replied to nothing"))
     }
 
-    /// Whether this request is the foremost.
-    pub fn is_at(&self, ticket: Ticket) -> bool {
-        self.outstanding.front() == Some(&Some(ticket))
+    /// The requests whose answer is lost, since who was at them is gone.
+    pub fn take_lost(&mut self, now: Instant) -> Result<Vec<Ticket>, Error> {
+        match self {
+            Lane::Worker(_) => Ok(Vec::new()),
+            Lane::Remote(lane) => lane.take_lost(now),
+        }
     }
 
-    /// Whether the worker is still at a request that nobody waits for any more.
+    /// Takes account of the deadline of a request, and gives whether a worker goes on with it.
+    pub fn expire(&mut self, ticket: Ticket, now: Instant) -> bool {
+        match self {
+            Lane::Worker(lane) => lane.is_at(ticket),
+            Lane::Remote(lane) => {
+                lane.expire(ticket, now);
+                false
+            }
+        }
+    }
+
+    /// Whether its only worker is still at a request that nobody waits for any more.
     pub fn is_stuck(&self, is_live: impl Fn(Ticket) -> bool) -> bool {
-        matches!(self.outstanding.front(), Some(&Some(foremost)) if !is_live(foremost))
+        match self {
+            Lane::Worker(lane) => lane.is_stuck(is_live),
+            Lane::Remote(_) => false,
+        }
     }
 
     /// When what waits behind the foremost request is to be taken back, if anything waits.
     pub fn patience_ends(&self) -> Option<Instant> {
-        let waits = self.outstanding.iter().skip(1).any(Option::is_some);
-        waits.then(|| self.foremost_since + PATIENCE)
-    }
-
-    /// Whether the worker takes no requests and has some that it will not begin.
-    pub fn is_closed(&self) -> bool {
-        self.credit.get() == 0 && !self.owes_nothing()
-    }
-
-    /// Takes back what the worker has not begun, in the order in which it was sent.
-    pub fn recall(&mut self, now: Instant) -> Vec<Ticket> {
-        let front = self.sent.wrapping_sub(self.outstanding.len() as u32);
-        let newest = self.claim.recall(front, self.sent, self.credit.get() == 0);
-        if newest == 0 {
-            // The worker has not had its turn on a processor yet.
-            self.foremost_since = now;
+        match self {
+            Lane::Worker(lane) => lane.patience_ends(),
+            Lane::Remote(_) => None,
         }
-        let kept = self.outstanding.len() - newest;
-        self.outstanding.iter_mut().skip(kept).filter_map(Option::take).collect()
+    }
+
+    /// Whether it takes no requests and has some that it will not begin.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Lane::Worker(lane) => lane.is_closed(),
+            Lane::Remote(_) => false,
+        }
+    }
+
+    /// Takes back what is not begun, in the order in which it was sent.
+    pub fn recall(&mut self, now: Instant) -> Vec<Ticket> {
+        match self {
+            Lane::Worker(lane) => lane.recall(now),
+            Lane::Remote(_) => Vec::new(),
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::credit::{Credit, Meter};
 use crate::descriptor::unblock;
 use crate::error::{Error, plain};
 use crate::handler::{Answers, Handler, kill_all};
-use crate::lane::Lane;
+use crate::lane::{Lane, WorkerLane};
 use crate::socket::{Context, readable, wait};
 use crate::worker::Worker;
 
@@ -60,7 +60,8 @@ impl Pool {
         for number in 1..=workers {
             let endpoint = format!("inproc://worker-{number}");
             let (credit, claim) = (Credit::new(), Claim::default());
-            lanes.push(Lane::new(context.lane(&endpoint)?, credit.clone(), claim.clone()));
+            let lane = WorkerLane::new(context.lane(&endpoint)?, credit.clone(), claim.clone());
+            lanes.push(Lane::Worker(lane));
             let (context, ready, new_handler) =
                 (context.clone(), ready.clone(), new_handler.clone());
             let ending = Ending(Arc::clone(&ending));

@@ -1,7 +1,7 @@
 //! The loop: frontend, lanes, tickets, deadlines. It never opens a body.
 
 use std::collections::VecDeque;
-use std::io::{PipeReader, Read};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::fault::{Code, Fault};
 use crate::frame::FEW_FRAMES;
 use crate::frontend::{Frontend, Received, Request, Stopped};
 use crate::lane::Lane;
+use crate::pool::Pool;
 use crate::socket::{readable, wait};
 use crate::tally::Tally;
 use crate::ticket::{Pending, Ticket, Tickets};
@@ -68,16 +69,10 @@ impl Proxy {
 
     /// Serves until `stop` is readable and what is in flight has ended, or the drain's time is up.
     ///
-    /// `lost` becomes readable when a worker has ended, which none may; `news` when one takes requests
-    /// again, or none any more.
-    pub fn run(
-        mut self,
-        stop: &impl AsFd,
-        lost: &PipeReader,
-        mut news: &PipeReader,
-    ) -> Result<Stopped, Error> {
+    /// `pool` has the workers of this process, if it has some.
+    pub fn run(mut self, stop: &impl AsFd, pool: Option<&Pool>) -> Result<Stopped, Error> {
         loop {
-            let (stopping, lost) = self.wait(stop, lost, &mut news)?;
+            let (stopping, lost) = self.wait(stop, pool)?;
             if lost {
                 self.finish()?;
                 return Err(Error::failed("a worker has ended").remedy("start repd again"));
@@ -89,6 +84,7 @@ impl Proxy {
                 self.drain.begin(self.now);
             }
             self.take_replies()?;
+            self.take_lost()?;
             self.expire()?;
             self.recall();
             self.dispatch()?;
@@ -104,12 +100,7 @@ impl Proxy {
     }
 
     /// Waits for what can have something, and gives whether `stop` and `lost` have.
-    fn wait(
-        &mut self,
-        stop: &impl AsFd,
-        lost: &PipeReader,
-        news: &mut &PipeReader,
-    ) -> Result<(bool, bool), Error> {
+    fn wait(&mut self, stop: &impl AsFd, pool: Option<&Pool>) -> Result<(bool, bool), Error> {
         let accepts = self.accepts();
         let works = (accepts && self.frontend.may_have_more())
             || self.lanes.iter().any(Lane::may_have_more);
@@ -119,21 +110,25 @@ impl Proxy {
         }
         let time = self.wait_for();
         let mut watched = Vec::with_capacity(self.lanes.len() + 4);
-        watched.push(readable(lost));
-        watched.push(readable(*news));
         if !self.drain.begun() {
             watched.push(readable(stop));
         }
+        let of_pool = watched.len();
+        watched
+            .extend(pool.iter().flat_map(|pool| [readable(pool.ended()), readable(pool.news())]));
         if accepts {
             watched.push(self.frontend.readable());
         }
-        watched.extend(self.lanes.iter().filter(|lane| !lane.is_idle()).map(Lane::readable));
+        self.lanes.iter().for_each(|lane| lane.watch(&mut watched));
         wait(&mut watched, time)?;
-        let lost = watched[0].is_readable();
-        let stopping = !self.drain.begun() && watched[2].is_readable();
-        if watched[1].is_readable() {
-            // Which worker it is of is seen by its lane.
-            let _ = news.read(&mut [0; 64]);
+        let stopping = of_pool > 0 && watched[0].is_readable();
+        let mut lost = false;
+        if let Some(pool) = pool {
+            lost = watched[of_pool].is_readable();
+            if watched[of_pool + 1].is_readable() {
+                // Which worker it is of is seen by its lane.
+                let _ = pool.news().read(&mut [0; 64]);
+            }
         }
         self.now = Instant::now();
         self.look_at = self.now + LOOK;
@@ -145,9 +140,10 @@ impl Proxy {
         let patience = self.lanes.iter().filter_map(Lane::patience_ends).min();
         // With no room elsewhere there is nowhere to go for what waits behind a slow request.
         let patience = patience.filter(|_| self.has_room());
-        let deadline = self.tickets.earliest();
-        let times =
-            [deadline, patience, self.frontend.outbox().retry_at(), self.drain.next(self.now)];
+        // When clients who wait for somebody to connect are told that nobody has.
+        let down = self.lanes.iter().filter_map(Lane::down_at).filter(|at| *at > self.now).min();
+        let retry = self.frontend.outbox().retry_at();
+        let times = [self.tickets.earliest(), patience, down, retry, self.drain.next(self.now)];
         let next = times.into_iter().flatten().min();
         next.map(|time| time.saturating_duration_since(self.now))
     }
@@ -167,11 +163,13 @@ impl Proxy {
     fn choose(&self) -> Option<usize> {
         let takes = |&lane: &usize| self.lanes[lane].takes(self.now);
         let in_need = |(place, &lane): (usize, &usize)| {
-            self.lanes[lane].takes_in_need(self.now).map(|owed| (owed, place))
+            self.lanes[lane].takes_in_need(self.now).map(|cost| (cost, place))
         };
         let place = self.recent.iter().position(takes);
         place.or_else(|| {
-            self.recent.iter().enumerate().filter_map(in_need).min().map(|least| least.1)
+            // Of equals the one that has had nothing for longest.
+            let lanes = self.recent.iter().enumerate().rev().filter_map(in_need);
+            lanes.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, place)| place)
         })
     }
 
@@ -183,18 +181,15 @@ impl Proxy {
     /// Whether every worker is stuck in a request that nobody waits for, or has nothing to answer with.
     fn none_serves(&self) -> bool {
         let is_stuck = |lane: &Lane| lane.is_stuck(|ticket| self.tickets.contains(ticket));
-        self.lanes.iter().all(|lane| lane.is_down() || is_stuck(lane))
+        self.lanes.iter().all(|lane| lane.is_down(self.now) || is_stuck(lane))
     }
 
     fn take_replies(&mut self) -> Result<(), Error> {
         let mut reply = Vec::new();
         for lane in 0..self.lanes.len() {
             for _ in 0..BURST {
-                if self.lanes[lane].is_idle() {
-                    break;
-                }
                 let Some(ticket) = self.lanes[lane].receive(&mut reply, self.now)? else { break };
-                // Nobody's was taken back: another lane has it.
+                // Of nobody's another lane has the request, or it is no reply at all.
                 let Some(ticket) = ticket else { continue };
                 if self.retries > 0 && Fault::is_lost(&reply) && self.try_again(ticket) {
                     continue;
@@ -211,7 +206,7 @@ impl Proxy {
                         envelope.shrink_to(FEW_FRAMES);
                     }
                     None => {
-                        debug!("worker {}: reply dropped: it came after the deadline", lane + 1);
+                        debug!("lane {}: reply dropped: it came after the deadline", lane + 1);
                         self.tally.late += 1;
                     }
                 }
@@ -272,12 +267,27 @@ impl Proxy {
             // The body of one that may be lost is needed again.
             let keep = pending.lost < self.retries;
             let body = &mut pending.request.body;
-            self.lanes[self.recent[0]].send(ticket, body, keep, self.now)?;
-            self.waiting.pop_front();
+            if self.lanes[self.recent[0]].send(ticket, body, keep, self.now)? {
+                self.waiting.pop_front();
+            }
         }
         if !self.waiting.is_empty() && self.none_serves() {
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_iter().try_for_each(|ticket| self.give_up(ticket, &none_serves()))?;
+        }
+        Ok(())
+    }
+
+    /// Has others answer the requests that were lost with who was at them, or tells their clients.
+    fn take_lost(&mut self) -> Result<(), Error> {
+        for lane in 0..self.lanes.len() {
+            for ticket in self.lanes[lane].take_lost(self.now)? {
+                if !self.try_again(ticket) {
+                    let fault =
+                        Fault::new(Code::Lost, "who was to answer was lost before the reply");
+                    self.give_up(ticket, &fault)?;
+                }
+            }
         }
         Ok(())
     }
@@ -320,10 +330,12 @@ impl Proxy {
             return Ok(());
         }
         for (lane, number) in self.lanes.iter_mut().zip(1..) {
-            if lane.is_stuck(|ticket| self.tickets.contains(ticket)) {
-                if overdue.iter().any(|&ticket| lane.is_at(ticket)) {
+            for &ticket in &overdue {
+                if lane.expire(ticket, self.now) {
                     warn!("worker {number}: its request has passed the deadline, and goes on");
                 }
+            }
+            if lane.is_stuck(|ticket| self.tickets.contains(ticket)) {
                 self.waiting.extend(lane.recall(self.now));
             }
         }
@@ -364,6 +376,6 @@ impl Proxy {
 fn none_serves() -> Fault {
     Fault::new(
         Code::Unavailable,
-        "every worker is stuck in a request, or has no program to answer with",
+        "every worker is stuck in a request, has no program to answer with, or is not connected",
     )
 }

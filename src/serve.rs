@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::frontend::Frontend;
 use crate::handler::{Answers, Handler, echo, kill_all};
+use crate::lane::{Lane, Remote};
 use crate::limit;
 use crate::pool::Pool;
 use crate::proxy::Proxy;
@@ -45,7 +46,8 @@ where
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }
-    let serving = (config.workers == 0).then(|| watch(&signals, config.drain)).transpose()?;
+    let is_single = config.workers == 0 && !config.is_remote();
+    let serving = is_single.then(|| watch(&signals, config.drain)).transpose()?;
     // Tells systemd, if it asked to be told.
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot notify systemd: {error}");
@@ -100,7 +102,8 @@ pub struct Service {
 }
 
 enum Server {
-    Pool(Proxy, Pool),
+    /// With the workers of this process, if it has some.
+    Proxy(Proxy, Option<Pool>),
     Single(Single),
 }
 
@@ -119,6 +122,17 @@ impl Service {
             return Err(Error::config(format!("cannot use {mistake}")));
         }
         let context = Context::new(config.io_threads)?;
+        if config.is_remote() {
+            let mut lanes = Vec::new();
+            if !config.backend.is_empty() {
+                lanes.push(Lane::Remote(Remote::backend(&context, config)?));
+            }
+            for upstream in &config.upstream {
+                lanes.push(Lane::Remote(Remote::upstream(&context, upstream, config)?));
+            }
+            let proxy = Proxy::new(Frontend::listen(&context, config)?, lanes, config);
+            return Ok(Service { server: Server::Proxy(proxy, None), context });
+        }
         if config.workers == 0 {
             let answers = Answers::new(0, new_handler);
             let single = Single::new(Frontend::listen(&context, config)?, answers, config);
@@ -135,13 +149,13 @@ impl Service {
             }
         };
         let proxy = Proxy::new(frontend, lanes, config);
-        Ok(Service { server: Server::Pool(proxy, pool), context })
+        Ok(Service { server: Server::Proxy(proxy, Some(pool)), context })
     }
 
     /// Where clients connect: the endpoints as the system has them, with the port that it chose.
     pub fn endpoints(&self) -> &[String] {
         match &self.server {
-            Server::Pool(proxy, _) => proxy.endpoints(),
+            Server::Proxy(proxy, _) => proxy.endpoints(),
             Server::Single(single) => single.endpoints(),
         }
     }
@@ -155,10 +169,10 @@ impl Service {
         let Service { server, context } = self;
         let stop = stop.as_fd();
         let (stopped, stuck) = match server {
-            Server::Pool(proxy, pool) => {
-                let stopped = proxy.run(&stop, pool.ended(), pool.news());
-                let stuck =
-                    pool.end(stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger))?;
+            Server::Proxy(proxy, pool) => {
+                let stopped = proxy.run(&stop, pool.as_ref());
+                let limit = stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger);
+                let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
                 (stopped?, stuck)
             }
             Server::Single(single) => (single.run(&stop)?, 0),
@@ -185,9 +199,9 @@ impl Service {
 
     fn end(self) -> Result<(), Error> {
         match self.server {
-            Server::Pool(proxy, pool) => {
+            Server::Proxy(proxy, pool) => {
                 drop(proxy);
-                pool.end(Duration::MAX).map(|_| ())
+                pool.map_or(Ok(()), |pool| pool.end(Duration::MAX).map(|_| ()))
             }
             Server::Single(_) => Ok(()),
         }

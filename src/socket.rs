@@ -17,9 +17,11 @@ use crate::frame::Frame;
 use crate::listen::{Listener, SocketFile};
 
 mod context;
+mod monitor;
 mod wait;
 
 pub(crate) use context::Context;
+pub(crate) use monitor::{Event, Monitor};
 pub(crate) use wait::{Watched, readable, wait};
 
 fn milliseconds(time: Duration) -> c_int {
@@ -181,17 +183,17 @@ impl Socket {
     }
 
     fn use_fd(&mut self, fd: c_int) -> Result<(), Error> {
-        let value = (&raw const fd).cast::<c_void>();
+        self.set_number(zmq_sys::ZMQ_USE_FD, fd)
+    }
+
+    /// Sets an option that the `zmq` crate has no call for, and whose value is a number.
+    fn set_number(&self, option: u32, number: c_int) -> Result<(), Error> {
+        let value = (&raw const number).cast::<c_void>();
         // SAFETY: the socket is live, and the value is an int, as zmq_setsockopt(3) asks.
         let rc = unsafe {
-            let option = zmq_sys::ZMQ_USE_FD as c_int;
-            zmq_sys::zmq_setsockopt(self.raw, option, value, size_of::<c_int>())
+            zmq_sys::zmq_setsockopt(self.raw, option as c_int, value, size_of::<c_int>())
         };
-        if rc == 0 {
-            Ok(())
-        } else {
-            Err(failed("cannot hand over a listening socket", last_error()))
-        }
+        if rc == 0 { Ok(()) } else { Err(failed("cannot set up a socket", last_error())) }
     }
 
     /// Has libzmq learn what peers have taken, which it does by itself no more than once in a millisecond

@@ -5,7 +5,7 @@ mod common;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::{Client, Process, time_limit};
+use common::{Client, Process, code, time_limit};
 
 /// The share of one processor that the service takes over five seconds.
 fn load(service: &Process) -> f64 {
@@ -46,4 +46,37 @@ fn with_every_worker_busy_and_a_thousand_requests_waiting_it_sleeps() {
     let load = load(&service);
     println!("busy, 2,000 waiting: {:.3} %", load * 100.0);
     assert!(load < 0.02, "{load}");
+}
+
+#[test]
+fn with_programs_workers_or_upstreams_that_are_idle_or_away_it_sleeps() {
+    let _limit = time_limit(120);
+    let idle = Process::start(&[]);
+    let mut services = vec![
+        ("a program", Process::start(&["--framing", "lines", "--", "cat"])),
+        ("an upstream", Process::start(&["--upstream", &idle.endpoint])),
+        ("a backend where nobody is", Process::start(&["--backend", "tcp://127.0.0.1:*"])),
+    ];
+    for (_, service) in &services[..2] {
+        let client = Client::req(&service.endpoint);
+        common::until("it serves", || code(&client.ask(&[b"a"])).is_none());
+    }
+    // Where requests wait too.
+    let mut busy = Process::start(&["--workers", "2", "--framing", "lines", "--", "sleep", "3600"]);
+    let client = Client::dealer(&busy.endpoint);
+    (0..1000).for_each(|_| client.send(&[b"a"]));
+    services.push(("programs that do not reply, and requests that wait", busy));
+    busy = Process::start(&["--upstream", "ipc://@repd-nobody-is-here"]);
+    let client = Client::dealer(&busy.endpoint);
+    client.send(&[b"a"]);
+    assert_eq!(client.receive_code(), 503);
+    services.push(("an upstream that is away", busy));
+    let before: Vec<Duration> = services.iter().map(|(_, s)| s.processor_time()).collect();
+    load(&idle);
+    for ((what, service), before) in services.iter().zip(before) {
+        let used = (service.processor_time() - before).as_secs_f64() / 5.0;
+        println!("{what}: {:.3} %", used * 100.0);
+        // One that is away is tried again ten times a second.
+        assert!(used < 0.02, "{what}: {used}");
+    }
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Client, Local, time_limit, until};
-use repd::{Config, echo};
+use repd::{Config, Framing, Program, echo};
 
 fn count(what: &str) -> usize {
     std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count()
@@ -28,6 +28,25 @@ fn no_thread_and_no_descriptor_is_left_behind() {
         until("all threads have ended", || count("task") <= before.0);
         assert_eq!(count("fd"), before.1);
     }
+    // Programs, and what is elsewhere.
+    let upstream = Local::start(Config::default(), |_| echo);
+    let before = (count("task"), count("fd"));
+    for framing in [Framing::Lines, Framing::Once] {
+        let program = Program { command: vec!["cat".into()], framing, multipart: false };
+        let handlers = program.handlers(&Config::default()).unwrap();
+        let service = Local::start(Config::default(), handlers);
+        (0..20).for_each(|_| assert_eq!(Client::req(&service.endpoint).ask_text("x"), "x"));
+        assert!(service.stop().is_ok());
+        until("all threads have ended", || count("task") <= before.0);
+        assert_eq!(count("fd"), before.1);
+    }
+    let remote = Config { upstream: vec![upstream.endpoint.parse().unwrap()], ..Config::default() };
+    let service = Local::start(remote, |_| echo);
+    until("it serves", || Client::req(&service.endpoint).ask(&[b"x"]) == [b"x"]);
+    assert!(service.stop().is_ok());
+    until("all threads have ended", || count("task") <= before.0);
+    until("the other side has closed too", || count("fd") <= before.1);
+    assert!(upstream.stop().is_ok());
     let in_use = Local::start(Config::default(), |_| echo);
     let before = (count("task"), count("fd"));
     let listen = vec![in_use.endpoint.parse().unwrap()];

@@ -231,7 +231,7 @@ fn a_program_that_cannot_be_run_is_refused_before_anything_starts() {
         (&["--", ""], "no such program"),
         (&["--", &file], "make it executable"),
         (&["--", &folder_path], "it is no file"),
-        (&["--handler", "echo", "--", "cat"], "cannot use --handler beside the program cat"),
+        (&["--handler", "echo", "--", "cat"], "cannot use --handler beside a program"),
         (&["--framing", "lines"], "cannot use --framing without a program"),
         (&["--multipart"], "cannot use --multipart without a program"),
         (&["--framing", "lines", "--multipart", "--", "cat"], "cannot tell several frames apart"),

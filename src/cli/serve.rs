@@ -30,8 +30,8 @@ pub struct Serve {
     listen: Vec<Endpoint>,
 
     /// REP workers, 0 to 500; 0 is the single-threaded server, which has no deadlines (default 5)
-    #[argh(option, arg_name = "n", default = "config::WORKERS", from_str_fn(config::workers))]
-    workers: usize,
+    #[argh(option, arg_name = "n", from_str_fn(config::workers))]
+    workers: Option<usize>,
 
     /// what answers: reverse or echo (default reverse)
     #[argh(option, arg_name = "name", from_str_fn(builtin))]
@@ -45,6 +45,21 @@ pub struct Serve {
     /// let requests to a PROGRAM, and its replies, have several frames
     #[argh(switch)]
     multipart: bool,
+
+    /// endpoint where REP workers of any language connect and answer, in place of workers of this
+    /// process; may be given several times
+    #[argh(option, arg_name = "endpoint")]
+    backend: Vec<Endpoint>,
+
+    /// endpoint of another repd that requests go on to, in place of workers of this process; may be
+    /// given several times
+    #[argh(option, arg_name = "endpoint")]
+    upstream: Vec<Endpoint>,
+
+    /// most requests that may be outstanding with all workers of the backend, or with each upstream, 1 to
+    /// 100000 (default 1000)
+    #[argh(option, arg_name = "n", from_str_fn(config::max_outstanding))]
+    max_outstanding: Option<usize>,
 
     /// seconds that a request may take once the proxy has taken it, 0.001 to 86400; then the client
     /// gets a 504 (default 30)
@@ -153,22 +168,37 @@ impl Serve {
 
     /// What does not go together.
     pub(super) fn check_options(&self) -> Result<(), Error> {
-        let about_programs =
-            [("--framing", self.framing.is_some()), ("--multipart", self.multipart)];
-        match self.program.first() {
-            Some(program) if self.handler.is_some() => {
-                Err(Error::config(format!("cannot use --handler beside the program {program}"))
-                    .remedy("leave out one of them"))
-            }
-            Some(_) => Ok(()),
-            None => match about_programs.into_iter().find(|(_, is_given)| *is_given) {
-                Some((option, _)) => {
-                    Err(Error::config(format!("cannot use {option} without a program"))
-                        .remedy("give one at the end: -- PROGRAM ARG..."))
-                }
-                None => Ok(()),
-            },
+        let elsewhere = [("--backend", &self.backend), ("--upstream", &self.upstream)];
+        let elsewhere = elsewhere.map(|(option, endpoints)| (option, !endpoints.is_empty()));
+        let here = [
+            ("--handler", self.handler.is_some()),
+            ("a program", !self.program.is_empty()),
+            ("--workers", self.workers.is_some()),
+        ];
+        let of_programs = [("--framing", self.framing.is_some()), ("--multipart", self.multipart)];
+        let given = |options: &[(&'static str, bool)]| {
+            options.iter().find(|(_, is_given)| *is_given).map(|(option, _)| *option)
+        };
+        let beside = match given(&elsewhere) {
+            Some(place) => given(&elsewhere[1..])
+                .filter(|other| *other != place)
+                .or(given(&here))
+                .zip(Some(place)),
+            None => given(&here[..1]).zip(given(&here[1..2])),
+        };
+        if let Some((one, other)) = beside {
+            return Err(Error::config(format!("cannot use {one} beside {other}"))
+                .remedy("leave out one of them"));
         }
+        if let (Some(option), true) = (given(&of_programs), self.program.is_empty()) {
+            return Err(Error::config(format!("cannot use {option} without a program"))
+                .remedy("give one at the end: -- PROGRAM ARG..."));
+        }
+        if self.max_outstanding.is_some() && given(&elsewhere).is_none() {
+            return Err(Error::config("cannot use --max-outstanding with workers of this process")
+                .remedy("give it with --backend or --upstream"));
+        }
+        Ok(())
     }
 
     /// The service that these options describe.
@@ -176,7 +206,10 @@ impl Serve {
         let listen = self.listen.clone();
         Config {
             listen: if listen.is_empty() { Config::default().listen } else { listen },
-            workers: self.workers,
+            workers: self.workers.unwrap_or(config::WORKERS),
+            backend: self.backend.clone(),
+            upstream: self.upstream.clone(),
+            max_outstanding: self.max_outstanding.unwrap_or(config::MAX_OUTSTANDING),
             timeout: self.timeout,
             retries: self.retries,
             drain: self.drain,
@@ -197,10 +230,16 @@ impl Serve {
             let _ = writeln!(text, "--{name} {value}");
         };
         config.listen.iter().for_each(|endpoint| line("listen", endpoint));
-        line("workers", &config.workers);
+        config.backend.iter().for_each(|endpoint| line("backend", endpoint));
+        config.upstream.iter().for_each(|endpoint| line("upstream", endpoint));
         match self.answering() {
-            Answering::Builtin(handler) => line("handler", &format!("{handler:?}").to_lowercase()),
+            _ if config.is_remote() => line("max-outstanding", &config.max_outstanding),
+            Answering::Builtin(handler) => {
+                line("workers", &config.workers);
+                line("handler", &format!("{handler:?}").to_lowercase());
+            }
             Answering::Program(program) => {
+                line("workers", &config.workers);
                 line("framing", &format!("{:?}", program.framing).to_lowercase());
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zmq::SocketType;
 
-use super::{Socket, again, failed, last_error};
+use super::{Monitor, Socket, again, failed, last_error, milliseconds};
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -103,12 +103,43 @@ impl Context {
         socket.set(|s| s.set_rcvhwm(high_water_mark(64 << 20, config.max_message_size)))?;
         // More for replies: whoever pipelines deeper than that has them take a longer way.
         socket.set(|s| s.set_sndhwm(high_water_mark(256 << 20, config.max_message_size)))?;
+        keep_alive(&socket, config)?;
+        Ok(socket)
+    }
+
+    /// The DEALER that REP workers connect to, and what tells of them.
+    pub fn backend(&self, config: &Config) -> Result<(Socket, Monitor), Error> {
+        let socket = self.remote(config)?;
+        let monitor = self.monitor(&socket)?;
+        Ok((socket, monitor))
+    }
+
+    /// A DEALER that is connected to another repd whenever that is there, and what tells of it.
+    pub fn upstream(
+        &self,
+        endpoint: &Endpoint,
+        config: &Config,
+    ) -> Result<(Socket, Monitor), Error> {
+        let socket = self.remote(config)?;
+        // What could not be sent before the connection ended is not sent over the next: it is told of as
+        // lost.
+        socket.set_number(zmq_sys::ZMQ_IMMEDIATE, 1)?;
+        // A host that does not answer at all is tried again after that time, and not after minutes.
+        socket.set_number(zmq_sys::ZMQ_CONNECT_TIMEOUT, milliseconds(CONNECT_TIMEOUT))?;
+        let monitor = self.monitor(&socket)?;
+        socket.reach(endpoint)?;
+        Ok((socket, monitor))
+    }
+
+    fn remote(&self, config: &Config) -> Result<Socket, Error> {
+        let socket = self.socket(zmq::DEALER)?;
+        // What may be outstanding is counted elsewhere.
+        socket.set(|s| s.set_sndhwm(0))?;
+        socket.set(|s| s.set_rcvhwm(0))?;
+        keep_alive(&socket, config)?;
         if config.heartbeat > Duration::ZERO {
-            let (idle, interval, probes) = keepalive(config.heartbeat);
-            socket.set(|s| s.set_tcp_keepalive(1))?;
-            socket.set(|s| s.set_tcp_keepalive_idle(idle))?;
-            socket.set(|s| s.set_tcp_keepalive_intvl(interval))?;
-            socket.set(|s| s.set_tcp_keepalive_cnt(probes))?;
+            // Probes find a dead peer when nothing is on its way to it; this does when something is.
+            socket.set_number(zmq_sys::ZMQ_TCP_MAXRT, milliseconds(2 * config.heartbeat))?;
         }
         Ok(socket)
     }
@@ -130,14 +161,21 @@ impl Context {
 
     /// A REQ client of `endpoint`, and a PAIR that tells what becomes of the connection, an event of
     /// zmq_socket_monitor(3) each.
-    pub fn watched_req(&self, endpoint: &Endpoint) -> Result<(Socket, Socket), Error> {
+    pub fn watched_req(&self, endpoint: &Endpoint) -> Result<(Socket, Monitor), Error> {
         let socket = self.socket(zmq::REQ)?;
-        let events = zmq::SocketEvent::ALL.to_raw();
-        socket.set(|s| s.monitor(MONITOR, events.into()))?;
-        let monitor = self.socket(zmq::PAIR)?;
-        monitor.connect(MONITOR)?;
+        let monitor = self.monitor(&socket)?;
         socket.reach(endpoint)?;
         Ok((socket, monitor))
+    }
+
+    /// What tells of each event of a socket's connections.
+    fn monitor(&self, socket: &Socket) -> Result<Monitor, Error> {
+        // Another name for each: the descriptor of no two sockets is the same.
+        let endpoint = format!("inproc://monitor-{}", socket.fd);
+        socket.set(|s| s.monitor(&endpoint, zmq::SocketEvent::ALL.to_raw().into()))?;
+        let monitor = self.socket(zmq::PAIR)?;
+        monitor.connect(&endpoint)?;
+        Ok(Monitor(monitor))
     }
 
     /// A client of `endpoint`.
@@ -157,7 +195,19 @@ impl Context {
     }
 }
 
-const MONITOR: &str = "inproc://monitor";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Has a peer's host asked whether it is there.
+fn keep_alive(socket: &Socket, config: &Config) -> Result<(), Error> {
+    if config.heartbeat > Duration::ZERO {
+        let (idle, interval, probes) = keepalive(config.heartbeat);
+        socket.set(|s| s.set_tcp_keepalive(1))?;
+        socket.set(|s| s.set_tcp_keepalive_idle(idle))?;
+        socket.set(|s| s.set_tcp_keepalive_intvl(interval))?;
+        socket.set(|s| s.set_tcp_keepalive_cnt(probes))?;
+    }
+    Ok(())
+}
 
 /// How many messages libzmq may hold for one client, one way: libzmq's own 1,000, but no more than fit
 /// into so many bytes if each is one frame of the largest size. libzmq counts neither bytes nor frames.

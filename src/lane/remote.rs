@@ -1,0 +1,198 @@
+//! Those that answer elsewhere, behind one DEALER: REP workers that connect to it, or another repd that it
+//! is connected to.
+//!
+//! A request goes there as `[ticket][empty][body...]`, and the reply comes back with the same in front, in
+//! any order. Among several workers the DEALER deals in turn, and does not say who has what.
+
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use super::peer::Peer;
+use crate::config::Config;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::listen::{Listener, SocketFile};
+use crate::socket::{Context, Event, Monitor, Sent, Socket, Watched, share};
+use crate::ticket::Ticket;
+
+/// How long requests wait for somebody to connect before they are refused.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(crate) struct Remote {
+    name: String,
+    socket: Socket,
+    monitor: Monitor,
+    connections: usize,
+    /// Connections that came to nothing, whose end is yet to be told of.
+    failed: usize,
+    /// All that are connected, as one; none if nobody is.
+    peer: Option<Peer>,
+    /// The most requests that may be outstanding.
+    most: usize,
+    /// Since when nobody is connected.
+    alone_since: Instant,
+    lost: Vec<Ticket>,
+    /// Of the endpoints where workers connect; they are removed in the end.
+    _files: Vec<SocketFile>,
+}
+
+impl Remote {
+    /// A lane to the REP workers that connect to one of the configured endpoints.
+    pub fn backend(context: &Context, config: &Config) -> Result<Remote, Error> {
+        let (mut socket, monitor) = context.backend(config)?;
+        let open = |endpoint| Listener::open(endpoint, config.backlog);
+        let listeners = config.backend.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+        let mut files = Vec::new();
+        for listener in listeners {
+            let (endpoint, file) = socket.listen(listener)?;
+            info!("workers connect to {endpoint}");
+            files.extend(file);
+        }
+        Ok(Remote { _files: files, ..Remote::new("backend".into(), socket, monitor, config) })
+    }
+
+    /// A lane to another repd.
+    pub fn upstream(
+        context: &Context,
+        endpoint: &Endpoint,
+        config: &Config,
+    ) -> Result<Remote, Error> {
+        let (socket, monitor) = context.upstream(endpoint, config)?;
+        Ok(Remote::new(format!("upstream {endpoint}"), socket, monitor, config))
+    }
+
+    fn new(name: String, socket: Socket, monitor: Monitor, config: &Config) -> Remote {
+        Remote {
+            name,
+            socket,
+            monitor,
+            connections: 0,
+            failed: 0,
+            peer: None,
+            most: config.max_outstanding,
+            alone_since: Instant::now(),
+            lost: Vec::new(),
+            _files: Vec::new(),
+        }
+    }
+
+    pub fn readable(&self) -> [Watched<'_>; 2] {
+        [self.socket.readable(), self.monitor.readable()]
+    }
+
+    /// Whether there may be a reply, or news of a connection, without another wait.
+    pub fn may_have_more(&self) -> bool {
+        self.socket.may_have_more() || self.monitor.may_have_more()
+    }
+
+    pub fn owes_nothing(&self) -> bool {
+        self.peer.as_ref().is_none_or(|peer| peer.owes() == 0)
+    }
+
+    /// When nobody should wait any more for somebody to connect.
+    pub fn down_at(&self) -> Option<Instant> {
+        self.peer.is_none().then(|| self.alone_since + PATIENCE)
+    }
+
+    /// What one more request would cost, if there is room for it.
+    pub fn cost(&self, now: Instant) -> Option<f64> {
+        let peer = self.peer.as_ref().filter(|peer| peer.owes() < self.most);
+        peer.map(|peer| peer.cost(now))
+    }
+
+    /// Sends the request; whether it could be.
+    pub fn send(
+        &mut self,
+        ticket: Ticket,
+        body: &mut [Frame],
+        keep: bool,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        let mut envelope = [Frame::from(&ticket.to_bytes()[..]), Frame::default()];
+        let sent = if keep {
+            let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
+            self.socket.send_all(envelope.iter_mut().chain(&mut body))?
+        } else {
+            self.socket.send_all(envelope.iter_mut().chain(body))?
+        };
+        match (sent, &mut self.peer) {
+            (Sent::Done, Some(peer)) => {
+                peer.sent(ticket, now);
+                Ok(true)
+            }
+            // The connection has ended, which the monitor is yet to tell.
+            _ => {
+                self.leave(now);
+                Ok(false)
+            }
+        }
+    }
+
+    /// The next reply, if one is there: whose it is, and into `body` what it is. What is not owed is
+    /// nobody's.
+    pub fn receive(
+        &mut self,
+        body: &mut Vec<Frame>,
+        now: Instant,
+    ) -> Result<Option<Option<Ticket>>, Error> {
+        body.clear();
+        if !self.socket.try_receive(body)? {
+            return Ok(None);
+        }
+        let ticket = match &body[..] {
+            [ticket, delimiter, _, ..] if delimiter.is_empty() => Ticket::from_bytes(ticket),
+            _ => None,
+        };
+        let peer = &mut self.peer;
+        let is_owed = |ticket: &Ticket| peer.as_mut().is_some_and(|p| p.replied(*ticket, now));
+        let owed = ticket.filter(is_owed);
+        if owed.is_none() {
+            debug!("{}: message dropped: it is no reply that is due", self.name);
+        }
+        body.drain(..body.len().min(2));
+        Ok(Some(owed))
+    }
+
+    /// Hears who comes and goes, and gives the requests that those who are gone were at.
+    pub fn take_lost(&mut self, now: Instant) -> Result<Vec<Ticket>, Error> {
+        while let Some(event) = self.monitor.next()? {
+            match event {
+                Event::Ready => {
+                    // So that the socket knows of the connection too.
+                    self.socket.catch_up()?;
+                    self.connections += 1;
+                    self.peer.get_or_insert_with(|| Peer::new(now));
+                    info!("{}: connected; connections: {}", self.name, self.connections);
+                }
+                Event::Failed => self.failed += 1,
+                Event::Disconnected if self.failed > 0 => self.failed -= 1,
+                Event::Disconnected => {
+                    self.connections = self.connections.saturating_sub(1);
+                    warn!("{}: connection lost; connections: {}", self.name, self.connections);
+                    if self.connections == 0 {
+                        self.leave(now);
+                    }
+                }
+                _ => (),
+            }
+        }
+        Ok(std::mem::take(&mut self.lost))
+    }
+
+    /// A reply that is overdue is owed no more.
+    pub fn expire(&mut self, ticket: Ticket, now: Instant) {
+        self.peer.iter_mut().for_each(|peer| peer.is_late(ticket, now));
+    }
+
+    /// Nobody is connected any more.
+    fn leave(&mut self, now: Instant) {
+        let Some(peer) = self.peer.take() else { return };
+        self.alone_since = now;
+        if peer.owes() > 0 {
+            warn!("{}: nobody is connected any more; requests lost: {}", self.name, peer.owes());
+        }
+        self.lost.extend(peer.all());
+    }
+}

@@ -1,0 +1,54 @@
+//! What becomes of a socket's connections: zmq_socket_monitor(3).
+
+use super::{Socket, Watched};
+use crate::error::Error;
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// It was made.
+    Connected,
+    /// Messages may be sent over it.
+    Ready,
+    /// It came to nothing before that. That it ended is told too.
+    Failed,
+    /// It ended.
+    Disconnected,
+    /// It could not be made, and is tried again.
+    Retried,
+    Other,
+}
+
+/// The PAIR that tells of each event.
+pub(crate) struct Monitor(pub(super) Socket);
+
+impl Monitor {
+    pub fn readable(&self) -> Watched<'_> {
+        self.0.readable()
+    }
+
+    /// Whether [`Monitor::next`] may give something without another wait.
+    pub fn may_have_more(&self) -> bool {
+        self.0.may_have_more()
+    }
+
+    /// The next event, if there is one.
+    pub fn next(&self) -> Result<Option<Event>, Error> {
+        let mut frames = Vec::new();
+        if !self.0.try_receive(&mut frames)? {
+            return Ok(None);
+        }
+        // The first frame begins with a 16-bit number.
+        let number = frames[0].first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes));
+        Ok(Some(match u32::from(number) {
+            zmq_sys::ZMQ_EVENT_CONNECTED => Event::Connected,
+            zmq_sys::ZMQ_EVENT_HANDSHAKE_SUCCEEDED => Event::Ready,
+            zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Event::Failed,
+            zmq_sys::ZMQ_EVENT_DISCONNECTED => Event::Disconnected,
+            zmq_sys::ZMQ_EVENT_CONNECT_RETRIED => Event::Retried,
+            _ => Event::Other,
+        }))
+    }
+}

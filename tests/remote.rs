@@ -1,0 +1,507 @@
+//! Workers that connect from outside, and other services that requests go on to.
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{scope, sleep, spawn};
+use std::time::{Duration, Instant};
+
+use common::{Client, Folder, Killed, Local, Process, code, time_limit, until};
+use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+use repd::{Config, Frame};
+
+/// A service in front of what connects to the endpoint that this gives too.
+fn with_backend(options: &[&str]) -> (Process, String) {
+    let options = [&["--backend", "tcp://127.0.0.1:*"], options].concat();
+    let service = Process::start(&options);
+    let line = service.log.iter().find(|line| line.contains("workers connect to ")).unwrap();
+    let backend = line.split("workers connect to ").nth(1).unwrap().to_string();
+    (service, backend)
+}
+
+/// A REP worker of this process, which answers by what `answer` makes of a request until it is gone.
+fn worker(endpoint: &str, answer: impl Fn(Vec<u8>) -> Option<Vec<u8>> + Send + 'static) {
+    let endpoint = endpoint.to_string();
+    spawn(move || {
+        let socket = zmq::Context::new().socket(zmq::REP).unwrap();
+        socket.set_linger(0).unwrap();
+        socket.connect(&endpoint).unwrap();
+        while let Some(reply) = answer(socket.recv_bytes(0).unwrap()) {
+            socket.send(reply, 0).unwrap();
+        }
+    });
+}
+
+fn python_worker(endpoint: &str) -> Option<Killed> {
+    let python = common::python_with_pyzmq()?;
+    let path = format!("{}/examples/worker.py", env!("CARGO_MANIFEST_DIR"));
+    assert!(std::fs::read_to_string(&path).unwrap().lines().count() <= 20);
+    Some(Killed(Command::new(python).args([&path, endpoint]).spawn().unwrap()))
+}
+
+#[test]
+fn workers_of_any_language_connect_and_answer() {
+    let _limit = time_limit(60);
+    let (mut service, backend) = with_backend(&[]);
+    let Some(_worker) = python_worker(&backend) else { return };
+    service.wait_for_line("backend: connected; connections: 1");
+    for client in [Client::req(&service.endpoint), Client::dealer(&service.endpoint)] {
+        assert_eq!(client.ask_text("one two three"), "3");
+        assert_eq!(client.ask_text(""), "0");
+    }
+    service.signal(SIGTERM);
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn with_nobody_connected_requests_get_a_503_and_replies_as_soon_as_somebody_is() {
+    let _limit = time_limit(60);
+    let (service, backend) = with_backend(&[]);
+    let client = Client::req(&service.endpoint);
+    for _ in 0..3 {
+        assert_eq!(code(&client.ask(&[b"a"])), Some(503));
+    }
+    worker(&backend, |request| (request != b"leave").then_some(request));
+    until("the worker answers", || client.ask(&[b"a"]) == [b"a"]);
+    // It was at it, and nobody else is there who might be.
+    assert_eq!(code(&client.ask(&[b"leave"])), Some(502));
+    assert_eq!(code(&client.ask(&[b"a"])), Some(503));
+    worker(&backend, Some);
+    until("another one answers", || client.ask(&[b"a"]) == [b"a"]);
+}
+
+/// The clients ask all the time while `meanwhile` runs. What each gets is a reply or one of these codes.
+/// Gives how many were replies, and how many were not.
+fn ask_while(
+    endpoint: &str,
+    clients: usize,
+    codes: &[u16],
+    meanwhile: impl FnOnce(&dyn Fn(&str)),
+) -> (usize, usize) {
+    let (done, replies, errors) =
+        (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let context = zmq::Context::new();
+    scope(|threads| {
+        for client in 0..clients {
+            let (done, replies, errors, context) = (&done, &replies, &errors, &context);
+            threads.spawn(move || {
+                let socket = Client::within(context, zmq::REQ, endpoint, |_| ());
+                for number in 0.. {
+                    let text = format!("client {client}, request {number}");
+                    let reply = socket.ask(&[text.as_bytes()]);
+                    match code(&reply) {
+                        None => {
+                            assert_eq!(reply, [text.as_bytes()]);
+                            replies.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Some(code) => {
+                            assert!(codes.contains(&code), "{reply:?}");
+                            errors.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        let go_on = |what: &str| {
+            let before = replies.load(Ordering::Relaxed);
+            until(what, || replies.load(Ordering::Relaxed) > before + 20 * clients);
+        };
+        go_on("the clients are at work");
+        meanwhile(&go_on);
+        done.store(true, Ordering::Relaxed);
+    });
+    (replies.into_inner(), errors.into_inner())
+}
+
+#[test]
+fn when_one_of_two_workers_is_killed_every_request_is_answered() {
+    let _limit = time_limit(120);
+    let Some(python) = common::python_with_pyzmq() else { return };
+    let (mut service, backend) = with_backend(&["--timeout", "2"]);
+    let echo = "import sys, zmq\ns = zmq.Context().socket(zmq.REP)\ns.connect(sys.argv[1])\n\
+                while True: s.send(s.recv())";
+    let start = || Killed(Command::new(python).args(["-c", echo, &backend]).spawn().unwrap());
+    let (mut one, _other) = (start(), start());
+    service.wait_for_line("connections: 2");
+    let (replies, _) = ask_while(&service.endpoint.clone(), 50, &[502, 503, 504], |go_on| {
+        one.0.kill().unwrap();
+        service.wait_for_line("connection lost; connections: 1");
+        go_on("the other one answers");
+    });
+    assert!(replies > 2000, "{replies}");
+}
+
+/// An echoing service at an ipc endpoint, which another one can take again.
+fn echo_at(endpoint: &str, options: &[&str]) -> Process {
+    let mut command = Command::new(common::REPD);
+    command.args(["serve", "--handler", "echo", "--listen", endpoint]).args(options);
+    Process::run(&mut command)
+}
+
+fn upstream_options(endpoints: &[String]) -> Vec<&str> {
+    endpoints.iter().flat_map(|endpoint| ["--upstream", endpoint]).collect()
+}
+
+#[test]
+fn when_one_of_three_upstreams_is_killed_every_request_is_answered_and_with_retries_replied_to() {
+    let _limit = time_limit(120);
+    let folder = Folder::new("upstreams");
+    let endpoints: Vec<String> =
+        (0..3).map(|n| format!("ipc://{}", folder.file(&format!("{n}")))).collect();
+    for (retries, codes) in [("0", &[502, 503, 504][..]), ("1", &[])] {
+        let mut upstreams: Vec<Process> = endpoints.iter().map(|e| echo_at(e, &[])).collect();
+        let options = [&upstream_options(&endpoints)[..], &["--retries", retries]].concat();
+        let mut service = Process::start(&options);
+        endpoints.iter().for_each(|_| drop(service.wait_for_line(": connected")));
+        ask_while(&service.endpoint.clone(), 50, codes, |go_on| {
+            for round in 0..4 {
+                let place = round % 3;
+                upstreams[place].signal(SIGKILL);
+                service.wait_for_line("connection lost");
+                go_on("the others answer");
+                upstreams[place] = echo_at(&endpoints[place], &[]);
+                service.wait_for_line(": connected");
+                go_on("all answer");
+            }
+        });
+        // The one that came back has its share.
+        let mut back = upstreams.swap_remove(0);
+        back.signal(SIGTERM);
+        assert_eq!(back.wait().code(), Some(0));
+        let log = back.rest_of_log();
+        let replies = log.split("replies: ").nth(1).unwrap().split(',').next().unwrap();
+        assert!(replies.trim().parse::<usize>().unwrap() > 100, "{log}");
+        service.signal(SIGTERM);
+        assert_eq!(service.wait().code(), Some(0));
+    }
+}
+
+/// A service whose replies take that long.
+fn taking(time: Duration) -> Local {
+    Local::start(Config { workers: 4, ..Config::default() }, move |_| {
+        move |request: Vec<Frame>| {
+            sleep(time);
+            Ok(request)
+        }
+    })
+}
+
+/// How long so many requests take, fifty at a time.
+fn load(endpoint: &str) -> Duration {
+    const REQUESTS: usize = 1500;
+    let client = Client::dealer(endpoint);
+    let start = Instant::now();
+    (0..50).for_each(|_| client.send(&[b"a"]));
+    for number in 0..REQUESTS {
+        assert_eq!(client.receive(), [b"a"]);
+        if number + 50 < REQUESTS {
+            client.send(&[b"a"]);
+        }
+    }
+    start.elapsed()
+}
+
+/// Against the ROUTER-DEALER proxy that deals in turn, with the same three services behind it.
+#[test]
+fn the_share_of_a_slow_upstream_falls() {
+    let _limit = time_limit(120);
+    let quick = Duration::from_millis(2);
+    let upstreams = [taking(quick), taking(quick), taking(10 * quick)];
+    let endpoints: Vec<String> = upstreams.iter().map(|u| u.endpoint.clone()).collect();
+    let context = zmq::Context::new();
+    let (frontend, backend) =
+        (context.socket(zmq::ROUTER).unwrap(), context.socket(zmq::DEALER).unwrap());
+    frontend.bind("tcp://127.0.0.1:*").unwrap();
+    let in_turn = frontend.get_last_endpoint().unwrap().unwrap();
+    endpoints.iter().for_each(|endpoint| backend.connect(endpoint).unwrap());
+    spawn(move || zmq::proxy(&frontend, &backend));
+    let mut service = Process::start(&upstream_options(&endpoints));
+    endpoints.iter().for_each(|_| drop(service.wait_for_line(": connected")));
+    let mut ratios: Vec<f64> = (0..3)
+        .map(|_| load(&in_turn).as_secs_f64() / load(&service.endpoint).as_secs_f64())
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    assert!(ratios[1] >= 1.8, "{ratios:?}");
+    eprintln!("rate by that of dealing in turn: {ratios:.2?}");
+}
+
+#[test]
+fn requests_go_through_any_number_of_services_and_errors_come_back_as_they_were() {
+    let _limit = time_limit(60);
+    let last = Process::sleepy(&["--timeout", "0.3", "--workers", "2"]);
+    let third = Process::start(&["--upstream", &last.endpoint]);
+    let second = Process::start(&["--upstream", &third.endpoint]);
+    let first = Process::start(&["--upstream", &second.endpoint]);
+    let clients = [Client::req(&first.endpoint), Client::dealer(&first.endpoint)];
+    for client in &clients {
+        until("all are connected", || client.ask(&[b"0"]) == [b"0"]);
+        assert_eq!(client.ask(&[b"1", b"", b"two"]), [&b"1"[..], b"", b"two"]);
+        assert_eq!(
+            client.ask(&[b"what"])[1..],
+            [&b"400"[..], b"send milliseconds, never, or panic"]
+        );
+        assert_eq!(code(&client.ask(&[b"panic"])), Some(500));
+        assert_eq!(code(&client.ask(&[b"never"])), Some(504));
+    }
+    // Both workers are stuck by now.
+    assert_eq!(code(&clients[0].ask(&[b"0"])), Some(503));
+}
+
+#[test]
+fn a_stop_waits_for_what_is_elsewhere() {
+    let _limit = time_limit(60);
+    let upstream = Process::sleepy(&["--workers", "5", "--verbose"]);
+    let mut upstream = upstream;
+    let mut service = Process::start(&["--upstream", &upstream.endpoint, "--drain", "20"]);
+    service.wait_for_line(": connected");
+    let client = Client::dealer(&service.endpoint);
+    (0..20).for_each(|_| client.send(&[b"300"]));
+    upstream.wait_for_line("request \"300\"");
+    service.signal(SIGTERM);
+    let (mut replies, mut refused) = (0, 0);
+    for _ in 0..20 {
+        match code(&client.receive()) {
+            None => replies += 1,
+            Some(503) => refused += 1,
+            Some(code) => panic!("{code}"),
+        }
+    }
+    assert!(replies >= 5 && replies + refused == 20, "{replies}, {refused}");
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+/// A worker that says what nobody asked it, in every way, harms nobody.
+#[test]
+fn what_no_worker_should_send_is_dropped() {
+    let _limit = time_limit(60);
+    let (mut service, backend) = with_backend(&["--timeout", "20"]);
+    let rogue = Client::dealer(&backend);
+    service.wait_for_line("connections: 1");
+    let client = Client::req(&service.endpoint);
+    client.send(&[b"a request"]);
+    let request = rogue.socket.recv_multipart(0).unwrap();
+    assert_eq!(request[1..], [&b""[..], b"a request"]);
+    let other = 7_u64.to_be_bytes();
+    for message in [
+        &[&b""[..]][..],
+        &[b"x"],
+        &[b"", b""],
+        &[&request[0]],
+        &[&request[0], b""],
+        &[&request[0], b"no delimiter", b"x"],
+        &[&other, b"", b"not asked"],
+        &[&request[0][..7], b"", b"x"],
+    ] {
+        rogue.socket.send_multipart(message, 0).unwrap();
+    }
+    // Twice, of which one is the reply.
+    for _ in 0..2 {
+        rogue.socket.send_multipart([&request[0][..], b"", b"a", b"reply"], 0).unwrap();
+    }
+    assert_eq!(client.receive(), [&b"a"[..], b"reply"]);
+    client.send(&[b"another"]);
+    let request = rogue.socket.recv_multipart(0).unwrap();
+    rogue.socket.send_multipart([&request[0][..], b"", b"reply"], 0).unwrap();
+    assert_eq!(client.receive(), [b"reply"]);
+}
+
+#[test]
+fn no_more_requests_are_outstanding_than_allowed_and_those_past_their_deadline_count_no_more() {
+    let _limit = time_limit(60);
+    let (mut service, backend) = with_backend(&["--max-outstanding", "3", "--timeout", "1"]);
+    let silent = Client::dealer(&backend);
+    service.wait_for_line("connections: 1");
+    let client = Client::dealer(&service.endpoint);
+    (0..5_u8).for_each(|n| client.send(&[&[n]]));
+    let take = || silent.socket.recv_multipart(0).unwrap();
+    let taken = [take(), take(), take()];
+    silent.socket.send_multipart([&taken[1][0][..], b"", b"reply"], 0).unwrap();
+    assert_eq!(client.receive(), [b"reply"]);
+    // The fourth came after that reply; the fifth comes when the others are overdue.
+    assert_eq!(take()[2], [3]);
+    assert_eq!([client.receive_code(), client.receive_code()], [504, 504]);
+    assert_eq!(take()[2], [4]);
+    assert_eq!([client.receive_code(), client.receive_code()], [504, 504]);
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let _limit = time_limit(60);
+    let (one, two) = ("tcp://127.0.0.1:9998", "tcp://127.0.0.1:9999");
+    for (options, says) in [
+        (&["--backend", one, "--upstream", two][..], "cannot use --upstream beside --backend"),
+        (&["--backend", one, "--workers", "2"], "cannot use --workers beside --backend"),
+        (&["--upstream", one, "--handler", "echo"], "cannot use --handler beside --upstream"),
+        (&["--upstream", one, "--", "cat"], "cannot use a program beside --upstream"),
+        (&["--max-outstanding", "3"], "cannot use --max-outstanding with workers of this process"),
+        (&["--upstream", one, "--upstream", one], "is given twice"),
+        (&["--upstream", "tcp://*:1"], "name a host and a port"),
+        (&["--upstream", "tcp://no.such.invalid:1"], "give an IP address"),
+        (&["--upstream", one, "--max-outstanding", "0"], "from 1 to 100000"),
+        (&["--backend", "ipc:///no/such/folder/x"], "make the folder first"),
+    ] {
+        let listen = ["serve", "--listen", "tcp://127.0.0.1:*"];
+        let run = common::repd(&[&listen[..], options].concat(), b"");
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{options:?}: {said}");
+        assert!(said.trim_end().lines().last().unwrap().contains(says), "{options:?}: {said}");
+    }
+}
+
+/// Two network namespaces with a link between them, gone when dropped.
+struct Link(String);
+
+impl Link {
+    /// None without what it takes, which CI must have.
+    fn new(name: &str) -> Option<Link> {
+        let name = format!("repd-{name}-{}", std::process::id());
+        let can = Command::new("iptables").arg("--version").output().is_ok()
+            && nix::unistd::geteuid().is_root();
+        if !can {
+            assert!(std::env::var_os("CI").is_none(), "be root, and install iptables");
+            eprintln!("skipped: it takes root, and iptables");
+            return None;
+        }
+        let link = Link(name);
+        for side in ["a", "b"] {
+            link.ip(&format!("netns add {}", link.namespace(side)));
+        }
+        let (a, b) = (link.namespace("a"), link.namespace("b"));
+        link.ip(&format!("link add v netns {a} type veth peer name v netns {b}"));
+        for (side, address) in [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24")] {
+            let namespace = link.namespace(side);
+            link.ip(&format!("-n {namespace} address add {address} dev v"));
+            link.ip(&format!("-n {namespace} link set lo up"));
+            link.ip(&format!("-n {namespace} link set v up"));
+        }
+        Some(link)
+    }
+
+    fn namespace(&self, side: &str) -> String {
+        format!("{}-{side}", self.0)
+    }
+
+    fn ip(&self, arguments: &str) {
+        let run = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+        assert!(run.status.success(), "ip {arguments}: {run:?}");
+    }
+
+    fn set(&self, state: &str) {
+        self.ip(&format!("-n {} link set v {state}", self.namespace("a")));
+    }
+
+    fn serve(&self, side: &str, program: &str, options: &str) -> Process {
+        Process::run(self.command(side, program).arg("serve").args(options.split(' ')))
+    }
+
+    /// A client of the service that is near.
+    fn client(&self, arguments: &str) -> Command {
+        let mut command = self.command("a", common::REPD);
+        command.args(arguments.split(' ')).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    fn command(&self, side: &str, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace(side), program]);
+        command
+    }
+
+    /// Of the packets that come over the link, one in a hundred is lost, either way.
+    fn lose_packets(&self) {
+        for side in ["a", "b"] {
+            let rule = "-A INPUT -i v -m statistic --mode random --probability 0.01 -j DROP";
+            let run = self.command(side, "iptables").args(rule.split(' ')).output().unwrap();
+            assert!(run.status.success(), "{run:?}");
+        }
+    }
+}
+
+impl Link {
+    fn lost_packets(&self) -> u64 {
+        let list = |side| self.command(side, "iptables").args(["-L", "INPUT", "-vx"]).output();
+        let lost = ["a", "b"].map(|side| {
+            let list = String::from_utf8(list(side).unwrap().stdout).unwrap();
+            let rule = list.lines().find(|line| line.contains("DROP")).unwrap().to_string();
+            rule.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+        });
+        lost.iter().sum()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for side in ["a", "b"] {
+            let _ = Command::new("ip").args(["netns", "del", &self.namespace(side)]).output();
+        }
+    }
+}
+
+#[test]
+fn two_hops_over_a_bad_link_lose_nothing_and_a_link_that_was_down_serves_again() {
+    let _limit = time_limit(120);
+    let Some(link) = Link::new("bad") else { return };
+    let _far = link.serve("b", common::REPD, "--listen tcp://10.77.0.2:5555");
+    let options = "--listen tcp://127.0.0.1:5555 --upstream tcp://10.77.0.2:5555";
+    let mut near = link.serve("a", common::REPD, options);
+    near.wait_for_line(": connected");
+    link.lose_packets();
+    let load = "bench tcp://127.0.0.1:5555 --clients 20 --requests 3000 --expect reverse \
+                --warmup 0 --timeout 30";
+    assert!(link.client(load).status().unwrap().success());
+    assert!(link.lost_packets() > 0);
+    link.set("down");
+    let asking = link.client("call tcp://127.0.0.1:5555 --timeout 30 hello").spawn().unwrap();
+    let mut asking = Killed(asking);
+    // Not a wait for anything: that long the link is down.
+    sleep(Duration::from_secs(3));
+    link.set("up");
+    until("what was asked meanwhile is answered", || asking.0.try_wait().unwrap().is_some());
+    until("it is served again", || {
+        link.client("call tcp://127.0.0.1:5555 --timeout 5 hello").status().unwrap().success()
+    });
+    assert!(link.client(load).status().unwrap().success());
+}
+
+/// Without a word, as when its power fails: who asked something of it is told long before the deadline,
+/// also when that had not even reached it.
+#[test]
+fn an_upstream_whose_host_vanishes_is_missed() {
+    let _limit = time_limit(120);
+    let Some(link) = Link::new("gone") else { return };
+    let sleepy = common::sleepy();
+    let _far = link.serve("b", sleepy.to_str().unwrap(), "--listen tcp://10.77.0.2:5555");
+    let options = "--listen tcp://127.0.0.1:5555 --upstream tcp://10.77.0.2:5555 --heartbeat 1 \
+                   --timeout 3600 --verbose";
+    for ask_first in [true, false] {
+        let mut near = link.serve("a", common::REPD, options);
+        near.wait_for_line(": connected");
+        let ask = |request: &str| {
+            let call = format!("call tcp://127.0.0.1:5555 --timeout 60 {request}");
+            Killed(link.client(&call).spawn().unwrap())
+        };
+        let mut asking = ask(if ask_first { "3600000" } else { "0" });
+        if ask_first {
+            // It has come to where it is to be answered, since this one has that was sent after it.
+            until("the way is free", || ask("0").0.wait().unwrap().success());
+        } else {
+            assert!(asking.0.wait().unwrap().success());
+        }
+        link.set("down");
+        if !ask_first {
+            asking = ask("0");
+        }
+        let status = asking.0.wait().unwrap();
+        let said = std::io::read_to_string(asking.0.stderr.take().unwrap()).unwrap();
+        assert_eq!(status.code(), Some(3), "{said}");
+        assert!(said.contains("502") || (said.contains("503") && !ask_first), "{said}");
+        near.wait_for_line("connection lost");
+        link.set("up");
+        near.wait_for_line(": connected");
+        assert!(ask("0").0.wait().unwrap().success());
+    }
+}
