@@ -47,7 +47,7 @@
 //! - `pool`: the worker threads; `worker`: the REP loop; `credit` and `claim`: the two figures that a
 //!   worker and its lane share
 //! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a program
-//!   as the handler, of its `process`, the `framing` between the two, and what it says on `stderr`
+//!   as the handler, of its `copies`, each a `process`, the `framing`, and what they say on `stderr`
 //! - `socket`: all of libzmq; `listen`, `endpoint`: where clients connect
 //! - `sched`: how the threads share the processors; it, `socket` and `handler::program::process` have all
 //!   that is unsafe

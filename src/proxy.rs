@@ -99,7 +99,7 @@ impl Proxy {
         }
     }
 
-    /// Waits for what can have something, and gives whether `stop` and `lost` have.
+    /// Waits for what can have something, and gives whether `stop` has, and whether a worker has ended.
     fn wait(&mut self, stop: &impl AsFd, pool: Option<&Pool>) -> Result<(bool, bool), Error> {
         let accepts = self.accepts();
         let works = (accepts && self.frontend.may_have_more())

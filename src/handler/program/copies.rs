@@ -1,0 +1,355 @@
+//! The copies of a program that one worker has, one at a time: each is spoken to, ended when it fails,
+//! and followed by a fresh one.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use nix::poll::{PollFd, PollFlags};
+
+use super::framing::{Broken, Format, Framing, Reader, lengths};
+use super::process::Process;
+use super::stderr::Stderr;
+use crate::descriptor::poll;
+use crate::error::plain;
+use crate::fault::{Code, Fault};
+use crate::frame::Frame;
+use crate::handler::Handler;
+
+/// How long nothing is started after a copy has ended that never replied; twice as long after each
+/// further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// As much as a pipe holds: pipe(7).
+const BUFFER: usize = 64 << 10;
+
+/// What the copies of all workers have in common.
+pub(super) struct Settings {
+    pub command: Vec<String>,
+    pub format: Format,
+    pub timeout: Duration,
+}
+
+/// Why there is no reply.
+enum Failure {
+    /// It ended, or closed its standard output.
+    Lost,
+    Broken(String),
+    Late,
+    /// The system would not let it be spoken to.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Io(error)
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(Broken(why): Broken) -> Failure {
+        Failure::Broken(why)
+    }
+}
+
+impl Failure {
+    fn fault(&self) -> Fault {
+        match self {
+            Failure::Lost => Fault::new(Code::Lost, "the program ended before it replied"),
+            Failure::Broken(why) => Fault::new(Code::Failed, format!("the program failed: {why}")),
+            Failure::Late => {
+                Fault::new(Code::Timeout, "the deadline passed before the program replied")
+            }
+            Failure::Io(error) => {
+                Fault::new(Code::Failed, format!("the program cannot be spoken to: {error}"))
+            }
+        }
+    }
+
+    fn why(&self) -> String {
+        match self {
+            Failure::Lost => "it ended before it replied".into(),
+            Failure::Broken(why) => why.clone(),
+            Failure::Late => "it did not reply before the deadline".into(),
+            Failure::Io(error) => error.to_string(),
+        }
+    }
+}
+
+/// The copies of a program that one worker has had, has and will have, one at a time.
+pub struct Copies {
+    worker: usize,
+    settings: Arc<Settings>,
+    /// The one that waits for requests; with [`Framing::Once`] there is none.
+    running: Option<Process>,
+    /// One that is to be ended, and why.
+    failed: Option<(Process, Failure)>,
+    started: Instant,
+    /// Whether this copy has replied.
+    replied: bool,
+    /// How many that never replied have ended in a row.
+    failures: u32,
+    next_start: Instant,
+    stderr: Option<Stderr>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Copies {
+    pub(super) fn new(worker: usize, settings: Arc<Settings>) -> Copies {
+        let now = Instant::now();
+        Copies {
+            worker,
+            settings,
+            running: None,
+            failed: None,
+            started: now,
+            replied: false,
+            failures: 0,
+            next_start: now,
+            stderr: None,
+            input: Vec::new(),
+            output: vec![0; BUFFER],
+        }
+    }
+
+    fn is_once(&self) -> bool {
+        self.settings.format.framing == Framing::Once
+    }
+
+    fn start(&mut self, request: Option<&[Frame]>) -> io::Result<Process> {
+        let stderr = match &mut self.stderr {
+            Some(stderr) => stderr,
+            none => none.insert(Stderr::start(self.worker)?),
+        };
+        let mut variables = vec![("REPD_WORKER", self.worker.to_string())];
+        variables.extend(request.map(|request| ("REPD_FRAMES", lengths(request))));
+        Process::start(&self.settings.command, &variables, stderr.writer()?)
+    }
+
+    /// Ends what has failed, and says so.
+    fn clean_up(&mut self) {
+        let Some((process, failure)) = self.failed.take() else { return };
+        let status = process.kill();
+        if !self.is_once() {
+            let why = failure.why();
+            return self.has_ended(&why, &status);
+        }
+        warn!("worker {}: the program failed: {}{}", self.worker, failure.why(), how(&status));
+    }
+
+    /// Takes account of a copy's end.
+    fn has_ended(&mut self, why: &str, status: &io::Result<ExitStatus>) {
+        let now = Instant::now();
+        if self.replied || now - self.started > LONGEST_PAUSE {
+            self.failures = 0;
+        }
+        let pause = if self.replied { Duration::ZERO } else { self.pause() };
+        self.next_start = now + pause;
+        let next =
+            if pause.is_zero() { String::new() } else { format!(" in {} s", pause.as_secs_f64()) };
+        let worker = self.worker;
+        warn!("worker {worker}: lost the program: {why}{}; starting it again{next}", how(status));
+    }
+
+    /// How long to wait after one more copy that came to nothing.
+    fn pause(&mut self) -> Duration {
+        let pause =
+            FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    /// Looks whether the copy that waits for requests still does, and ends it if not.
+    fn look_after(&mut self) {
+        let Some(mut process) = self.running.take() else { return };
+        let why = match process.wait(Instant::now()) {
+            Ok(true) => "it ended".into(),
+            Ok(false) => match process.stdout.read(&mut self.output) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.running = Some(process);
+                    return;
+                }
+                Ok(0) => "it closed its standard output".into(),
+                Ok(_) => "it wrote what nobody had asked for".into(),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        let status = process.kill();
+        self.has_ended(&why, &status);
+    }
+
+    /// Gives the request to the program and takes its reply.
+    fn exchange(
+        &mut self,
+        process: &mut Process,
+        deadline: Instant,
+    ) -> Result<Vec<Frame>, Failure> {
+        let once = self.is_once();
+        let mut reader = Reader::new(self.settings.format);
+        let mut input = self.input.as_slice();
+        loop {
+            if let Some(stdin) = &mut process.stdin {
+                match stdin.write(input) {
+                    Ok(written) => input = &input[written..],
+                    Err(error) if is_passing(&error) => (),
+                    // It takes no more: what it says to that, or its end, decides.
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => input = &[],
+                    Err(error) => return Err(error.into()),
+                }
+                if once && input.is_empty() {
+                    process.stdin = None;
+                }
+            }
+            let exited = wait(process, !input.is_empty(), deadline)?;
+            let mut open = true;
+            while open {
+                match process.stdout.read(&mut self.output) {
+                    Ok(0) => open = false,
+                    Ok(read) => {
+                        let Some(reply) = reader.push(&self.output[..read])? else { continue };
+                        if !input.is_empty() {
+                            let why = "it replied before it had read the request";
+                            return Err(Failure::Broken(why.into()));
+                        }
+                        return Ok(reply);
+                    }
+                    Err(error) if is_passing(&error) => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if once && exited {
+                return Ok(reader.finish());
+            }
+            if !once && (exited || !open) {
+                return Err(Failure::Lost);
+            }
+            if once && !open && !process.wait(deadline)? {
+                return Err(Failure::Late);
+            }
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// Waits until the program says something, or has ended, which is what this gives; or takes more, if
+/// there `is_more`.
+fn wait(process: &Process, is_more: bool, deadline: Instant) -> Result<bool, Failure> {
+    let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut fds = vec![watch(process.exit()), watch(process.stdout.as_fd())];
+    let stdin = process.stdin.as_ref().filter(|_| is_more);
+    fds.extend(stdin.map(|stdin| PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)));
+    let left = deadline.saturating_duration_since(Instant::now());
+    poll(&mut fds, Some(left))?;
+    if left.is_zero() && fds.iter().all(|fd| fd.any() == Some(false)) {
+        return Err(Failure::Late);
+    }
+    Ok(fds[0].any() != Some(false))
+}
+
+fn how(status: &io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => format!(" ({status})"),
+        Err(error) => format!(" (cannot end it: {error})"),
+    }
+}
+
+impl Handler for Copies {
+    fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+        let deadline = Instant::now() + self.settings.timeout;
+        self.input.clear();
+        self.settings.format.encode(&request, &mut self.input)?;
+        let process = if self.is_once() {
+            Some(self.start(Some(&request)).map_err(|error| {
+                warn!("worker {}: cannot start the program: {}", self.worker, plain(error));
+                Fault::new(Code::Failed, "the program cannot be started")
+            })?)
+        } else {
+            self.running.take()
+        };
+        let Some(mut process) = process else {
+            return Err(Fault::new(Code::Unavailable, "the program is not running"));
+        };
+        match self.exchange(&mut process, deadline) {
+            Ok(reply) if self.is_once() => {
+                // It has ended: this only takes notice of how.
+                let status = process.kill();
+                if status.as_ref().is_ok_and(ExitStatus::success) {
+                    return Ok(reply);
+                }
+                let how = how(&status);
+                info!("worker {}: the program failed{how}", self.worker);
+                Err(Fault::new(Code::Failed, format!("the program failed{how}")))
+            }
+            Ok(reply) => {
+                self.replied = true;
+                self.running = Some(process);
+                Ok(reply)
+            }
+            Err(failure) => {
+                let fault = failure.fault();
+                self.failed = Some((process, failure));
+                Err(fault)
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.failed.is_none() && (self.is_once() || self.running.is_some())
+    }
+
+    fn tend(&mut self) -> Option<Instant> {
+        self.clean_up();
+        self.look_after();
+        if self.is_ready() {
+            return None;
+        }
+        let now = Instant::now();
+        if now < self.next_start {
+            return Some(self.next_start);
+        }
+        self.started = now;
+        self.replied = false;
+        match self.start(None) {
+            Ok(process) => {
+                self.running = Some(process);
+                None
+            }
+            Err(error) => {
+                let pause = self.pause();
+                self.next_start = now + pause;
+                let (worker, pause) = (self.worker, pause.as_secs_f64());
+                warn!(
+                    "worker {worker}: cannot start the program: {}; trying again in {pause} s",
+                    plain(error)
+                );
+                Some(self.next_start)
+            }
+        }
+    }
+
+    fn watched(&self) -> Vec<BorrowedFd<'_>> {
+        self.running.iter().flat_map(|process| [process.exit(), process.stdout.as_fd()]).collect()
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        self.clean_up();
+        let Some(process) = self.running.take() else { return };
+        if !process.finish().unwrap_or(false) {
+            warn!(
+                "worker {}: the program had to be killed: it does not end at the end of its input",
+                self.worker
+            );
+        }
+    }
+}
