@@ -135,8 +135,8 @@ fn whatever_a_program_does_its_client_is_told_and_no_other_client_notices() {
         (b"stubborn", Err(504), "it did not reply before the deadline (signal: 9"),
     ] {
         let name = String::from_utf8_lossy(request).replace(' ', "-");
-        // Who stalls does so for ever; 100 MB take their time.
-        let timeout = if request == b"flood" { "25" } else { "1" };
+        // Only who stalls is to be late, also on a machine that has other things to do.
+        let timeout = if expected == Err(504) { "4" } else { "25" };
         let options = ["--workers", "4", "--timeout", timeout];
         let marked = Marked::start(&name, &options, &["python3", "-c", PROGRAM]);
         let replies = ask_beside_others(&marked.service.endpoint, &[request, b"after"]);
@@ -154,13 +154,12 @@ fn whatever_a_program_does_its_client_is_told_and_no_other_client_notices() {
 #[test]
 fn a_program_that_does_not_read_its_input_is_a_504() {
     let _limit = time_limit(60);
-    let options = ["--workers", "1", "--timeout", "0.5"];
+    let options = ["--workers", "1", "--timeout", "2"];
     let marked = Marked::start("deaf", &options, &["python3", "-c", PROGRAM]);
     let client = Client::req(&marked.service.endpoint);
     for _ in 0..2 {
-        assert_eq!(client.ask_text("deaf"), "deaf");
+        until("the program is there", || client.ask(&[b"deaf"]) == [b"deaf"]);
         assert_eq!(code(&client.ask(&[&vec![b'x'; 1 << 20]])), Some(504));
-        until("another copy is there", || code(&client.ask(&[b"a"])).is_none());
     }
     marked.stop();
 }

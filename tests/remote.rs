@@ -232,7 +232,7 @@ fn the_share_of_a_slow_upstream_falls() {
 #[test]
 fn requests_go_through_any_number_of_services_and_errors_come_back_as_they_were() {
     let _limit = time_limit(60);
-    let last = Process::sleepy(&["--timeout", "0.3", "--workers", "2"]);
+    let last = Process::sleepy(&["--timeout", "1", "--workers", "2"]);
     let third = Process::start(&["--upstream", &last.endpoint]);
     let second = Process::start(&["--upstream", &third.endpoint]);
     let first = Process::start(&["--upstream", &second.endpoint]);
@@ -312,7 +312,7 @@ fn what_no_worker_should_send_is_dropped() {
 #[test]
 fn no_more_requests_are_outstanding_than_allowed_and_those_past_their_deadline_count_no_more() {
     let _limit = time_limit(60);
-    let (mut service, backend) = with_backend(&["--max-outstanding", "3", "--timeout", "1"]);
+    let (mut service, backend) = with_backend(&["--max-outstanding", "3", "--timeout", "3"]);
     let silent = Client::dealer(&backend);
     service.wait_for_line("connections: 1");
     let client = Client::dealer(&service.endpoint);
