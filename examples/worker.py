@@ -9,5 +9,5 @@ import zmq
 socket = zmq.Context().socket(zmq.REP)
 socket.connect(sys.argv[1])
 while True:
-    text = socket.recv().decode(errors="replace")
+    text = b" ".join(socket.recv_multipart()).decode(errors="replace")
     socket.send_string(str(len(text.split())))

@@ -4,12 +4,19 @@
 //! A pool lane is first in, first out, so both sides know a request by how many went before it.
 //! One word holds two such numbers, so that a request is either begun or taken back, never both.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Shared by a lane and its worker.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Claim(Arc<AtomicU64>);
+pub(crate) struct Claim(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: AtomicU64,
+    /// Requests that the worker has answered with the news that they are lost.
+    lost: Mutex<Vec<u32>>,
+}
 
 /// Requests below `begun` were begun by the worker or passed over; those of the rest that are below
 /// `recalled` are to be passed over, which by itself does not move `begun`: the next beginning
@@ -44,7 +51,20 @@ impl Claim {
             let begun = State { begun: number.wrapping_add(1), recalled: number };
             (!before(number, State::unpack(word).recalled)).then(|| begun.pack())
         };
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin).is_ok()
+        self.0.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin).is_ok()
+    }
+
+    /// The reply to that request, which is yet to be sent, says that it is lost. A reply itself does not
+    /// tell: what a handler says may look the same.
+    pub fn lose(&self, number: u32) {
+        self.0.lost.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+    }
+
+    /// Whether the reply to that request, which has come, says that it is lost.
+    pub fn is_lost(&self, number: u32) -> bool {
+        let mut lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = lost.iter().position(|other| *other == number);
+        place.map(|place| lost.swap_remove(place)).is_some()
     }
 
     /// Takes back those of the requests from `front` to below `sent` that the worker has not begun,
@@ -55,7 +75,7 @@ impl Claim {
             let begun = State::unpack(word).begun;
             (front_too || before(front, begun)).then(|| State { begun, recalled: sent }.pack())
         };
-        let word = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, recall);
+        let word = self.0.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, recall);
         let all = sent.wrapping_sub(front);
         // What was passed over before `front` is not counted as begun.
         word.map_or(0, |word| sent.wrapping_sub(State::unpack(word).begun).min(all) as usize)

@@ -85,7 +85,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, E
         Ok(Repd { command: Some(Command::Serve(serve)), .. }) => {
             match serve.stray() {
                 Some(stray) if !texts.contains(&"--") => {
-                    return Err(mistake(&format!("Unrecognized argument: {stray}"), &texts));
+                    return Err(Error::config(format!("unrecognized argument: {stray}"))
+                        .remedy("if it is a program, put -- before it; see repd serve --help"));
+                }
+                None if texts.contains(&"--") => {
+                    return Err(Error::config("there is no program behind --")
+                        .remedy("give one: -- PROGRAM ARG..."));
                 }
                 _ => serve.check_options()?,
             }

@@ -47,6 +47,7 @@ const IO_THREADS_RANGE: RangeInclusive<usize> = 1..=64;
 // Linux cuts a longer one to net.core.somaxconn, which is 4,096.
 const BACKLOG_RANGE: RangeInclusive<usize> = 1..=4096;
 const OUTSTANDING_RANGE: RangeInclusive<usize> = 1..=100_000;
+const AGAIN_RANGE: RangeInclusive<usize> = 0..=100;
 const RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 const CLIENTS_RANGE: RangeInclusive<usize> = 1..=10_000;
 const PIPELINE_RANGE: RangeInclusive<usize> = 1..=100_000;
@@ -79,7 +80,7 @@ pub struct Config {
     /// How long a request may take once the proxy has taken it, 1 ms to one day. Then the client
     /// gets a 504.
     pub timeout: Duration,
-    /// To how many others a request is given in turn, 0 to 1,000,000, when what was to answer it was lost
+    /// To how many others a request is given in turn, 0 to 100, when what was to answer it was lost
     /// before it replied ([`Code::Lost`](crate::Code::Lost)). It may have been handled each time.
     pub retries: usize,
     /// How long a stop may take, up to one day.
@@ -94,7 +95,7 @@ pub struct Config {
     /// How many connections may wait to be accepted, at each endpoint, 1 to 4,096.
     pub backlog: usize,
     /// After how much silence a client's host is asked whether it is there, in whole seconds, rounded
-    /// up, to one day; zero is never. One that does not answer for as long again is disconnected.
+    /// up, to one hour; zero is never. One that does not answer for as long again is disconnected.
     pub heartbeat: Duration,
 }
 
@@ -129,7 +130,7 @@ impl Config {
         let numbers = [
             ("workers", self.workers, WORKERS_RANGE),
             ("max_outstanding", self.max_outstanding, OUTSTANDING_RANGE),
-            ("retries", self.retries, RETRIES_RANGE),
+            ("retries", self.retries, AGAIN_RANGE),
             ("max_message_size", self.max_message_size, SIZE_RANGE),
             ("max_frames", self.max_frames, FRAMES_RANGE),
             ("io_threads", self.io_threads, IO_THREADS_RANGE),
@@ -149,6 +150,13 @@ impl Config {
             };
             if let Some(mistake) = endpoints.iter().enumerate().find_map(twice) {
                 return Some(mistake);
+            }
+        }
+        for (name, endpoints) in [("backend", &self.backend), ("upstream", &self.upstream)] {
+            let is_own =
+                |endpoint: &&Endpoint| endpoint.is_one_place() && self.listen.contains(endpoint);
+            if let Some(own) = endpoints.iter().find(is_own) {
+                return Some(format!("{name}: {own} is where clients connect; give another"));
             }
         }
         if !self.backend.is_empty() && !self.upstream.is_empty() {
@@ -206,6 +214,10 @@ pub(crate) fn backlog(text: &str) -> Result<usize, String> {
 
 pub(crate) fn max_outstanding(text: &str) -> Result<usize, String> {
     number(text, OUTSTANDING_RANGE)
+}
+
+pub(crate) fn again(text: &str) -> Result<usize, String> {
+    number(text, AGAIN_RANGE)
 }
 
 pub(crate) fn retries(text: &str) -> Result<usize, String> {

@@ -39,12 +39,6 @@ impl Fault {
         Fault { code: code as u16, text: text.into() }
     }
 
-    /// Whether a reply says that what was to answer was lost.
-    pub(crate) fn is_lost(reply: &[Frame]) -> bool {
-        matches!(reply, [mark, _, _] if mark[..] == *MARK.as_bytes())
-            && Fault::parse(reply).is_some_and(|fault| fault.code == Code::Lost as u16)
-    }
-
     pub(crate) fn too_many_frames() -> Fault {
         Fault::new(Code::TooLarge, "the request has too many frames")
     }

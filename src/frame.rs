@@ -92,3 +92,17 @@ impl fmt::Debug for Frame {
         write!(f, "b\"{}\"", self.escape_ascii())
     }
 }
+
+/// What the log shows of a message: the start of its first frame, and how much there is.
+pub(crate) struct Excerpt<'a>(pub &'a [Frame]);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 64;
+        let first = self.0.first().map_or(&[][..], |frame| frame);
+        let bytes: usize = self.0.iter().map(|frame| frame.len()).sum();
+        let cut = if first.len() > SHOWN { "..." } else { "" };
+        let start = first[..first.len().min(SHOWN)].escape_ascii();
+        write!(f, "\"{start}{cut}\" (frames: {}, bytes: {bytes})", self.0.len())
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Instant;
 use log::{debug, log_enabled};
 
 use crate::fault::{Code, Fault};
-use crate::frame::Frame;
+use crate::frame::{Excerpt, Frame};
 
 mod program;
 mod reverse;
@@ -30,7 +30,8 @@ pub trait Handler: Send {
     /// one has left it.
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault>;
 
-    /// Whether it can take a request. While it cannot, its worker gets none, and calls
+    /// Whether it can take a request. This, like the two that follow, must not panic: that ends the service.
+    /// While it cannot, its worker gets none, and calls
     /// [`Handler::tend`].
     fn is_ready(&self) -> bool {
         true
@@ -68,7 +69,8 @@ pub fn echo(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
 
 /// What a worker answers with: it always yields a reply, whatever its handler does.
 pub(crate) trait Answer {
-    fn answer(&mut self, request: Vec<Frame>) -> Vec<Frame>;
+    /// The reply, and whether it says that what was to answer is lost.
+    fn answer(&mut self, request: Vec<Frame>) -> (Vec<Frame>, bool);
 
     fn handler(&mut self) -> &mut dyn Handler;
 }
@@ -97,7 +99,7 @@ where
     F: Fn(usize) -> H,
     H: Handler,
 {
-    fn answer(&mut self, request: Vec<Frame>) -> Vec<Frame> {
+    fn answer(&mut self, request: Vec<Frame>) -> (Vec<Frame>, bool) {
         let worker = self.worker;
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: request {}", Excerpt(&request));
@@ -114,29 +116,16 @@ where
                 Err(Fault::new(Code::Failed, "the handler panicked"))
             }
         };
+        let is_lost = reply.as_ref().is_err_and(|fault| fault.code() == Code::Lost as u16);
         let reply = reply.unwrap_or_else(|fault| fault.to_frames());
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: reply {}", Excerpt(&reply));
         }
-        reply
+        (reply, is_lost)
     }
 
     fn handler(&mut self) -> &mut dyn Handler {
         &mut self.handler
-    }
-}
-
-/// What the log shows of a message: the start of its first frame, and how much there is.
-struct Excerpt<'a>(&'a [Frame]);
-
-impl std::fmt::Display for Excerpt<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const SHOWN: usize = 64;
-        let first = self.0.first().map_or(&[][..], |frame| frame);
-        let bytes: usize = self.0.iter().map(|frame| frame.len()).sum();
-        let cut = if first.len() > SHOWN { "..." } else { "" };
-        let start = first[..first.len().min(SHOWN)].escape_ascii();
-        write!(f, "\"{start}{cut}\" (frames: {}, bytes: {bytes})", self.0.len())
     }
 }
 
@@ -154,7 +143,7 @@ mod tests {
                 Ok(vec![Frame::from(format!("{seen}"))])
             }
         });
-        let mut ask = |text: &str| answers.answer(vec![Frame::from(text)]);
+        let mut ask = |text: &str| answers.answer(vec![Frame::from(text)]).0;
         assert_eq!(ask("a"), [Frame::from("1")]);
         assert_eq!(ask("b"), [Frame::from("2")]);
         assert_eq!(Fault::parse(&ask("panic")).map(|fault| fault.code()), Some(500));
@@ -164,7 +153,7 @@ mod tests {
     #[test]
     fn a_reply_of_no_frames_is_a_500() {
         let mut answers = Answers::new(1, |_| |_| Ok(vec![]));
-        let reply = answers.answer(vec![Frame::from("x")]);
+        let (reply, _) = answers.answer(vec![Frame::from("x")]);
         assert_eq!(Fault::parse(&reply).map(|fault| fault.code()), Some(500));
     }
 }

@@ -100,17 +100,17 @@ impl Lane {
     ) -> Result<bool, Error> {
         match self {
             Lane::Worker(lane) => lane.send(ticket, body, keep, now).map(|()| true),
-            Lane::Remote(lane) => lane.send(ticket, body, keep, now),
+            Lane::Remote(lane) => lane.send(ticket, body, now),
         }
     }
 
-    /// The next reply, if one is there: whose it is, and into `body` what it is. What is nobody's may
-    /// come too.
+    /// The next reply, if one is there: whose it is, whether it says that another one might do better, and
+    /// into `body` what it is. What is nobody's may come too.
     pub fn receive(
         &mut self,
         body: &mut Vec<Frame>,
         now: Instant,
-    ) -> Result<Option<Option<Ticket>>, Error> {
+    ) -> Result<Option<Option<(Ticket, bool)>>, Error> {
         match self {
             Lane::Worker(lane) => lane.receive(body, now),
             Lane::Remote(lane) => lane.receive(body, now),
@@ -134,6 +134,11 @@ impl Lane {
                 false
             }
         }
+    }
+
+    /// Whether it leads out of this process.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Lane::Remote(_))
     }
 
     /// Whether its only worker is still at a request that nobody waits for any more.

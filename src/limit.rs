@@ -11,14 +11,27 @@ const FEW: u64 = 48;
 /// What a worker needs: an event descriptor for each end of its lane, with some to spare.
 const A_WORKER: u64 = 3;
 
+/// What its program needs beside: pipes to and from it, what tells of its end, what reads its standard
+/// error; and a moment's more for the start of the next one.
+const A_PROGRAM: u64 = 12;
+
 /// What an I/O thread needs.
 const AN_IO_THREAD: u64 = 3;
 
 /// Raises the limit as far as this process may, since each client takes a descriptor. libzmq ends the
 /// process when it cannot open what it needs at the start, so that is looked after here.
 pub(crate) fn raise(config: &Config) -> Result<(), Error> {
-    let workers = A_WORKER * config.workers as u64;
-    need("serve", FEW + workers + AN_IO_THREAD * config.io_threads as u64)
+    need("serve", of_service(config))
+}
+
+/// Likewise for a service whose workers have a program each.
+pub(crate) fn raise_for_programs(config: &Config) -> Result<(), Error> {
+    let programs = A_PROGRAM * config.workers.max(1) as u64;
+    need("serve", of_service(config) + programs)
+}
+
+fn of_service(config: &Config) -> u64 {
+    FEW + A_WORKER * config.workers as u64 + AN_IO_THREAD * config.io_threads as u64
 }
 
 /// Likewise for a process that has so many clients of its own, each with a connection and an event

@@ -32,6 +32,7 @@ pub fn start(target: Target, verbose: bool) -> Result<(), Error> {
     let logger: Box<dyn Log> = match target {
         Target::Stderr => Box::new(Stderr {
             journal: std::env::var_os("JOURNAL_STREAM").is_some(),
+            writing: Mutex::new(()),
             lost: AtomicUsize::new(0),
         }),
         Target::Syslog => Box::new(Syslog(Mutex::new(Some(connect().map_err(|_| {
@@ -76,6 +77,8 @@ fn line(record: &Record<'_>) -> String {
 
 struct Stderr {
     journal: bool,
+    /// Held by who writes: of two that find room for a line, one would have to wait.
+    writing: Mutex<()>,
     /// Lines that there was no room for.
     lost: AtomicUsize,
 }
@@ -111,7 +114,9 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // The service does not wait for the reader of its log.
+        // The service does not wait for the reader of its log; for another of its threads it does, since
+        // that one does not wait either.
+        let writing = self.writing.lock();
         if !Stderr::has_room() {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
@@ -121,6 +126,7 @@ impl Log for Stderr {
             self.write(Level::Warn, &format!("log lines lost, since nobody read them: {lost}"));
         }
         self.write(record.level(), &line(record));
+        drop(writing);
     }
 
     fn flush(&self) {}

@@ -104,6 +104,11 @@ impl Pool {
         &self.news
     }
 
+    /// Has the workers end, without waiting for it.
+    pub fn begin_end(&self) {
+        self.context.shutdown();
+    }
+
     /// Ends the workers, which takes as long as the requests that they are in, but no longer than
     /// `limit`; then their programs are killed. Gives how many are still in one after that: these
     /// threads are left behind.
@@ -111,7 +116,7 @@ impl Pool {
     /// # Errors
     /// The first failure of a worker that had failed.
     pub fn end(mut self, limit: Duration) -> Result<usize, Error> {
-        self.context.shutdown();
+        self.begin_end();
         let mut running = self.wait_for(self.threads.len(), limit)?;
         if running > 0 {
             kill_all();

@@ -39,6 +39,8 @@ pub(crate) struct Proxy {
     retries: usize,
     drain: Drain,
     tally: Tally,
+    /// That requests are refused was said, and not yet that they are answered again.
+    refuses_all: bool,
     now: Instant,
     /// When the next look is due though there is work.
     look_at: Instant,
@@ -57,6 +59,7 @@ impl Proxy {
             retries: config.retries,
             drain: Drain::new(config.drain),
             tally: Tally::default(),
+            refuses_all: false,
             now: Instant::now(),
             look_at: Instant::now(),
         }
@@ -158,6 +161,23 @@ impl Proxy {
         self.lanes.iter().any(|lane| lane.takes_in_need(self.now).is_some())
     }
 
+    /// Why a request is refused that nobody will take. The first time, the log says it too.
+    fn no_one(&mut self) -> Fault {
+        let why = if self.lanes.iter().all(Lane::is_remote) {
+            "nobody is connected who could answer"
+        } else if self.lanes.iter().all(|lane| lane.is_down(self.now)) {
+            "there is no program to answer with"
+        } else if self.lanes.iter().any(|lane| lane.is_down(self.now)) {
+            "every worker is stuck in a request, or has no program to answer with"
+        } else {
+            "every worker is stuck in a request that has passed its deadline"
+        };
+        if !std::mem::replace(&mut self.refuses_all, true) {
+            warn!("{why}: requests are refused");
+        }
+        Fault::new(Code::Unavailable, why)
+    }
+
     /// The lane for the next request, by its place among the recent ones: the most recently used one that
     /// takes it; if none does, the one that owes least of those that may be given more in need.
     fn choose(&self) -> Option<usize> {
@@ -190,8 +210,8 @@ impl Proxy {
             for _ in 0..BURST {
                 let Some(ticket) = self.lanes[lane].receive(&mut reply, self.now)? else { break };
                 // Of nobody's another lane has the request, or it is no reply at all.
-                let Some(ticket) = ticket else { continue };
-                if self.retries > 0 && Fault::is_lost(&reply) && self.try_again(ticket) {
+                let Some((ticket, is_lost)) = ticket else { continue };
+                if is_lost && self.try_again(ticket) {
                     continue;
                 }
                 match self.tickets.remove(ticket) {
@@ -243,8 +263,11 @@ impl Proxy {
         let fault = if self.drain.begun() {
             Fault::stopping()
         } else if self.none_serves() {
-            none_serves()
+            self.no_one()
         } else {
+            if std::mem::take(&mut self.refuses_all) {
+                info!("requests are answered again");
+            }
             let ticket = self.tickets.insert(&mut self.request, self.now + self.timeout);
             self.waiting.push_back(ticket);
             return self.dispatch();
@@ -272,8 +295,11 @@ impl Proxy {
             }
         }
         if !self.waiting.is_empty() && self.none_serves() {
-            let waiting = std::mem::take(&mut self.waiting);
-            waiting.into_iter().try_for_each(|ticket| self.give_up(ticket, &none_serves()))?;
+            let (fault, lost) = (self.no_one(), lost());
+            for ticket in std::mem::take(&mut self.waiting) {
+                let is_lost = self.tickets.get_mut(ticket).is_some_and(|pending| pending.lost > 0);
+                self.give_up(ticket, if is_lost { &lost } else { &fault })?;
+            }
         }
         Ok(())
     }
@@ -283,9 +309,7 @@ impl Proxy {
         for lane in 0..self.lanes.len() {
             for ticket in self.lanes[lane].take_lost(self.now)? {
                 if !self.try_again(ticket) {
-                    let fault =
-                        Fault::new(Code::Lost, "who was to answer was lost before the reply");
-                    self.give_up(ticket, &fault)?;
+                    self.give_up(ticket, &lost())?;
                 }
             }
         }
@@ -320,7 +344,7 @@ impl Proxy {
     /// Answers the requests whose deadline has passed, and takes back those that are not begun: nobody
     /// waits for them any more, or they have a chance elsewhere.
     fn expire(&mut self) -> Result<(), Error> {
-        let fault = Fault::new(Code::Timeout, "the deadline passed before the handler replied");
+        let fault = Fault::new(Code::Timeout, "the deadline passed before the reply");
         let overdue = self.tickets.overdue(self.now);
         for &ticket in &overdue {
             self.tally.timeouts += 1;
@@ -332,15 +356,12 @@ impl Proxy {
         for (lane, number) in self.lanes.iter_mut().zip(1..) {
             for &ticket in &overdue {
                 if lane.expire(ticket, self.now) {
-                    warn!("worker {number}: its request has passed the deadline, and goes on");
+                    warn!("worker {number}: its request has passed the deadline");
                 }
             }
             if lane.is_stuck(|ticket| self.tickets.contains(ticket)) {
                 self.waiting.extend(lane.recall(self.now));
             }
-        }
-        if self.none_serves() {
-            warn!("every worker is past a deadline: requests are refused until one returns");
         }
         Ok(())
     }
@@ -373,9 +394,6 @@ impl Proxy {
     }
 }
 
-fn none_serves() -> Fault {
-    Fault::new(
-        Code::Unavailable,
-        "every worker is stuck in a request, has no program to answer with, or is not connected",
-    )
+fn lost() -> Fault {
+    Fault::new(Code::Lost, "what was to answer was lost before it replied")
 }

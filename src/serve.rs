@@ -52,9 +52,7 @@ where
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot notify systemd: {error}");
     }
-    let result = service.run(&signals);
-    drop(serving);
-    result
+    service.run_until(&signals, || drop(serving))
 }
 
 /// Ends the process if its only server thread is stuck in a handler when it is to stop, unless what
@@ -166,20 +164,32 @@ impl Service {
     /// # Errors
     /// A failure while running; or requests, workers or replies that had to be abandoned.
     pub fn run(self, stop: &impl AsFd) -> Result<(), Error> {
+        self.run_until(stop, || ())
+    }
+
+    /// Likewise, and says when no more requests are answered.
+    fn run_until(self, stop: &impl AsFd, answered: impl FnOnce()) -> Result<(), Error> {
         let Service { server, context } = self;
         let stop = stop.as_fd();
-        let (stopped, stuck) = match server {
-            Server::Proxy(proxy, pool) => {
-                let stopped = proxy.run(&stop, pool.as_ref());
-                let limit = stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger);
-                let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
-                (stopped?, stuck)
-            }
-            Server::Single(single) => (single.run(&stop)?, 0),
+        let (stopped, pool, answers) = match server {
+            Server::Proxy(proxy, pool) => (proxy.run(&stop, pool.as_ref()), pool, None),
+            Server::Single(single) => match single.run(&stop) {
+                Ok((stopped, answers)) => (Ok(stopped), None, Some(answers)),
+                Err(error) => (Err(error), None, None),
+            },
         };
+        answered();
+        pool.iter().for_each(Pool::begin_end);
+        // The last replies leave before anything that may take longer is waited for. libzmq does not say
+        // whether they did, but it waits no longer than it must.
         drop(context);
-        // libzmq does not say whether the last replies left, but it waits no longer than it must.
-        let all_left = stopped.closed.elapsed() + A_TICK < stopped.linger;
+        let linger = stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger);
+        let waited = stopped.as_ref().map_or(Duration::ZERO, |stopped| stopped.closed.elapsed());
+        let all_left = waited + A_TICK < linger;
+        let limit = linger.saturating_sub(waited).max(A_MOMENT);
+        let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
+        drop(answers);
+        let stopped = stopped?;
         info!("stopped: {}", stopped.tally);
         let lost = [
             (

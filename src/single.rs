@@ -51,8 +51,9 @@ impl Single {
         self.frontend.endpoints()
     }
 
-    /// Serves until `stop` is readable and nothing more comes.
-    pub fn run(mut self, stop: &impl AsFd) -> Result<Stopped, Error> {
+    /// Serves until `stop` is readable and nothing more comes. Gives what it answered with too, whose end may
+    /// take its time.
+    pub fn run(mut self, stop: &impl AsFd) -> Result<(Stopped, Box<dyn Answer>), Error> {
         loop {
             let handler = self.answers.handler();
             let again = if handler.is_ready() { None } else { handler.tend() };
@@ -84,7 +85,8 @@ impl Single {
             while self.now < burst_ends && self.answer_one()? {}
             self.tally.gone += self.frontend.retry(self.now)?;
             if self.drain.ends(self.now, self.frontend.outbox().is_empty()) {
-                return self.frontend.close(self.tally, self.drain.linger(self.now));
+                let stopped = self.frontend.close(self.tally, self.drain.linger(self.now))?;
+                return Ok((stopped, self.answers));
             }
         }
     }
@@ -101,13 +103,13 @@ impl Single {
             }
             Received::TooManyFrames => self.refuse(&Fault::too_many_frames()),
             Received::Request if self.drain.begun() => self.refuse(&Fault::stopping()),
-            Received::Request if !self.answers.handler().is_ready() => {
+            Received::Request if !self.is_ready() => {
                 self.refuse(&Fault::new(Code::Unavailable, "there is no program to answer with"));
             }
             Received::Request => {
                 self.tally.replies += 1;
                 let body = std::mem::take(&mut self.request.body);
-                self.request.body = self.answers.answer(body);
+                self.request.body = self.answers.answer(body).0;
             }
         }
         self.now = Instant::now();
@@ -119,6 +121,15 @@ impl Single {
             self.tally.client_gone();
         }
         Ok(true)
+    }
+
+    /// Whether there is something to answer with, by now.
+    fn is_ready(&mut self) -> bool {
+        let handler = self.answers.handler();
+        handler.is_ready() || {
+            handler.tend();
+            handler.is_ready()
+        }
     }
 
     fn refuse(&mut self, fault: &Fault) {

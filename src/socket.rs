@@ -1,7 +1,7 @@
 //! All of libzmq: its sockets, and what makes them ([`Context`]) and waits for them ([`wait`]).
 //!
-//! What is unsafe in this crate is here, but for one system call in `sched`: what the `zmq` crate has
-//! no call for (`zmq_ctx_shutdown`, `ZMQ_USE_FD`, a context whose end can be told from its sockets').
+//! What is unsafe in this crate is here, but for system calls in `sched` and in
+//! `handler::program::process`: what the `zmq` crate has no call for (`zmq_ctx_shutdown`, `ZMQ_USE_FD`, a context whose end can be told from its sockets').
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -150,18 +150,26 @@ impl Socket {
         }
     }
 
-    /// Sends these frames as one message. The first decides for all what becomes of them.
+    /// Sends these frames as one message, or none of them.
+    ///
+    /// Mostly the first decides for all. But the peer of a DEALER may go between two frames: then those before
+    /// are gone, and those behind are to be given to libzmq too, which drops them.
     pub fn send_all<'a>(
         &self,
         frames: impl IntoIterator<Item = &'a mut Frame>,
     ) -> Result<Sent, Error> {
         let mut frames = frames.into_iter().peekable();
         let mut sent = Sent::Done;
+        let mut begun = false;
         while let Some(frame) = frames.next() {
-            sent = self.send(frame, frames.peek().is_some())?;
-            if sent != Sent::Done {
-                break;
+            let now = self.send(frame, frames.peek().is_some())?;
+            if now != Sent::Done {
+                sent = now;
+                if !begun {
+                    break;
+                }
             }
+            begun = true;
         }
         Ok(sent)
     }
@@ -213,6 +221,16 @@ impl Socket {
     /// Whether the last receipt in vain, or look after the socket, found the context shut down.
     pub fn has_ended(&self) -> bool {
         self.ended.get()
+    }
+
+    /// Whether somebody is connected who takes a message, as far as the socket has heard by now.
+    pub fn has_taker(&self) -> Result<bool, Error> {
+        self.quiet.set(false);
+        match again(|| self.inner.get_events()) {
+            Ok(events) => Ok(events.contains(zmq::POLLOUT)),
+            Err(zmq::Error::ETERM) => Ok(false),
+            Err(error) => Err(failed("cannot look after a socket", error)),
+        }
     }
 
     /// Whether a [`wait`](fn@wait) has found something to have happened since this was last asked.

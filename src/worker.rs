@@ -45,11 +45,18 @@ impl<A: Answer, N: Fn()> Worker<A, N> {
         while let Some(request) = self.next()? {
             if self.claim.begin(number) {
                 let begun = Instant::now();
-                let mut reply = self.answers.answer(request);
+                let (mut reply, is_lost) = self.answers.answer(request);
                 self.meter.record(begun.elapsed());
-                if !self.answers.handler().is_ready() {
-                    // Before the reply, so that who reads it knows.
+                // All this before the reply, so that who reads it knows.
+                if is_lost {
+                    self.claim.lose(number);
+                }
+                let handler = self.answers.handler();
+                if !handler.is_ready() {
                     self.meter.stand(Standing::Resting);
+                }
+                if !handler.is_ready() || !handler.watched().is_empty() {
+                    self.meter.will_rest();
                 }
                 self.socket.send_all(&mut reply)?;
             } else {
@@ -66,6 +73,12 @@ impl<A: Answer, N: Fn()> Worker<A, N> {
     fn next(&mut self) -> Result<Option<Vec<Frame>>, Error> {
         let mut request = Vec::new();
         loop {
+            if !self.answers.handler().is_ready() {
+                self.socket.catch_up()?;
+            }
+            if self.socket.has_ended() {
+                return Ok(None);
+            }
             let handler = self.answers.handler();
             let again = if handler.is_ready() { None } else { handler.tend() };
             let ready = handler.is_ready();
@@ -86,14 +99,13 @@ impl<A: Answer, N: Fn()> Worker<A, N> {
             drop(items);
             drop(watched);
             if to_tend {
+                // To end a program may take its time.
+                if self.meter.stand(Standing::Resting) {
+                    (self.tell)();
+                }
                 self.answers.handler().tend();
-            } else if !ready {
-                self.socket.catch_up()?;
-            } else if self.socket.try_receive(&mut request)? {
+            } else if ready && self.socket.try_receive(&mut request)? {
                 return Ok(Some(request));
-            }
-            if self.socket.has_ended() {
-                return Ok(None);
             }
         }
     }

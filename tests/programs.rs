@@ -209,6 +209,7 @@ for line in sys.stdin:
 "#;
     let mut service = serve(&["--framing", "lines", "--workers", "1"], &["python3", "-c", program]);
     assert_eq!(Client::req(&service.endpoint).ask_text("speak"), "said");
+    service.wait_for_line("the program is running");
     assert_eq!(service.wait_for_line("worker 1: "), "info: worker 1: one");
     assert_eq!(service.wait_for_line("worker 1: "), "info: worker 1: two \\u{1b}[2J");
     let long = service.wait_for_line("worker 1: ");

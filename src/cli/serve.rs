@@ -29,7 +29,8 @@ pub struct Serve {
     #[argh(option, arg_name = "endpoint")]
     listen: Vec<Endpoint>,
 
-    /// REP workers, 0 to 500; 0 is the single-threaded server, which has no deadlines (default 5)
+    /// REP workers, 0 to 500; 0 is the single-threaded server, without deadlines but for programs
+    /// (default 5)
     #[argh(option, arg_name = "n", from_str_fn(config::workers))]
     workers: Option<usize>,
 
@@ -71,9 +72,9 @@ pub struct Serve {
     )]
     timeout: Duration,
 
-    /// to how many others in turn a request is given when what was to answer it was lost, 0 to 1000000;
+    /// to how many others in turn a request is given when what was to answer it was lost, 0 to 100;
     /// 0 is: handled at most once (default 0)
-    #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(config::retries))]
+    #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(config::again))]
     retries: usize,
 
     /// seconds that a stop may take, 0 to 86400 (default 5)
@@ -168,33 +169,39 @@ impl Serve {
 
     /// What does not go together.
     pub(super) fn check_options(&self) -> Result<(), Error> {
-        let elsewhere = [("--backend", &self.backend), ("--upstream", &self.upstream)];
-        let elsewhere = elsewhere.map(|(option, endpoints)| (option, !endpoints.is_empty()));
-        let here = [
-            ("--handler", self.handler.is_some()),
-            ("a program", !self.program.is_empty()),
-            ("--workers", self.workers.is_some()),
+        let given = |option: &str| match option {
+            "--backend" => !self.backend.is_empty(),
+            "--upstream" => !self.upstream.is_empty(),
+            "--workers" => self.workers.is_some(),
+            "--handler" => self.handler.is_some(),
+            "--framing" => self.framing.is_some(),
+            "--multipart" => self.multipart,
+            _ => !self.program.is_empty(),
+        };
+        let beside = [
+            ("--upstream", "--backend"),
+            ("--handler", "a program"),
+            ("--handler", "--backend"),
+            ("--handler", "--upstream"),
+            ("a program", "--backend"),
+            ("a program", "--upstream"),
+            ("--workers", "--backend"),
+            ("--workers", "--upstream"),
+            ("--framing", "--backend"),
+            ("--framing", "--upstream"),
+            ("--multipart", "--backend"),
+            ("--multipart", "--upstream"),
         ];
-        let of_programs = [("--framing", self.framing.is_some()), ("--multipart", self.multipart)];
-        let given = |options: &[(&'static str, bool)]| {
-            options.iter().find(|(_, is_given)| *is_given).map(|(option, _)| *option)
-        };
-        let beside = match given(&elsewhere) {
-            Some(place) => given(&elsewhere[1..])
-                .filter(|other| *other != place)
-                .or(given(&here))
-                .zip(Some(place)),
-            None => given(&here[..1]).zip(given(&here[1..2])),
-        };
-        if let Some((one, other)) = beside {
+        if let Some((one, other)) = beside.into_iter().find(|(a, b)| given(a) && given(b)) {
             return Err(Error::config(format!("cannot use {one} beside {other}"))
                 .remedy("leave out one of them"));
         }
-        if let (Some(option), true) = (given(&of_programs), self.program.is_empty()) {
+        let of_program = ["--framing", "--multipart"].into_iter().find(|option| given(option));
+        if let (Some(option), true) = (of_program, self.program.is_empty()) {
             return Err(Error::config(format!("cannot use {option} without a program"))
                 .remedy("give one at the end: -- PROGRAM ARG..."));
         }
-        if self.max_outstanding.is_some() && given(&elsewhere).is_none() {
+        if self.max_outstanding.is_some() && !given("--backend") && !given("--upstream") {
             return Err(Error::config("cannot use --max-outstanding with workers of this process")
                 .remedy("give it with --backend or --upstream"));
         }

@@ -2,6 +2,8 @@
 //! output.
 
 use std::env;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::config::Config;
 use crate::error::{Error, plain};
+use crate::limit;
 
 mod copies;
 mod framing;
@@ -38,12 +41,13 @@ impl Program {
     /// What makes the handler of each worker of a service.
     ///
     /// # Errors
-    /// A program that is not there or may not be run.
+    /// A program that is not there or may not be run, or too few open files allowed for the copies.
     pub fn handlers(
         &self,
         config: &Config,
     ) -> Result<impl Fn(usize) -> Copies + Clone + Send + use<>, Error> {
         self.check()?;
+        limit::raise_for_programs(config)?;
         let format = Format {
             framing: self.framing,
             multipart: self.multipart,
@@ -74,8 +78,24 @@ impl Program {
         access(&path, AccessFlags::X_OK).map_err(|error| {
             cannot(plain(error.into()))
                 .remedy("make it executable (chmod +x), or give another program")
-        })
+        })?;
+        match interpreter(&path).filter(|interpreter| !Path::new(interpreter).exists()) {
+            Some(interpreter) => {
+                Err(cannot(format!("its first line names {interpreter:?}, which is not there"))
+                    .remedy("mend that line; it may end in a carriage return"))
+            }
+            None => Ok(()),
+        }
     }
+}
+
+/// What a script names as its interpreter, in a first line that begins with `#!`: execve(2).
+fn interpreter(path: &Path) -> Option<String> {
+    let mut start = [0; 256];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start)).ok()?;
+    let line = start[..read].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let mut words = line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+    words.next().map(|word| String::from_utf8_lossy(word).into_owned())
 }
 
 /// The file that execvp(3) would take, or would refuse if there is no better one.

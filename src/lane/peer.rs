@@ -61,6 +61,12 @@ impl Peer {
         sent.is_some()
     }
 
+    /// Takes account of one that said at once that it cannot answer: that is not quick.
+    pub fn has_refused(&mut self, now: Instant) {
+        self.pace = self.pace.max(HALF_LIFE.as_secs_f64());
+        self.seen = now;
+    }
+
     /// Takes account of a reply that did not come in time, if this one owes it.
     pub fn is_late(&mut self, ticket: Ticket, now: Instant) {
         if let Some(Sent { at, .. }) = self.owed.remove(&ticket) {
@@ -164,6 +170,21 @@ mod tests {
         harness.now += 20_000 * MS;
         harness.serve(&mut good, 1, MS);
         assert!(bad.cost(harness.now) < good.cost(harness.now));
+    }
+
+    #[test]
+    fn one_that_refuses_is_not_quick() {
+        let mut harness = Harness::new();
+        let (mut good, mut bad) = (Peer::new(harness.now), Peer::new(harness.now));
+        harness.serve(&mut good, 20, 10 * MS);
+        for _ in 0..20 {
+            harness.serve(&mut bad, 1, MS);
+            bad.has_refused(harness.now);
+        }
+        (0..50).for_each(|_| {
+            harness.send(&mut good);
+        });
+        assert!(good.cost(harness.now) < bad.cost(harness.now));
     }
 
     #[test]

@@ -6,13 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, info, log_enabled, warn};
 
 use super::peer::Peer;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::frame::Frame;
+use crate::fault::{Code, Fault};
+use crate::frame::{Excerpt, Frame};
 use crate::listen::{Listener, SocketFile};
 use crate::socket::{Context, Event, Monitor, Sent, Socket, Watched, share};
 use crate::ticket::Ticket;
@@ -24,15 +25,18 @@ pub(crate) struct Remote {
     name: String,
     socket: Socket,
     monitor: Monitor,
-    connections: usize,
-    /// Connections that came to nothing, whose end is yet to be told of.
-    failed: usize,
+    /// To another repd: there is one connection, or none. Else any number of workers connect.
+    is_upstream: bool,
+    /// Of another repd, whether its connection is ready; of workers this says nothing.
+    is_ready: bool,
     /// All that are connected, as one; none if nobody is.
     peer: Option<Peer>,
     /// The most requests that may be outstanding.
     most: usize,
     /// Since when nobody is connected.
     alone_since: Instant,
+    /// That it cannot connect was said since then.
+    has_complained: bool,
     lost: Vec<Ticket>,
     /// Of the endpoints where workers connect; they are removed in the end.
     _files: Vec<SocketFile>,
@@ -50,7 +54,8 @@ impl Remote {
             info!("workers connect to {endpoint}");
             files.extend(file);
         }
-        Ok(Remote { _files: files, ..Remote::new("backend".into(), socket, monitor, config) })
+        let name = "backend".into();
+        Ok(Remote { _files: files, ..Remote::new(name, socket, monitor, false, config) })
     }
 
     /// A lane to another repd.
@@ -60,19 +65,26 @@ impl Remote {
         config: &Config,
     ) -> Result<Remote, Error> {
         let (socket, monitor) = context.upstream(endpoint, config)?;
-        Ok(Remote::new(format!("upstream {endpoint}"), socket, monitor, config))
+        Ok(Remote::new(format!("upstream {endpoint}"), socket, monitor, true, config))
     }
 
-    fn new(name: String, socket: Socket, monitor: Monitor, config: &Config) -> Remote {
+    fn new(
+        name: String,
+        socket: Socket,
+        monitor: Monitor,
+        is_upstream: bool,
+        config: &Config,
+    ) -> Remote {
         Remote {
             name,
             socket,
             monitor,
-            connections: 0,
-            failed: 0,
+            is_upstream,
+            is_ready: !is_upstream,
             peer: None,
             most: config.max_outstanding,
             alone_since: Instant::now(),
+            has_complained: false,
             lost: Vec::new(),
             _files: Vec::new(),
         }
@@ -84,7 +96,7 @@ impl Remote {
 
     /// Whether there may be a reply, or news of a connection, without another wait.
     pub fn may_have_more(&self) -> bool {
-        self.socket.may_have_more() || self.monitor.may_have_more()
+        self.socket.may_have_more() || self.monitor.may_have_more() || !self.lost.is_empty()
     }
 
     pub fn owes_nothing(&self) -> bool {
@@ -102,21 +114,19 @@ impl Remote {
         peer.map(|peer| peer.cost(now))
     }
 
-    /// Sends the request; whether it could be.
+    /// Sends the request; whether it could be. Its body is kept.
     pub fn send(
         &mut self,
         ticket: Ticket,
         body: &mut [Frame],
-        keep: bool,
         now: Instant,
     ) -> Result<bool, Error> {
+        if log_enabled!(log::Level::Debug) {
+            debug!("{}: request {}", self.name, Excerpt(body));
+        }
         let mut envelope = [Frame::from(&ticket.to_bytes()[..]), Frame::default()];
-        let sent = if keep {
-            let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
-            self.socket.send_all(envelope.iter_mut().chain(&mut body))?
-        } else {
-            self.socket.send_all(envelope.iter_mut().chain(body))?
-        };
+        let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
+        let sent = self.socket.send_all(envelope.iter_mut().chain(&mut body))?;
         match (sent, &mut self.peer) {
             (Sent::Done, Some(peer)) => {
                 peer.sent(ticket, now);
@@ -130,13 +140,13 @@ impl Remote {
         }
     }
 
-    /// The next reply, if one is there: whose it is, and into `body` what it is. What is not owed is
-    /// nobody's.
+    /// The next reply, if one is there: whose it is, whether it says that it is lost or that nobody there can
+    /// answer, and into `body` what it is. What is not owed is nobody's.
     pub fn receive(
         &mut self,
         body: &mut Vec<Frame>,
         now: Instant,
-    ) -> Result<Option<Option<Ticket>>, Error> {
+    ) -> Result<Option<Option<(Ticket, bool)>>, Error> {
         body.clear();
         if !self.socket.try_receive(body)? {
             return Ok(None);
@@ -152,30 +162,48 @@ impl Remote {
             debug!("{}: message dropped: it is no reply that is due", self.name);
         }
         body.drain(..body.len().min(2));
-        Ok(Some(owed))
+        let code = Fault::parse(body).map(|fault| fault.code());
+        let refused = code == Some(Code::Unavailable as u16);
+        if let (Some(peer), true) = (&mut self.peer, refused) {
+            peer.has_refused(now);
+        }
+        let is_lost = refused || code == Some(Code::Lost as u16);
+        Ok(Some(owed.map(|ticket| (ticket, is_lost))))
     }
 
     /// Hears who comes and goes, and gives the requests that those who are gone were at.
+    ///
+    /// That nobody is connected is known from the socket, which then takes no message: not each connection
+    /// that ends had been one of a worker's.
     pub fn take_lost(&mut self, now: Instant) -> Result<Vec<Ticket>, Error> {
+        let mut news = self.socket.take_woken();
         while let Some(event) = self.monitor.next()? {
+            news = true;
             match event {
                 Event::Ready => {
-                    // So that the socket knows of the connection too.
-                    self.socket.catch_up()?;
-                    self.connections += 1;
-                    self.peer.get_or_insert_with(|| Peer::new(now));
-                    info!("{}: connected; connections: {}", self.name, self.connections);
+                    info!("{}: connected", self.name);
+                    self.has_complained = false;
                 }
-                Event::Failed => self.failed += 1,
-                Event::Disconnected if self.failed > 0 => self.failed -= 1,
-                Event::Disconnected => {
-                    self.connections = self.connections.saturating_sub(1);
-                    warn!("{}: connection lost; connections: {}", self.name, self.connections);
-                    if self.connections == 0 {
-                        self.leave(now);
-                    }
+                Event::Retried if !self.has_complained => {
+                    warn!("{}: cannot connect; trying on", self.name);
+                    self.has_complained = true;
                 }
+                Event::Disconnected => info!("{}: a connection has ended", self.name),
                 _ => (),
+            }
+            if self.is_upstream && event == Event::Ready {
+                self.is_ready = true;
+            }
+            if self.is_upstream && event == Event::Disconnected {
+                self.is_ready = false;
+                self.leave(now);
+            }
+        }
+        if news {
+            match self.socket.has_taker()? {
+                true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
+                true => (),
+                false => self.leave(now),
             }
         }
         Ok(std::mem::take(&mut self.lost))

@@ -106,13 +106,13 @@ impl WorkerLane {
         }
     }
 
-    /// The next reply, if one is there: whose it is, and into `body` what it is. It is nobody's if the
-    /// request was taken back.
+    /// The next reply, if one is there: whose it is, whether it says that what was to answer is lost, and
+    /// into `body` what it is. It is nobody's if the request was taken back.
     pub fn receive(
         &mut self,
         body: &mut Vec<Frame>,
         now: Instant,
-    ) -> Result<Option<Option<Ticket>>, Error> {
+    ) -> Result<Option<Option<(Ticket, bool)>>, Error> {
         let mut delimiter = Frame::default();
         if self.is_idle() || !self.socket.try_recv(&mut delimiter)? {
             return Ok(None);
@@ -122,8 +122,10 @@ impl WorkerLane {
             return Err(Error::failed("a worker sent half a reply"));
         }
         self.foremost_since = now;
+        let number = self.sent.wrapping_sub(self.outstanding.len() as u32);
         let ticket = self.outstanding.pop_front();
-        ticket.map(Some).ok_or_else(|| Error::failed("a worker replied to nothing"))
+        let ticket = ticket.ok_or_else(|| Error::failed("a worker replied to nothing"))?;
+        Ok(Some(ticket.map(|ticket| (ticket, self.claim.is_lost(number)))))
     }
 
     /// Whether this request is the foremost.

@@ -10,8 +10,6 @@ pub(crate) enum Event {
     Connected,
     /// Messages may be sent over it.
     Ready,
-    /// It came to nothing before that. That it ended is told too.
-    Failed,
     /// It ended.
     Disconnected,
     /// It could not be made, and is tried again.
@@ -43,9 +41,6 @@ impl Monitor {
         Ok(Some(match u32::from(number) {
             zmq_sys::ZMQ_EVENT_CONNECTED => Event::Connected,
             zmq_sys::ZMQ_EVENT_HANDSHAKE_SUCCEEDED => Event::Ready,
-            zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
-            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
-            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Event::Failed,
             zmq_sys::ZMQ_EVENT_DISCONNECTED => Event::Disconnected,
             zmq_sys::ZMQ_EVENT_CONNECT_RETRIED => Event::Retried,
             _ => Event::Other,

@@ -27,6 +27,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// As much as a pipe holds: pipe(7).
 const BUFFER: usize = 64 << 10;
 
+/// As much of a variable as execve(2) takes, with some to spare.
+const LONGEST_VARIABLE: usize = 100 << 10;
+
 /// What the copies of all workers have in common.
 pub(super) struct Settings {
     pub command: Vec<String>,
@@ -58,16 +61,12 @@ impl From<Broken> for Failure {
 
 impl Failure {
     fn fault(&self) -> Fault {
-        match self {
-            Failure::Lost => Fault::new(Code::Lost, "the program ended before it replied"),
-            Failure::Broken(why) => Fault::new(Code::Failed, format!("the program failed: {why}")),
-            Failure::Late => {
-                Fault::new(Code::Timeout, "the deadline passed before the program replied")
-            }
-            Failure::Io(error) => {
-                Fault::new(Code::Failed, format!("the program cannot be spoken to: {error}"))
-            }
-        }
+        let code = match self {
+            Failure::Lost => Code::Lost,
+            Failure::Late => Code::Timeout,
+            Failure::Broken(_) | Failure::Io(_) => Code::Failed,
+        };
+        Fault::new(code, format!("the program failed: {}", self.why()))
     }
 
     fn why(&self) -> String {
@@ -131,9 +130,17 @@ impl Copies {
         Process::start(&self.settings.command, &variables, stderr.writer()?)
     }
 
+    fn complain_of_start(&self, error: io::Error, next: &str) {
+        let (worker, program) = (self.worker, &self.settings.command[0]);
+        warn!("worker {worker}: cannot start {program:?}: {}{next}", plain(error));
+    }
+
     /// Ends what has failed, and says so.
     fn clean_up(&mut self) {
         let Some((process, failure)) = self.failed.take() else { return };
+        if matches!(failure, Failure::Lost) {
+            process.is_ending();
+        }
         let status = process.kill();
         if !self.is_once() {
             let why = failure.why();
@@ -143,7 +150,7 @@ impl Copies {
     }
 
     /// Takes account of a copy's end.
-    fn has_ended(&mut self, why: &str, status: &io::Result<ExitStatus>) {
+    fn has_ended(&mut self, why: &str, status: &io::Result<Option<ExitStatus>>) {
         let now = Instant::now();
         if self.replied || now - self.started > LONGEST_PAUSE {
             self.failures = 0;
@@ -156,28 +163,26 @@ impl Copies {
         warn!("worker {worker}: lost the program: {why}{}; starting it again{next}", how(status));
     }
 
-    /// How long to wait after one more copy that came to nothing.
+    /// How long to wait after one more copy that came to nothing; not at all after the first in a row.
     fn pause(&mut self) -> Duration {
-        let pause =
-            FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        pause
+        let before = self.failures;
+        self.failures = before.saturating_add(1);
+        let doubled = before.checked_sub(1).map(|times| 2_u32.saturating_pow(times));
+        doubled.map_or(Duration::ZERO, |n| FIRST_PAUSE.saturating_mul(n).min(LONGEST_PAUSE))
     }
 
-    /// Looks whether the copy that waits for requests still does, and ends it if not.
+    /// Looks whether the copy that waits for requests still does, and ends it if not: if it has said
+    /// something, that would be taken for the reply to the next request.
     fn look_after(&mut self) {
         let Some(mut process) = self.running.take() else { return };
-        let why = match process.wait(Instant::now()) {
-            Ok(true) => "it ended".into(),
-            Ok(false) => match process.stdout.read(&mut self.output) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.running = Some(process);
-                    return;
-                }
-                Ok(0) => "it closed its standard output".into(),
-                Ok(_) => "it wrote what nobody had asked for".into(),
-                Err(error) => error.to_string(),
-            },
+        let why = match process.stdout.read(&mut self.output) {
+            Err(error) if is_passing(&error) => {
+                self.running = Some(process);
+                return;
+            }
+            Ok(0) if process.is_ending() => "it ended".into(),
+            Ok(0) => "it closed its standard output".into(),
+            Ok(_) => "it wrote what nobody had asked for".into(),
             Err(error) => error.to_string(),
         };
         let status = process.kill();
@@ -193,8 +198,9 @@ impl Copies {
         let once = self.is_once();
         let mut reader = Reader::new(self.settings.format);
         let mut input = self.input.as_slice();
+        let mut open = true;
         loop {
-            if let Some(stdin) = &mut process.stdin {
+            if let Some(stdin) = process.stdin.as_mut().filter(|_| !input.is_empty()) {
                 match stdin.write(input) {
                     Ok(written) => input = &input[written..],
                     Err(error) if is_passing(&error) => (),
@@ -202,12 +208,11 @@ impl Copies {
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => input = &[],
                     Err(error) => return Err(error.into()),
                 }
-                if once && input.is_empty() {
-                    process.stdin = None;
-                }
             }
-            let exited = wait(process, !input.is_empty(), deadline)?;
-            let mut open = true;
+            if once && input.is_empty() {
+                process.stdin = None;
+            }
+            let exited = wait(process, !input.is_empty(), open, deadline)?;
             while open {
                 match process.stdout.read(&mut self.output) {
                     Ok(0) => open = false,
@@ -219,7 +224,8 @@ impl Copies {
                         }
                         return Ok(reply);
                     }
-                    Err(error) if is_passing(&error) => break,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -229,9 +235,6 @@ impl Copies {
             if !once && (exited || !open) {
                 return Err(Failure::Lost);
             }
-            if once && !open && !process.wait(deadline)? {
-                return Err(Failure::Late);
-            }
         }
     }
 }
@@ -240,11 +243,12 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// Waits until the program says something, or has ended, which is what this gives; or takes more, if
-/// there `is_more`.
-fn wait(process: &Process, is_more: bool, deadline: Instant) -> Result<bool, Failure> {
+/// Waits until the program says something, as long as its output is `open`, or has ended, which is what
+/// this gives; or takes more, if there `is_more`.
+fn wait(process: &Process, is_more: bool, open: bool, deadline: Instant) -> Result<bool, Failure> {
     let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut fds = vec![watch(process.exit()), watch(process.stdout.as_fd())];
+    let mut fds = vec![watch(process.exit())];
+    fds.extend(open.then(|| watch(process.stdout.as_fd())));
     let stdin = process.stdin.as_ref().filter(|_| is_more);
     fds.extend(stdin.map(|stdin| PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)));
     let left = deadline.saturating_duration_since(Instant::now());
@@ -255,9 +259,10 @@ fn wait(process: &Process, is_more: bool, deadline: Instant) -> Result<bool, Fai
     Ok(fds[0].any() != Some(false))
 }
 
-fn how(status: &io::Result<ExitStatus>) -> String {
-    match status {
-        Ok(status) => format!(" ({status})"),
+fn how(ended: &io::Result<Option<ExitStatus>>) -> String {
+    match ended {
+        Ok(Some(status)) => format!(" ({status})"),
+        Ok(None) => String::new(),
         Err(error) => format!(" (cannot end it: {error})"),
     }
 }
@@ -266,13 +271,21 @@ impl Handler for Copies {
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
         let deadline = Instant::now() + self.settings.timeout;
         self.input.clear();
+        self.input.shrink_to(BUFFER);
         self.settings.format.encode(&request, &mut self.input)?;
         let process = if self.is_once() {
+            if lengths(&request).len() > LONGEST_VARIABLE {
+                return Err(Fault::new(Code::TooLarge, "the request has too many frames"));
+            }
             Some(self.start(Some(&request)).map_err(|error| {
-                warn!("worker {}: cannot start the program: {}", self.worker, plain(error));
+                self.complain_of_start(error, "");
                 Fault::new(Code::Failed, "the program cannot be started")
             })?)
         } else {
+            self.look_after();
+            if self.running.is_none() {
+                self.tend();
+            }
             self.running.take()
         };
         let Some(mut process) = process else {
@@ -282,11 +295,11 @@ impl Handler for Copies {
             Ok(reply) if self.is_once() => {
                 // It has ended: this only takes notice of how.
                 let status = process.kill();
-                if status.as_ref().is_ok_and(ExitStatus::success) {
+                if matches!(status, Ok(Some(status)) if status.success()) {
                     return Ok(reply);
                 }
                 let how = how(&status);
-                info!("worker {}: the program failed{how}", self.worker);
+                warn!("worker {}: the program failed{how}", self.worker);
                 Err(Fault::new(Code::Failed, format!("the program failed{how}")))
             }
             Ok(reply) => {
@@ -309,6 +322,12 @@ impl Handler for Copies {
     fn tend(&mut self) -> Option<Instant> {
         self.clean_up();
         self.look_after();
+        // Its output may be kept open by a child of its own.
+        let exited = self.running.take_if(|process| process.wait(Instant::now()).unwrap_or(true));
+        if let Some(process) = exited {
+            let status = process.kill();
+            self.has_ended("it ended", &status);
+        }
         if self.is_ready() {
             return None;
         }
@@ -320,16 +339,16 @@ impl Handler for Copies {
         self.replied = false;
         match self.start(None) {
             Ok(process) => {
+                info!("worker {}: the program is running, process {}", self.worker, process.id());
                 self.running = Some(process);
                 None
             }
             Err(error) => {
-                let pause = self.pause();
+                let pause = self.pause().max(FIRST_PAUSE);
                 self.next_start = now + pause;
-                let (worker, pause) = (self.worker, pause.as_secs_f64());
-                warn!(
-                    "worker {worker}: cannot start the program: {}; trying again in {pause} s",
-                    plain(error)
+                self.complain_of_start(
+                    error,
+                    &format!("; trying again in {} s", pause.as_secs_f64()),
                 );
                 Some(self.next_start)
             }

@@ -127,23 +127,25 @@ impl Reader {
 
     /// Takes whole packets off `bytes`; whether one of them was the last of a reply.
     fn packets(&mut self) -> Result<bool, Broken> {
-        while let Some((head, rest)) = self.bytes.split_first_chunk() {
+        let (mut taken, mut complete) = (0, false);
+        while let Some((head, rest)) = self.bytes[taken..].split_first_chunk()
+            && !complete
+        {
             let head = u32::from_be_bytes(*head);
             let more = self.format.multipart && head & MORE != 0;
             let length = if more { head & !MORE } else { head } as usize;
             self.fits(length)?;
-            let Some(frame) = rest.get(..length) else { return Ok(false) };
+            let Some(frame) = rest.get(..length) else { break };
             if self.frames.len() >= self.format.max_frames {
                 let most = self.format.max_frames;
                 return Err(Broken(format!("its reply has more than {most} frames")));
             }
             self.frames.push(Frame::from(frame));
-            self.bytes.drain(..size_of_val(&head) + length);
-            if !more {
-                return Ok(true);
-            }
+            taken += size_of_val(&head) + length;
+            complete = !more;
         }
-        Ok(false)
+        self.bytes.drain(..taken);
+        Ok(complete)
     }
 
     /// Takes a line off `bytes`, of which the first `known` have no end of line.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -21,6 +21,8 @@ use crate::descriptor::{poll, unblock};
 /// How long a program has to end when its standard input is closed, and again when it is asked to by
 /// SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
+
+const A_LITTLE: Duration = Duration::from_millis(100);
 
 /// The groups that are running, for [`kill_all`].
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
@@ -60,13 +62,16 @@ impl Process {
         };
         // SAFETY: between fork and exec it makes three system calls, and allocates nothing.
         unsafe { command.pre_exec(prepare) };
-        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = command.spawn()?;
-        running.push(group(&child));
-        drop(running);
-        watch(&mut child)
-            .or_else(|error| end(&mut child).and(Err(error)))
-            .map(|(stdin, stdout, exit)| Process { child, stdin: Some(stdin), stdout, exit })
+        lock().push(group(&child));
+        match watch(&mut child) {
+            Ok((stdin, stdout, exit)) => Ok(Process { child, stdin: Some(stdin), stdout, exit }),
+            Err(error) => {
+                let _ = child.kill();
+                forget(&child);
+                child.wait().and(Err(error))
+            }
+        }
     }
 
     /// Readable when the program has ended.
@@ -79,21 +84,39 @@ impl Process {
     pub fn finish(mut self) -> io::Result<bool> {
         self.stdin = None;
         let ended = self.wait(Instant::now() + GRACE)?;
-        if ended {
-            end(&mut self.child)?;
-        } else {
-            self.kill()?;
-        }
-        Ok(ended)
+        self.kill().map(|_| ended)
     }
 
     /// Ends the group: asks by SIGTERM, and after a moment by SIGKILL, which nobody can refuse. Gives how
-    /// the program ended.
-    pub fn kill(mut self) -> io::Result<ExitStatus> {
+    /// the program ended, if it had by itself.
+    ///
+    /// # Errors
+    /// It has not ended all the same: it left the group, or is another user's, and is left alone.
+    pub fn kill(mut self) -> io::Result<Option<ExitStatus>> {
+        self.stdin = None;
+        let by_itself = self.wait(Instant::now())?;
+        let group = group(&self.child);
         // One that is gone already cannot be asked.
-        let _ = killpg(group(&self.child), Signal::SIGTERM);
-        self.wait(Instant::now() + GRACE)?;
-        end(&mut self.child)
+        let _ = killpg(group, Signal::SIGTERM);
+        let _ = self.wait(Instant::now() + GRACE);
+        // The group first: until its leader's end is taken notice of, no other gets its number.
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.child.kill();
+        if !self.wait(Instant::now() + GRACE)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        forget(&self.child);
+        self.child.wait().map(|status| by_itself.then_some(status))
+    }
+
+    /// Whether it ends by itself, now that its output is closed: the one comes a little before the other.
+    pub fn is_ending(&self) -> bool {
+        self.wait(Instant::now() + A_LITTLE).unwrap_or(false)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it ended before that time.
@@ -110,20 +133,29 @@ impl Process {
     }
 }
 
-/// Kills what is left of a group, and only then takes notice of its leader's end: until that the
-/// system gives its number to no other.
-fn end(child: &mut Child) -> io::Result<ExitStatus> {
-    let group = group(child);
-    let _ = killpg(group, Signal::SIGKILL);
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != group);
-    child.wait()
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Of one that was ended nothing is left to be killed here.
+        if lock().contains(&group(&self.child)) {
+            let _ = killpg(group(&self.child), Signal::SIGKILL);
+            forget(&self.child);
+        }
+    }
 }
 
 /// Kills every program that is running, and all that they started.
 pub(crate) fn kill_all() {
-    for group in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+    for group in lock().iter() {
         let _ = killpg(*group, Signal::SIGKILL);
     }
+}
+
+fn lock() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn forget(child: &Child) {
+    lock().retain(|other| *other != group(child));
 }
 
 fn group(child: &Child) -> Pid {
