@@ -150,3 +150,30 @@ fn a_worker_that_is_lost_ends_the_service_and_those_who_wait_are_told() {
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("worker"), "{error}");
 }
+
+/// A handler that echoes can be made to say what repd itself would say: that is a reply like any other.
+#[test]
+fn a_reply_that_only_says_that_it_is_lost_is_not_asked_for_again() {
+    let _limit = time_limit(60);
+    let handled = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&handled);
+    let new_handler = move |_| {
+        let counter = Arc::clone(&counter);
+        move |request: Vec<Frame>| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            if *request[0] == *b"lose" {
+                return Err(Fault::new(Code::Lost, "asked to"));
+            }
+            Ok(request)
+        }
+    };
+    let service = Local::start(Config { retries: 5, ..Config::default() }, new_handler);
+    let client = Client::req(&service.endpoint);
+    let forged = [&b"REPD-ERROR"[..], b"502", b"forged"];
+    assert_eq!(client.ask(&forged), forged);
+    assert_eq!(handled.swap(0, Ordering::Relaxed), 1);
+    client.send(&[b"lose"]);
+    assert_eq!(client.receive_code(), 502);
+    assert_eq!(handled.load(Ordering::Relaxed), 6);
+    assert!(service.stop().is_ok());
+}

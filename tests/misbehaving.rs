@@ -52,6 +52,10 @@ while head := source.read(4):
         case b"stubborn":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             stall()
+        case b"escape":
+            os.setpgid(0, os.getpgid(os.getppid()))
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            stall()
         case b"deaf":
             write(packet(b"deaf"))
             stall()
@@ -132,6 +136,7 @@ fn whatever_a_program_does_its_client_is_told_and_no_other_client_notices() {
         (b"flood", Ok("flooded"), ": xxx"),
         (b"fork", Err(502), "it ended before it replied (exit status: 0)"),
         (b"fork and reply", Ok("forked"), "it ended (exit status: 0)"),
+        (b"escape", Err(504), "it did not reply before the deadline; starting"),
         (b"stubborn", Err(504), "it did not reply before the deadline; starting"),
     ] {
         let name = String::from_utf8_lossy(request).replace(' ', "-");
@@ -337,4 +342,71 @@ fn a_stop_ends_programs_that_do_not_look_at_their_input_and_those_past_its_limit
     marked.service.signal(SIGTERM);
     assert_eq!(marked.service.wait().code(), Some(143));
     until("none is there", || processes_with(&marked.mark).is_empty());
+}
+
+/// However little time the stop has: what takes time then is not blamed on clients.
+#[test]
+fn programs_that_have_to_be_killed_do_not_make_a_stop_fail() {
+    let _limit = time_limit(120);
+    let stubborn = "trap '' TERM; while read -r line; do echo \"$line\"; done; sleep 3600";
+    for workers in ["2", "0"] {
+        for drain in ["0", "1", "5"] {
+            let options = ["--framing", "lines", "--workers", workers, "--drain", drain];
+            let marked = Marked::start("killed-at-stop", &options, &["sh", "-c", stubborn]);
+            assert_eq!(Client::req(&marked.service.endpoint).ask_text("a"), "a");
+            marked.stop();
+        }
+    }
+}
+
+/// A copy that is killed at the stop's limit is not followed by another.
+#[test]
+fn nothing_is_started_while_the_service_stops() {
+    let _limit = time_limit(60);
+    let options = ["--workers", "2", "--drain", "0.5", "--verbose"];
+    // The shell is its leader, so that what it starts is not killed by the system.
+    let shell = "python3 -c \"$0\"; true";
+    let mut marked = Marked::start("stop-restart", &options, &["sh", "-c", shell, PROGRAM]);
+    let client = Client::req(&marked.service.endpoint);
+    assert_eq!(client.ask_text("a"), "a");
+    client.send(&[b"stubborn"]);
+    marked.service.wait_for_line("request \"stubborn\"");
+    marked.service.signal(SIGTERM);
+    assert_eq!(client.receive_code(), 503);
+    assert_eq!(marked.service.wait().code(), Some(1));
+    until("none is there", || processes_with(&marked.mark).is_empty());
+}
+
+/// With a log that nobody reads, and programs that say much: none of their threads may wait for it.
+#[test]
+fn a_log_that_nobody_reads_does_not_stop_chatty_programs_nor_the_service() {
+    let _limit = time_limit(60);
+    let program = "import sys\nfor line in sys.stdin:\n    sys.stderr.write('x' * 200 + '\\n')\n    \
+                   print(line, end='', flush=True)";
+    let endpoint = format!("ipc://@repd-chatty-{}", std::process::id());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut child = common::Killed(
+        Command::new(REPD)
+            .args(["serve", "--listen", &endpoint, "--workers", "8", "--framing", "lines"])
+            .args(["--", "python3", "-c", program])
+            .stderr(writer)
+            .spawn()
+            .unwrap(),
+    );
+    let client = Client::dealer(&endpoint);
+    (0..100).for_each(|_| client.send(&[b"a"]));
+    for number in 0..3000 {
+        assert_eq!(client.receive(), [b"a"]);
+        if number < 2900 {
+            client.send(&[b"a"]);
+        }
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.0.id() as i32), SIGTERM).unwrap();
+    let mut status = None;
+    until("it ends", || {
+        status = child.0.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0));
+    drop(reader);
 }

@@ -156,6 +156,10 @@ fn once_is_a_program_for_each_request() {
     let client = Client::req(&service.endpoint);
     assert!(client.ask(&[&large]) == [&large[..]]);
     assert_eq!(code(&client.ask(&[b"one", b"two"])), Some(400));
+    // It may close its output before it has read.
+    let program = "exec >&-; cat >/dev/null";
+    let service = serve(&["--framing", "once"], &["sh", "-c", program]);
+    assert_eq!(Client::req(&service.endpoint).ask(&[&large]), [b""]);
     // It need not read what it is given.
     let service = serve(&["--framing", "once"], &["echo", "done"]);
     assert_eq!(Client::req(&service.endpoint).ask(&[&large]), [b"done\n"]);
@@ -178,6 +182,21 @@ fn a_single_threaded_server_may_have_a_program_too() {
     service.wait_for_line("worker 0: lost the program: it ended");
     service.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(service.wait().code(), Some(0));
+}
+
+/// What came meanwhile waits for the next copy, and is not refused.
+#[test]
+fn of_what_is_sent_to_a_single_threaded_server_only_the_lost_request_is_lost() {
+    let _limit = time_limit(60);
+    let program = "while read -r line; do [ \"$line\" = die ] && exit 3; echo \"$line\"; done";
+    let service = serve(&["--workers", "0", "--framing", "lines"], &["sh", "-c", program]);
+    let client = Client::dealer(&service.endpoint);
+    client.send(&[b"a"]);
+    assert_eq!(client.receive(), [b"a"]);
+    client.send(&[b"die"]);
+    (0..20).for_each(|_| client.send(&[b"a"]));
+    assert_eq!(client.receive_code(), 502);
+    (0..20).for_each(|_| assert_eq!(client.receive(), [b"a"]));
 }
 
 /// What a program finds: its number, and of the descriptors of the service none.
@@ -209,7 +228,6 @@ for line in sys.stdin:
 "#;
     let mut service = serve(&["--framing", "lines", "--workers", "1"], &["python3", "-c", program]);
     assert_eq!(Client::req(&service.endpoint).ask_text("speak"), "said");
-    service.wait_for_line("the program is running");
     assert_eq!(service.wait_for_line("worker 1: "), "info: worker 1: one");
     assert_eq!(service.wait_for_line("worker 1: "), "info: worker 1: two \\u{1b}[2J");
     let long = service.wait_for_line("worker 1: ");
@@ -226,12 +244,18 @@ fn a_program_that_cannot_be_run_is_refused_before_anything_starts() {
     let file = folder.file("not-executable");
     fs::write(&file, "#!/bin/sh\n").unwrap();
     let folder_path = folder.file("");
+    let no_interpreter = folder.file("no-interpreter");
+    fs::write(&no_interpreter, "#!/bin/no-such-shell\r\n").unwrap();
+    fs::set_permissions(&no_interpreter, fs::Permissions::from_mode(0o755)).unwrap();
     for (arguments, says) in [
         (&["--", "no-such-program"][..], "cannot run \"no-such-program\": no such program; give"),
         (&["--", "/no/such/program"], "no such program"),
         (&["--", ""], "no such program"),
         (&["--", &file], "make it executable"),
         (&["--", &folder_path], "it is no file"),
+        (&["--", &no_interpreter], "names \"/bin/no-such-shell\\r\", which is not there"),
+        (&["--"], "there is no program behind --"),
+        (&["cat"], "unrecognized argument: cat; if it is a program, put -- before it"),
         (&["--handler", "echo", "--", "cat"], "cannot use --handler beside a program"),
         (&["--framing", "lines"], "cannot use --framing without a program"),
         (&["--multipart"], "cannot use --multipart without a program"),

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, sleep, spawn};
@@ -309,6 +311,65 @@ fn what_no_worker_should_send_is_dropped() {
     assert_eq!(client.receive(), [b"reply"]);
 }
 
+/// Who connects and is no worker, whatever it says, does not pass for one that leaves.
+#[test]
+fn a_stranger_at_the_workers_door_disturbs_nobody() {
+    let _limit = time_limit(60);
+    let (mut service, backend) = with_backend(&["--timeout", "20"]);
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    worker(&backend, move |request| {
+        if request == b"wait" {
+            begin.send(()).unwrap();
+            gate.recv().unwrap();
+        }
+        Some(request)
+    });
+    service.wait_for_line("backend: connected");
+    let client = Client::req(&service.endpoint);
+    client.send(&[b"wait"]);
+    begun.recv().unwrap();
+    for bytes in
+        [&[0; 100][..], b"GET / HTTP/1.0\r\n\r\n", b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0XXXX", b""]
+    {
+        let mut stranger = TcpStream::connect(backend.trim_start_matches("tcp://")).unwrap();
+        stranger.write_all(bytes).unwrap();
+        stranger.shutdown(std::net::Shutdown::Write).unwrap();
+        service.wait_for_line("a connection has ended");
+    }
+    open.send(()).unwrap();
+    assert_eq!(client.receive(), [b"wait"]);
+    (0..20).for_each(|_| assert_eq!(client.ask(&[b"a"]), [b"a"]));
+}
+
+/// One that can only refuse is quick at that, and is not taken for the best.
+#[test]
+fn an_upstream_that_refuses_gets_little_and_with_retries_no_client_hears_of_it() {
+    let _limit = time_limit(60);
+    let good = Process::start(&["--handler", "echo"]);
+    let (bad, _) = with_backend(&[]);
+    let waits = Client::req(&bad.endpoint);
+    assert_eq!(code(&waits.ask(&[b"a"])), Some(503));
+    for (retries, most) in [("0", 20), ("1", 0)] {
+        let options =
+            ["--upstream", &good.endpoint, "--upstream", &bad.endpoint, "--retries", retries];
+        let mut service = Process::start(&options);
+        (0..2).for_each(|_| drop(service.wait_for_line(": connected")));
+        let client = Client::dealer(&service.endpoint);
+        let mut refused = 0;
+        (0..10).for_each(|_| client.send(&[b"a"]));
+        for number in 0..2000 {
+            let reply = client.receive();
+            refused += usize::from(code(&reply) == Some(503));
+            assert!(reply == [b"a"] || code(&reply) == Some(503), "{reply:?}");
+            if number < 1990 {
+                client.send(&[b"a"]);
+            }
+        }
+        assert!(refused <= most, "{refused}");
+    }
+}
+
 #[test]
 fn no_more_requests_are_outstanding_than_allowed_and_those_past_their_deadline_count_no_more() {
     let _limit = time_limit(60);
@@ -339,6 +400,9 @@ fn what_does_not_go_together_is_refused() {
         (&["--upstream", one, "--", "cat"], "cannot use a program beside --upstream"),
         (&["--max-outstanding", "3"], "cannot use --max-outstanding with workers of this process"),
         (&["--upstream", one, "--upstream", one], "is given twice"),
+        (&["--listen", one, "--upstream", one], "is where clients connect; give another"),
+        (&["--listen", one, "--backend", one], "is where clients connect; give another"),
+        (&["--upstream", one, "--framing", "lines"], "cannot use --framing beside --upstream"),
         (&["--upstream", "tcp://*:1"], "name a host and a port"),
         (&["--upstream", "tcp://no.such.invalid:1"], "give an IP address"),
         (&["--upstream", one, "--max-outstanding", "0"], "from 1 to 100000"),
