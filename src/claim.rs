@@ -4,7 +4,7 @@
 //! A pool lane is first in, first out, so both sides know a request by how many went before it.
 //! One word holds two such numbers, so that a request is either begun or taken back, never both.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Shared by a lane and its worker.
@@ -14,8 +14,10 @@ pub(crate) struct Claim(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     state: AtomicU64,
-    /// Requests that the worker has answered with the news that they are lost.
+    /// Requests that the worker has answered with the news that they are lost, and whether there ever was
+    /// one.
     lost: Mutex<Vec<u32>>,
+    loses: AtomicBool,
 }
 
 /// Requests below `begun` were begun by the worker or passed over; those of the rest that are below
@@ -58,10 +60,14 @@ impl Claim {
     /// tell: what a handler says may look the same.
     pub fn lose(&self, number: u32) {
         self.0.lost.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        self.0.loses.store(true, Ordering::Release);
     }
 
     /// Whether the reply to that request, which has come, says that it is lost.
     pub fn is_lost(&self, number: u32) -> bool {
+        if !self.0.loses.load(Ordering::Acquire) {
+            return false;
+        }
         let mut lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
         let place = lost.iter().position(|other| *other == number);
         place.map(|place| lost.swap_remove(place)).is_some()
