@@ -42,7 +42,7 @@ fn an_error_reply_is_3_with_its_code_and_text() {
     let call = |frame: &str| said(&repd(&["call", &service.endpoint, frame], b""));
     assert_eq!(
         call("never"),
-        (Some(3), "".into(), "error: 504 the deadline passed before the handler replied\n".into())
+        (Some(3), "".into(), "error: 504 the deadline passed before the reply\n".into())
     );
     let (status, printed, error) = call("what?");
     assert_eq!((status, printed.as_str()), (Some(3), ""));
