@@ -161,9 +161,9 @@ impl Proxy {
         self.lanes.iter().any(|lane| lane.takes_in_need(self.now).is_some())
     }
 
-    /// Why a request is refused that nobody will take. The first time, the log says it too.
-    fn no_one(&mut self) -> Fault {
-        let why = if self.lanes.iter().all(Lane::is_remote) {
+    /// Why nobody serves.
+    fn no_one(&self) -> &'static str {
+        if self.lanes.iter().all(Lane::is_remote) {
             "nobody is connected who could answer"
         } else if self.lanes.iter().all(|lane| lane.is_down(self.now)) {
             "there is no program to answer with"
@@ -171,7 +171,12 @@ impl Proxy {
             "every worker is stuck in a request, or has no program to answer with"
         } else {
             "every worker is stuck in a request that has passed its deadline"
-        };
+        }
+    }
+
+    /// Says in the log, once, why requests are refused, and gives what their clients are told.
+    fn complain(&mut self) -> Fault {
+        let why = self.no_one();
         if !std::mem::replace(&mut self.refuses_all, true) {
             warn!("{why}: requests are refused");
         }
@@ -263,7 +268,7 @@ impl Proxy {
         let fault = if self.drain.begun() {
             Fault::stopping()
         } else if self.none_serves() {
-            self.no_one()
+            self.complain()
         } else {
             if std::mem::take(&mut self.refuses_all) {
                 info!("requests are answered again");
@@ -295,7 +300,7 @@ impl Proxy {
             }
         }
         if !self.waiting.is_empty() && self.none_serves() {
-            let (fault, lost) = (self.no_one(), lost());
+            let (fault, lost) = (self.complain(), lost());
             for ticket in std::mem::take(&mut self.waiting) {
                 let is_lost = self.tickets.get_mut(ticket).is_some_and(|pending| pending.lost > 0);
                 self.give_up(ticket, if is_lost { &lost } else { &fault })?;
@@ -362,6 +367,9 @@ impl Proxy {
             if lane.is_stuck(|ticket| self.tickets.contains(ticket)) {
                 self.waiting.extend(lane.recall(self.now));
             }
+        }
+        if self.none_serves() {
+            self.complain();
         }
         Ok(())
     }
