@@ -25,8 +25,8 @@ pub trait Handler: Send {
     ///
     /// # Errors
     /// A [`Fault`] is sent to the client as an error reply. A panic is a 500 for this client; the
-    /// worker then goes on with a fresh instance. [`Code::Lost`] says that what was to answer is lost:
-    /// with [`Config::retries`](crate::Config::retries) the request is given to another worker, as this
+    /// worker then goes on with a fresh instance. [`Code::Lost`] says that what was to answer is lost, and
+    /// [`Code::Unavailable`] that this one cannot answer now: with [`Config::retries`](crate::Config::retries) the request is given to another worker, as this
     /// one has left it.
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault>;
 
@@ -116,7 +116,8 @@ where
                 Err(Fault::new(Code::Failed, "the handler panicked"))
             }
         };
-        let is_lost = reply.as_ref().is_err_and(|fault| fault.code() == Code::Lost as u16);
+        let lost = [Code::Lost, Code::Unavailable].map(|code| code as u16);
+        let is_lost = reply.as_ref().is_err_and(|fault| lost.contains(&fault.code()));
         let reply = reply.unwrap_or_else(|fault| fault.to_frames());
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: reply {}", Excerpt(&reply));

@@ -81,11 +81,14 @@ impl Lane {
         }
     }
 
-    /// When [`Lane::is_down`] may come to be by itself.
-    pub fn down_at(&self) -> Option<Instant> {
+    /// When something may change about it by itself: [`Lane::is_down`], or what is lost.
+    pub fn changes_at(&self, now: Instant) -> Option<Instant> {
         match self {
             Lane::Worker(_) => None,
-            Lane::Remote(lane) => lane.down_at(),
+            Lane::Remote(lane) => {
+                let down_at = lane.down_at().filter(|at| *at > now);
+                down_at.into_iter().chain(lane.look_at()).min()
+            }
         }
     }
 

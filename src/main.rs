@@ -21,7 +21,7 @@ fn run(options: &Serve) -> Result<(), Error> {
     let (config, answering) = (options.config(), options.answering());
     if options.check {
         if let Answering::Program(program) = &answering {
-            program.check()?;
+            program.handlers(&config).map(drop)?;
         }
         serve::check(&config)?;
         return print(&options.describe());

@@ -143,10 +143,9 @@ impl Proxy {
         let patience = self.lanes.iter().filter_map(Lane::patience_ends).min();
         // With no room elsewhere there is nowhere to go for what waits behind a slow request.
         let patience = patience.filter(|_| self.has_room());
-        // When clients who wait for somebody to connect are told that nobody has.
-        let down = self.lanes.iter().filter_map(Lane::down_at).filter(|at| *at > self.now).min();
+        let change = self.lanes.iter().filter_map(|lane| lane.changes_at(self.now)).min();
         let retry = self.frontend.outbox().retry_at();
-        let times = [self.tickets.earliest(), patience, down, retry, self.drain.next(self.now)];
+        let times = [self.tickets.earliest(), patience, change, retry, self.drain.next(self.now)];
         let next = times.into_iter().flatten().min();
         next.map(|time| time.saturating_duration_since(self.now))
     }

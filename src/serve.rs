@@ -186,7 +186,10 @@ impl Service {
         let linger = stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger);
         let waited = stopped.as_ref().map_or(Duration::ZERO, |stopped| stopped.closed.elapsed());
         let all_left = waited + A_TICK < linger;
-        let limit = linger.saturating_sub(waited).max(A_MOMENT);
+        // Where nothing is abandoned, programs have a moment to end in any case.
+        let is_abandoned = stopped.as_ref().is_ok_and(|stopped| stopped.tally.abandoned > 0);
+        let least = if is_abandoned { Duration::ZERO } else { A_MOMENT };
+        let limit = linger.saturating_sub(waited).max(least);
         let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
         drop(answers);
         let stopped = stopped?;

@@ -342,6 +342,27 @@ fn a_stranger_at_the_workers_door_disturbs_nobody() {
     (0..20).for_each(|_| assert_eq!(client.ask(&[b"a"]), [b"a"]));
 }
 
+/// However many replies come with the end of the connection.
+#[test]
+fn replies_that_came_before_an_upstream_left_are_not_lost() {
+    let _limit = time_limit(60);
+    const REQUESTS: usize = 900;
+    for _ in 0..10 {
+        let context = zmq::Context::new();
+        let upstream = context.socket(zmq::ROUTER).unwrap();
+        upstream.bind("tcp://127.0.0.1:*").unwrap();
+        let endpoint = upstream.get_last_endpoint().unwrap().unwrap();
+        let mut service = Process::start(&["--upstream", &endpoint, "--timeout", "20"]);
+        service.wait_for_line(": connected");
+        let client = Client::dealer(&service.endpoint);
+        (0..REQUESTS).for_each(|_| client.send(&[b"a"]));
+        let requests: Vec<_> = (0..REQUESTS).map(|_| upstream.recv_multipart(0).unwrap()).collect();
+        requests.into_iter().for_each(|reply| upstream.send_multipart(reply, 0).unwrap());
+        drop((upstream, context));
+        (0..REQUESTS).for_each(|_| assert_eq!(client.receive(), [b"a"]));
+    }
+}
+
 /// One that can only refuse is quick at that, and is not taken for the best.
 #[test]
 fn an_upstream_that_refuses_gets_little_and_with_retries_no_client_hears_of_it() {

@@ -60,10 +60,7 @@ impl Program {
     }
 
     /// Looks whether it can be run.
-    ///
-    /// # Errors
-    /// As of [`Program::handlers`].
-    pub fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         let name = self.command.first().map_or("", String::as_str);
         let cannot = |why: String| Error::config(format!("cannot run {name:?}")).because(why);
         if self.multipart && self.framing == Framing::Lines {

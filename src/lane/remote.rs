@@ -21,18 +21,30 @@ use crate::ticket::Ticket;
 /// How long requests wait for somebody to connect before they are refused.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often it is looked again whether a worker is left, and how soon.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(10);
+
+type Connect = Box<dyn Fn() -> Result<(Socket, Monitor), Error>>;
+
 pub(crate) struct Remote {
     name: String,
     socket: Socket,
     monitor: Monitor,
-    /// To another repd: there is one connection, or none. Else any number of workers connect.
-    is_upstream: bool,
+    /// To another repd: makes the socket anew. Else any number of workers connect.
+    connect: Option<Connect>,
     /// Of another repd, whether its connection is ready; of workers this says nothing.
     is_ready: bool,
     /// All that are connected, as one; none if nobody is.
     peer: Option<Peer>,
     /// The most requests that may be outstanding.
     most: usize,
+    /// Nobody is connected any more, but replies that came before are yet to be received.
+    is_leaving: bool,
+    /// Of workers, when it is to be looked again whether one is left, and how often: that a connection has
+    /// ended is told a little before the socket knows it.
+    look_at: Instant,
+    looks: u32,
     /// Since when nobody is connected.
     alone_since: Instant,
     /// That it cannot connect was said since then.
@@ -55,7 +67,7 @@ impl Remote {
             files.extend(file);
         }
         let name = "backend".into();
-        Ok(Remote { _files: files, ..Remote::new(name, socket, monitor, false, config) })
+        Ok(Remote { _files: files, ..Remote::new(name, socket, monitor, None, config) })
     }
 
     /// A lane to another repd.
@@ -64,25 +76,32 @@ impl Remote {
         endpoint: &Endpoint,
         config: &Config,
     ) -> Result<Remote, Error> {
-        let (socket, monitor) = context.upstream(endpoint, config)?;
-        Ok(Remote::new(format!("upstream {endpoint}"), socket, monitor, true, config))
+        let address = endpoint.to_connect()?;
+        let (context, settings) = (context.clone(), config.clone());
+        let connect = move || context.upstream(&address, &settings);
+        let (socket, monitor) = connect()?;
+        let name = format!("upstream {endpoint}");
+        Ok(Remote::new(name, socket, monitor, Some(Box::new(connect)), config))
     }
 
     fn new(
         name: String,
         socket: Socket,
         monitor: Monitor,
-        is_upstream: bool,
+        connect: Option<Connect>,
         config: &Config,
     ) -> Remote {
         Remote {
             name,
             socket,
             monitor,
-            is_upstream,
-            is_ready: !is_upstream,
+            is_ready: connect.is_none(),
+            connect,
             peer: None,
             most: config.max_outstanding,
+            is_leaving: false,
+            look_at: Instant::now(),
+            looks: 0,
             alone_since: Instant::now(),
             has_complained: false,
             lost: Vec::new(),
@@ -110,7 +129,8 @@ impl Remote {
 
     /// What one more request would cost, if there is room for it.
     pub fn cost(&self, now: Instant) -> Option<f64> {
-        let peer = self.peer.as_ref().filter(|peer| peer.owes() < self.most);
+        let peer = self.peer.as_ref().filter(|_| !self.is_leaving);
+        let peer = peer.filter(|peer| peer.owes() < self.most);
         peer.map(|peer| peer.cost(now))
     }
 
@@ -132,12 +152,17 @@ impl Remote {
                 peer.sent(ticket, now);
                 Ok(true)
             }
-            // The connection has ended, which the monitor is yet to tell.
+            // One has gone at this moment, which the monitor is yet to tell; others may be left.
             _ => {
-                self.leave(now);
+                self.is_leaving |= !self.socket.has_taker()?;
                 Ok(false)
             }
         }
+    }
+
+    /// When [`Remote::take_lost`] has something to do by itself.
+    pub fn look_at(&self) -> Option<Instant> {
+        (self.looks > 0).then_some(self.look_at)
     }
 
     /// The next reply, if one is there: whose it is, whether it says that it is lost or that nobody there can
@@ -149,6 +174,9 @@ impl Remote {
     ) -> Result<Option<Option<(Ticket, bool)>>, Error> {
         body.clear();
         if !self.socket.try_receive(body)? {
+            if self.is_leaving {
+                self.leave(now);
+            }
             return Ok(None);
         }
         let ticket = match &body[..] {
@@ -177,33 +205,44 @@ impl Remote {
     /// that ends had been one of a worker's.
     pub fn take_lost(&mut self, now: Instant) -> Result<Vec<Ticket>, Error> {
         let mut news = self.socket.take_woken();
+        if self.looks > 0 && now >= self.look_at {
+            news = true;
+            self.looks -= 1;
+            self.look_at = now + LOOK;
+        }
         while let Some(event) = self.monitor.next()? {
             news = true;
             match event {
                 Event::Ready => {
+                    if self.connect.is_some() && self.is_leaving {
+                        // This socket is given up.
+                        continue;
+                    }
                     info!("{}: connected", self.name);
                     self.has_complained = false;
+                    self.is_ready = true;
+                }
+                Event::Disconnected => {
+                    info!("{}: a connection has ended", self.name);
+                    if self.connect.is_some() {
+                        self.is_ready = false;
+                        self.is_leaving = self.peer.is_some();
+                    } else {
+                        (self.look_at, self.looks) = (now + LOOK, LOOKS);
+                    }
                 }
                 Event::Retried if !self.has_complained => {
                     warn!("{}: cannot connect; trying on", self.name);
                     self.has_complained = true;
                 }
-                Event::Disconnected => info!("{}: a connection has ended", self.name),
                 _ => (),
-            }
-            if self.is_upstream && event == Event::Ready {
-                self.is_ready = true;
-            }
-            if self.is_upstream && event == Event::Disconnected {
-                self.is_ready = false;
-                self.leave(now);
             }
         }
         if news {
             match self.socket.has_taker()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
                 true => (),
-                false => self.leave(now),
+                false => self.is_leaving = self.peer.is_some(),
             }
         }
         Ok(std::mem::take(&mut self.lost))
@@ -216,11 +255,20 @@ impl Remote {
 
     /// Nobody is connected any more.
     fn leave(&mut self, now: Instant) {
+        self.is_leaving = false;
         let Some(peer) = self.peer.take() else { return };
         self.alone_since = now;
         if peer.owes() > 0 {
             warn!("{}: nobody is connected any more; requests lost: {}", self.name, peer.owes());
         }
         self.lost.extend(peer.all());
+        // What the old socket had not sent yet would go out over its next connection.
+        match self.connect.as_ref().map(|connect| connect()) {
+            Some(Ok((socket, monitor))) => {
+                (self.socket, self.monitor, self.is_ready) = (socket, monitor, false);
+            }
+            Some(Err(error)) => warn!("{}: {error}", self.name),
+            None => (),
+        }
     }
 }

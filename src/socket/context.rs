@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use zmq::SocketType;
@@ -114,20 +115,21 @@ impl Context {
         Ok((socket, monitor))
     }
 
-    /// A DEALER that is connected to another repd whenever that is there, and what tells of it.
+    /// A DEALER that is connected to another repd whenever that is there, and what tells of it. Where that is,
+    /// [`Endpoint::to_connect`] has said.
     pub fn upstream(
         &self,
-        endpoint: &Endpoint,
+        (address, v6): &(String, bool),
         config: &Config,
     ) -> Result<(Socket, Monitor), Error> {
         let socket = self.remote(config)?;
-        // What could not be sent before the connection ended is not sent over the next: it is told of as
-        // lost.
-        socket.set_number(zmq_sys::ZMQ_IMMEDIATE, 1)?;
+        // Not ZMQ_IMMEDIATE: when such a connection ends, libzmq 4.3.5 throws away replies that have come, and
+        // aborts if one of them is half received.
         // A host that does not answer at all is tried again after that time, and not after minutes.
         socket.set_number(zmq_sys::ZMQ_CONNECT_TIMEOUT, milliseconds(CONNECT_TIMEOUT))?;
         let monitor = self.monitor(&socket)?;
-        socket.reach(endpoint)?;
+        socket.set(|s| s.set_ipv6(*v6))?;
+        socket.connect(address)?;
         Ok((socket, monitor))
     }
 
@@ -170,8 +172,10 @@ impl Context {
 
     /// What tells of each event of a socket's connections.
     fn monitor(&self, socket: &Socket) -> Result<Monitor, Error> {
-        // Another name for each: the descriptor of no two sockets is the same.
-        let endpoint = format!("inproc://monitor-{}", socket.fd);
+        static MONITORS: AtomicUsize = AtomicUsize::new(0);
+        // Another name for each: that of one that is closed is free only some time later.
+        let number = MONITORS.fetch_add(1, Ordering::Relaxed);
+        let endpoint = format!("inproc://monitor-{number}");
         socket.set(|s| s.monitor(&endpoint, zmq::SocketEvent::ALL.to_raw().into()))?;
         let monitor = self.socket(zmq::PAIR)?;
         monitor.connect(&endpoint)?;

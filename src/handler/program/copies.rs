@@ -269,7 +269,6 @@ fn how(ended: &io::Result<Option<ExitStatus>>) -> String {
 
 impl Handler for Copies {
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
-        let deadline = Instant::now() + self.settings.timeout;
         self.input.clear();
         self.input.shrink_to(BUFFER);
         self.settings.format.encode(&request, &mut self.input)?;
@@ -291,6 +290,7 @@ impl Handler for Copies {
         let Some(mut process) = process else {
             return Err(Fault::new(Code::Unavailable, "the program is not running"));
         };
+        let deadline = Instant::now() + self.settings.timeout;
         match self.exchange(&mut process, deadline) {
             Ok(reply) if self.is_once() => {
                 // It has ended: this only takes notice of how.

@@ -14,6 +14,9 @@ use crate::text::printable;
 /// A longer line is cut, so that with what stands before it it fits into one line of the log.
 const LONGEST_LINE: usize = 3900;
 
+/// As much as a pipe holds: pipe(7).
+const A_PIPE: usize = 64 << 10;
+
 /// The thread that reads.
 pub(super) struct Stderr {
     /// Open as long as there may be another copy.
@@ -52,6 +55,8 @@ impl Drop for Stderr {
 
 fn copy(mut reader: PipeReader, ended: &PipeReader, lines: &mut Lines) {
     let mut buffer = [0; 16 << 10];
+    // In the end what the pipe holds is read, and no more: a stray may go on for ever.
+    let mut left = A_PIPE;
     loop {
         let watch = |pipe| PollFd::new(pipe, PollFlags::POLLIN);
         let mut fds = [watch(reader.as_fd()), watch(ended.as_fd())];
@@ -61,9 +66,17 @@ fn copy(mut reader: PipeReader, ended: &PipeReader, lines: &mut Lines) {
         let ends = fds[1].any() != Some(false);
         match reader.read(&mut buffer) {
             Ok(0) => break,
-            Ok(read) => lines.push(&buffer[..read]),
+            Ok(read) => {
+                lines.push(&buffer[..read]);
+                if ends {
+                    left = left.saturating_sub(read);
+                }
+            }
             Err(_) if ends => break,
             Err(_) => (),
+        }
+        if left == 0 {
+            break;
         }
     }
     lines.flush();
