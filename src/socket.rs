@@ -1,7 +1,8 @@
 //! All of libzmq: its sockets, and what makes them ([`Context`]) and waits for them ([`wait`]).
 //!
 //! What is unsafe in this crate is here, but for system calls in `sched` and in
-//! `handler::program::process`: what the `zmq` crate has no call for (`zmq_ctx_shutdown`, `ZMQ_USE_FD`, a context whose end can be told from its sockets').
+//! `handler::program::process`: what the `zmq` crate has no call for (`zmq_ctx_shutdown`, `ZMQ_USE_FD`,
+//! a context whose end can be told from its sockets').
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

@@ -6,7 +6,7 @@ use crate::claim::Claim;
 use crate::credit::{Meter, Standing};
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::handler::Answer;
+use crate::handler::{Answer, Handler};
 use crate::socket::{Socket, Watched, readable, wait};
 
 /// A worker of a lane.
@@ -32,7 +32,7 @@ impl<A: Answer, N: Fn()> Worker<A, N> {
     ) -> Worker<A, N> {
         let handler = answers.handler();
         handler.tend();
-        if !handler.is_ready() || !handler.watched().is_empty() {
+        if may_rest(handler) {
             meter.will_rest();
         }
         meter.stand(if handler.is_ready() { Standing::Ready } else { Standing::Down });
@@ -55,7 +55,7 @@ impl<A: Answer, N: Fn()> Worker<A, N> {
                 if !handler.is_ready() {
                     self.meter.stand(Standing::Resting);
                 }
-                if !handler.is_ready() || !handler.watched().is_empty() {
+                if may_rest(handler) {
                     self.meter.will_rest();
                 }
                 self.socket.send_all(&mut reply)?;
@@ -109,4 +109,9 @@ impl<A: Answer, N: Fn()> Worker<A, N> {
             }
         }
     }
+}
+
+/// Whether the worker may come to have requests that it will not begin.
+fn may_rest(handler: &dyn Handler) -> bool {
+    !handler.is_ready() || !handler.watched().is_empty()
 }

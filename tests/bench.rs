@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
-use common::{Folder, Killed, Process, REPD, repd, time_limit};
+use common::{Folder, Process, REPD, repd, time_limit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -197,9 +197,8 @@ fn error_replies_are_counted_by_their_codes_and_wrong_ones_told() {
     );
 }
 
-#[test]
-fn sigint_ends_the_load_and_what_came_so_far_is_reported() {
-    let _limit = time_limit(60);
+/// What comes of a load that gets SIGINT after some fifty requests.
+fn interrupted(options: &[&str]) -> Output {
     let (send, asked) = std::sync::mpsc::channel();
     let (endpoint, _server) = server(move |number, request| {
         if number == 50 {
@@ -208,21 +207,23 @@ fn sigint_ends_the_load_and_what_came_so_far_is_reported() {
         vec![request]
     });
     let child = Command::new(REPD)
-        .args(["bench", &endpoint, "--duration", "3600", "--warmup", "0", "--clients", "2"])
+        .args(["bench", &endpoint, "--clients", "2"])
+        .args(options)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut child = Killed(child);
     asked.recv().unwrap();
-    kill(Pid::from_raw(child.0.id() as i32), Signal::SIGINT).unwrap();
-    let (mut out, mut status) = (child.0.stdout.take().unwrap(), None);
-    let text = std::io::read_to_string(&mut out).unwrap();
-    common::until("it ends", || {
-        status = child.0.try_wait().unwrap();
-        status.is_some()
-    });
-    assert_eq!(status.unwrap().code(), Some(0), "{text}");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn sigint_ends_the_load_and_what_came_so_far_is_reported() {
+    let _limit = time_limit(60);
+    let output = interrupted(&["--duration", "3600", "--warmup", "0"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("missing: 0\n") && text.contains("latency    min "), "{text}");
     assert!(text.contains(" % █"), "{text}");
 }
@@ -230,23 +231,7 @@ fn sigint_ends_the_load_and_what_came_so_far_is_reported() {
 #[test]
 fn a_load_that_ends_within_its_warm_up_has_measured_nothing_and_says_so() {
     let _limit = time_limit(60);
-    let (send, asked) = std::sync::mpsc::channel();
-    let (endpoint, _server) = server(move |number, request| {
-        if number == 50 {
-            send.send(()).unwrap();
-        }
-        vec![request]
-    });
-    let child = Command::new(REPD)
-        .args(["bench", &endpoint, "--warmup", "3600", "--json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let id = Pid::from_raw(child.id() as i32);
-    asked.recv().unwrap();
-    kill(id, Signal::SIGINT).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = interrupted(&["--warmup", "3600", "--json"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{said}");
     assert!(said.starts_with("error: nothing was measured: "), "{said}");

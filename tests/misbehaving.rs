@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::scope;
@@ -56,6 +57,9 @@ while head := source.read(4):
             os.setpgid(0, os.getpgid(os.getppid()))
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             stall()
+        case gate if gate.startswith(b"wait for "):
+            while not os.path.exists(gate[9:]): time.sleep(0.001)
+            write(packet(request))
         case b"deaf":
             write(packet(b"deaf"))
             stall()
@@ -237,9 +241,7 @@ fn a_program_that_keeps_dying_is_started_less_and_less_and_requests_hear_so_at_o
 fn a_program_that_vanishes_is_missed_and_found_again_when_it_is_back() {
     let _limit = time_limit(60);
     let folder = Folder::new("vanishing");
-    let (path, away) = (folder.file("program.py"), folder.file("away"));
-    fs::write(&path, format!("#!/usr/bin/env python3\n{PROGRAM}")).unwrap();
-    assert!(Command::new("chmod").args(["+x", &path]).status().unwrap().success());
+    let (path, away) = in_a_file(&folder);
     let mut marked = Marked::start("vanishing", &["--workers", "2"], &[&path]);
     let client = Client::req(&marked.service.endpoint);
     assert_eq!(client.ask_text("a"), "a");
@@ -285,22 +287,71 @@ fn a_lost_request_is_given_to_another_as_often_as_is_allowed_and_no_oftener() {
     }
 }
 
-/// Of requests behind one another at the same worker, only the one that the program was at is lost.
+/// A program in a file, which can be away.
+fn in_a_file(folder: &Folder) -> (String, String) {
+    let (path, away) = (folder.file("program.py"), folder.file("away"));
+    fs::write(&path, format!("#!/usr/bin/env python3\n{PROGRAM}")).unwrap();
+    assert!(Command::new("chmod").args(["+x", &path]).status().unwrap().success());
+    (path, away)
+}
+
+/// Of requests behind one another at the same worker, only the one that the program was at is lost. Its
+/// worker cannot answer the others: the program cannot be started again.
 #[test]
 fn what_waits_behind_a_request_that_is_lost_is_given_to_others() {
     let _limit = time_limit(60);
-    let marked = Marked::start("behind", &["--workers", "2"], &["python3", "-c", PROGRAM]);
-    let client = Client::dealer(&marked.service.endpoint);
-    for _ in 0..20 {
-        (0..100).for_each(|_| client.send(&[b"quick"]));
+    let folder = Folder::new("behind");
+    let (path, away) = in_a_file(&folder);
+    for _ in 0..5 {
+        let marked = Marked::start("behind", &["--workers", "2", "--timeout", "20"], &[&path]);
+        let client = Client::dealer(&marked.service.endpoint);
+        let ask_quick = |n: usize| (0..n).for_each(|_| client.send(&[b"quick"]));
+        // So many that each worker is trusted with some at a time.
+        ask_quick(1000);
+        (0..1000).for_each(|_| assert_eq!(client.receive(), [b"quick"]));
+        fs::rename(&path, &away).unwrap();
+        ask_quick(100);
         client.send(&[b"exit"]);
-        (0..100).for_each(|_| client.send(&[b"quick"]));
+        ask_quick(100);
         let replies: Vec<_> = (0..201).map(|_| client.receive()).collect();
         let lost = replies.iter().filter(|reply| code(reply) == Some(502)).count();
         let echoes = replies.iter().filter(|reply| **reply == [b"quick"]).count();
         assert_eq!((lost, echoes), (1, 200));
+        fs::rename(&away, &path).unwrap();
+        marked.stop();
     }
-    marked.stop();
+}
+
+/// The same where there is only one, and nobody is free to take it at once.
+#[test]
+fn what_waits_alone_behind_a_request_that_is_lost_is_given_to_others() {
+    let _limit = time_limit(120);
+    let folder = Folder::new("alone");
+    let (path, away) = in_a_file(&folder);
+    for round in 0..5 {
+        let options = ["--workers", "2", "--timeout", "20", "--verbose"];
+        let mut marked = Marked::start("alone", &options, &[&path]);
+        let (client, other) =
+            (Client::dealer(&marked.service.endpoint), Client::req(&marked.service.endpoint));
+        // So many that both workers are trusted with more than one at a time.
+        for _ in 0..10 {
+            (0..100).for_each(|_| client.send(&[b"quick"]));
+            (0..100).for_each(|_| assert_eq!(client.receive(), [b"quick"]));
+        }
+        fs::rename(&path, &away).unwrap();
+        let gate = folder.file(&format!("gate-{round}"));
+        let wait = format!("wait for {gate}");
+        other.send(&[wait.as_bytes()]);
+        marked.service.wait_for_line("request \"wait for ");
+        client.send(&[b"exit"]);
+        client.send(&[b"quick"]);
+        assert_eq!(client.receive_code(), 502);
+        fs::write(&gate, "").unwrap();
+        assert_eq!(other.receive(), [wait.as_bytes()]);
+        assert_eq!(client.receive(), [b"quick"]);
+        fs::rename(&away, &path).unwrap();
+        marked.stop();
+    }
 }
 
 #[test]
@@ -374,17 +425,37 @@ fn nothing_is_started_while_the_service_stops() {
     marked.service.signal(SIGTERM);
     assert_eq!(client.receive_code(), 503);
     assert_eq!(marked.service.wait().code(), Some(1));
+    let log = marked.service.rest_of_log();
+    let (_, after) = log.split_once("stopping").unwrap();
+    assert!(!after.contains("the program is running"), "{log}");
     until("none is there", || processes_with(&marked.mark).is_empty());
 }
 
-/// With a log that nobody reads, and programs that say much: none of their threads may wait for it.
+/// What it writes in the end is written.
+#[test]
+fn a_program_has_a_moment_to_end_however_short_the_stop() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("moment");
+    let file = folder.file("ended");
+    let program = "while read -r line; do echo \"$line\"; done; sleep 0.5; echo > \"$0\"";
+    for workers in ["1", "0"] {
+        let options = ["--framing", "lines", "--workers", workers, "--drain", "0"];
+        let marked = Marked::start("moment", &options, &["sh", "-c", program, &file]);
+        assert_eq!(Client::req(&marked.service.endpoint).ask_text("a"), "a");
+        assert!(!marked.stop().contains("had to be killed"));
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+/// With a log that nobody reads, and programs that say much, of which two lines are more than what a pipe
+/// that has room has room for: none of their threads may wait for it.
 #[test]
 fn a_log_that_nobody_reads_does_not_stop_chatty_programs_nor_the_service() {
     let _limit = time_limit(60);
-    let program = "import sys\nfor line in sys.stdin:\n    sys.stderr.write('x' * 200 + '\\n')\n    \
-                   print(line, end='', flush=True)";
+    let program = "import os\nwhile line := os.read(0, 4096):\n    \
+                   os.write(2, (b'x' * 3800 + b'\\n') * 20)\n    os.write(1, line)";
     let endpoint = format!("ipc://@repd-chatty-{}", std::process::id());
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
     let mut child = common::Killed(
         Command::new(REPD)
             .args(["serve", "--listen", &endpoint, "--workers", "8", "--framing", "lines"])
@@ -394,13 +465,22 @@ fn a_log_that_nobody_reads_does_not_stop_chatty_programs_nor_the_service() {
             .unwrap(),
     );
     let client = Client::dealer(&endpoint);
-    (0..100).for_each(|_| client.send(&[b"a"]));
-    for number in 0..3000 {
-        assert_eq!(client.receive(), [b"a"]);
-        if number < 2900 {
-            client.send(&[b"a"]);
-        }
+    // What a thread is in, by the system's number: proc_pid_syscall(5).
+    let writes = format!("{} ", nix::libc::SYS_write);
+    let waits_for_reader = || {
+        let threads = fs::read_dir(format!("/proc/{}/task", child.0.id())).unwrap();
+        let in_call = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("syscall"));
+        threads.flatten().any(|thread| in_call(thread).is_ok_and(|call| call.starts_with(&writes)))
+    };
+    // Each time the pipe fills up, it may be two that want the last of its room.
+    for _ in 0..60 {
+        (0..80).for_each(|_| client.send(&[b"a"]));
+        (0..80).for_each(|_| assert_eq!(client.receive(), [b"a"]));
+        until("no thread waits for the reader", || !waits_for_reader());
+        reader.read_exact(&mut [0; 40_000]).unwrap();
     }
+    (0..80).for_each(|_| client.send(&[b"a"]));
+    (0..80).for_each(|_| assert_eq!(client.receive(), [b"a"]));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.0.id() as i32), SIGTERM).unwrap();
     let mut status = None;
     until("it ends", || {

@@ -262,6 +262,8 @@ impl Remote {
             warn!("{}: nobody is connected any more; requests lost: {}", self.name, peer.owes());
         }
         self.lost.extend(peer.all());
+        // A worker may have come since, of which all news is heard already.
+        (self.look_at, self.looks) = (now, LOOKS);
         // What the old socket had not sent yet would go out over its next connection.
         match self.connect.as_ref().map(|connect| connect()) {
             Some(Ok((socket, monitor))) => {

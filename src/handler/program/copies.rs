@@ -139,6 +139,7 @@ impl Copies {
     fn clean_up(&mut self) {
         let Some((process, failure)) = self.failed.take() else { return };
         if matches!(failure, Failure::Lost) {
+            // So that its own end is told, and not that it was killed.
             process.is_ending();
         }
         let status = process.kill();
