@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::ifaddrs::getifaddrs;
 
 use crate::error::Error;
+use crate::names;
 
 /// Where clients connect: `tcp://HOST:PORT` or `ipc://PATH`.
 ///
@@ -98,8 +99,7 @@ impl Host {
         if let Some(address) = interface(name, port) {
             return Ok(address);
         }
-        let found = (name.as_str(), port).to_socket_addrs().map(|found| found.collect::<Vec<_>>());
-        let mut found = found.unwrap_or_default();
+        let mut found = names::addresses(name, port);
         found.sort_by_key(SocketAddr::is_ipv6);
         let address = *found.first().ok_or_else(|| {
             format!("no address, interface or host is called {name:?} here; give an IP address")
