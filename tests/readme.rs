@@ -1,17 +1,22 @@
-//! The README is true: its options are those of the help, its tour goes as it says.
+//! The README and the man page are true: their options are those of the help, the tour goes as it says.
 
 mod common;
 
+use std::path::Path;
 use std::process::Command;
 
 use common::{Process, REPD, repd, time_limit};
 
-fn readme() -> String {
-    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
+fn file(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The help's options as rows of a table.
-fn rows(command: &str) -> Vec<String> {
+fn readme() -> String {
+    file("README.md")
+}
+
+/// The help's options: each with its value, as in `--workers <n>`, and what it sets.
+fn options(command: &str) -> Vec<(String, String)> {
     let help = String::from_utf8(repd(&[command, "--help"], b"").stdout).unwrap();
     let usage = help.lines().next().unwrap().to_string();
     let options = help.split("Options:\n").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -30,7 +35,7 @@ fn rows(command: &str) -> Vec<String> {
         let own = usage.split(&format!("[{option}")).nth(1).unwrap().split(']').next().unwrap();
         own.replace("...", "")
     };
-    rows.iter().map(|(option, text)| format!("| `{option}{}` | {text} |", value(option))).collect()
+    rows.into_iter().map(|(option, text)| (option.clone() + &value(&option), text)).collect()
 }
 
 #[test]
@@ -41,7 +46,28 @@ fn its_tables_of_options_are_the_helps() {
         let readme = readme();
         let section = readme.split(&title).nth(1).unwrap().split("\n## ").next().unwrap();
         let listed: Vec<&str> = section.lines().filter(|line| line.starts_with("| `--")).collect();
-        assert_eq!(listed, rows(command), "the README should say\n{}", rows(command).join("\n"));
+        let row = |(option, text)| format!("| `{option}` | {text} |");
+        let rows: Vec<String> = options(command).into_iter().map(row).collect();
+        assert_eq!(listed, rows, "the README should say\n{}", rows.join("\n"));
+    }
+}
+
+#[test]
+fn the_man_pages_options_are_the_helps() {
+    let _limit = time_limit(60);
+    let page = file("packaging/repd.1");
+    for command in ["serve", "call", "bench"] {
+        let section = page.split(&format!(".Ss repd {command}\n")).nth(1).unwrap();
+        let list = section.split(".El").next().unwrap();
+        let listed = list.split(".It Fl Fl ").skip(1).map(|item| {
+            let (option, text) = item.split_once('\n').unwrap();
+            let option = match option.split_once(" Ar ") {
+                Some((option, value)) => format!("--{option} <{value}>"),
+                None => format!("--{option}"),
+            };
+            (option, text.split_whitespace().collect::<Vec<_>>().join(" "))
+        });
+        assert_eq!(listed.collect::<Vec<_>>(), options(command), "{command}");
     }
 }
 

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# build-static.sh TARGET: a repd that needs nothing of the machine it runs on, for x86_64-unknown-linux-gnu or
+# aarch64-unknown-linux-gnu, on Debian 12 for x86_64 with Debian's packages alone. Prints its path.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() { echo "error: $1; give x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu" >&2; exit 2; }
+[ $# = 1 ] || usage "cannot build $# targets"
+target=$1
+packages=(g++ make cargo-web rustc-web)
+case $target in
+    x86_64-unknown-linux-gnu) packages+=(libstd-rust-web-dev:amd64) ;;
+    aarch64-unknown-linux-gnu) packages+=(libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu) ;;
+    *) usage "cannot build '$target'" ;;
+esac
+[ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || {
+    echo "error: cannot build here: it takes Debian for x86_64; see README.md for other ways" >&2
+    exit 1
+}
+packaging/install-missing "${packages[@]}"
+
+# Debian's cargo and rustc, and the compilers and libraries that belong to the target, not what a developer's
+# environment names: only these are there for the other processor.
+unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CARGO_BUILD_RUSTC_WRAPPER CARGO_BUILD_TARGET \
+    CARGO_ENCODED_RUSTFLAGS CC CXX AR CFLAGS CXXFLAGS \
+    SODIUM_LIB_DIR SODIUM_INCLUDE_DIR SODIUM_USE_PKG_CONFIG
+export RUSTC=/usr/bin/rustc
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+# At fixed addresses, as Debian's static libraries are. --target even where it is this machine's own: without it
+# the flags would hold for build scripts and macros too, which cannot be linked like that.
+export RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
+/usr/bin/cargo build --release --locked --target "$target" >&2
+
+binary=${CARGO_TARGET_DIR:-target}/$target/release/repd
+# One that loads something after all would fail on another machine, and not here.
+headers=$(readelf --program-headers --wide "$binary")
+case $headers in *INTERP*)
+    echo "error: $binary is not static" >&2
+    exit 1
+    ;;
+esac
+echo "$binary"
