@@ -1,0 +1,150 @@
+"""What a repd does in its service's life, told of machines: NixOS's own, and those of tests/vm/debian.
+
+A machine is what the NixOS test driver has. A client has `repd` and `ask` (ask.py) on its PATH.
+"""
+
+import json
+import shlex
+import typing
+
+
+class Host(typing.Protocol):
+    """What the stories need of a machine; all of it as in the NixOS manual, "Machine objects"."""
+
+    def succeed(self, /, *commands: str) -> str: ...
+    def wait_until_succeeds(self, command: str, /) -> str: ...
+    def wait_for_unit(self, unit: str, /) -> object: ...
+    def crash(self) -> None: ...
+    def start(self) -> None: ...
+
+
+class Load:
+    """Requests of several clients without pause, from when each has had its first reply."""
+
+    def __init__(self, client: Host, endpoint: str, clients: int = 10, options: str = "") -> None:
+        self.client = client
+        self.clients = clients
+        client.succeed(
+            "rm -f flowing report",
+            f"ask {shlex.quote(endpoint)} --clients {clients} {options} --flowing flowing"
+            " >report 2>complaints & echo $! >asking",
+        )
+        client.wait_until_succeeds("test -e flowing")
+
+    def stop(self) -> None:
+        self.client.succeed("kill -TERM $(cat asking)")
+
+    def report(self) -> dict[str, int]:
+        """What came, once the clients have ended."""
+        self.client.wait_until_succeeds("test -s report || test -s complaints")
+        report = self.client.succeed("cat complaints report")
+        print(report)
+        return json.loads(report)
+
+    def is_all_answered(self, refused: int = 0) -> None:
+        came = self.report()
+        assert came.pop("replies") >= self.clients, "not every client had a reply"
+        assert came == {"refused": refused, "wrong": 0, "lost": 0}, came
+
+
+def shown(server: Host, key: str) -> str:
+    """What systemd says of the service."""
+    return server.succeed(f"systemctl show --property {key} --value repd.service").strip()
+
+
+def calls(client: Host, endpoint: str, request: str, reply: str, options: str = "") -> None:
+    command = f"repd call {options} {shlex.quote(endpoint)} {shlex.quote(request)}"
+    said = client.succeed(command).strip()
+    assert said == reply, f"{command}: {said!r} is not {reply!r}"
+
+
+def basic(server: Host, clients: list[Host], endpoint: str) -> None:
+    """Several clients at a time, of two kinds; each gets its own replies."""
+    server.wait_for_unit("repd.service")
+    loads = [Load(client, endpoint) for client in clients]
+    for number in range(20):
+        for client in clients:
+            calls(client, endpoint, f"hello {number}", f"hello {number}"[::-1])
+    for load in loads:
+        load.stop()
+    for load in loads:
+        load.is_all_answered()
+
+
+def program(server: Host, client: Host, endpoint: str, exposure: float = 1.5) -> None:
+    """words.py counts words; a copy that is killed is replaced; a stop lets the copies finish."""
+    server.wait_for_unit("repd.service")
+    calls(client, endpoint, "how many words is this", "5")
+    load = Load(client, endpoint, options="--expect words")
+    load.stop()
+    load.is_all_answered()
+    copies = f"--parent {shown(server, 'MainPID')}"
+    before = server.succeed(f"pgrep {copies}").split()
+    assert len(before) == 5, before
+    server.succeed(f"pkill -KILL {copies}")
+    server.wait_until_succeeds(f"test $(pgrep {copies} | grep -cvxE '{'|'.join(before)}') = 5")
+    calls(client, endpoint, "and now", "2")
+    hardening(server, exposure)
+    load = Load(client, endpoint, clients=50, options="--expect words")
+    is_stopped(server, load)
+    server.succeed("systemctl start repd.service")
+
+
+def upstream(front: Host, backs: list[Host], client: Host, endpoint: str) -> None:
+    """One of the machines behind is cut off under load, and comes back: no client notices."""
+    for server in [front, *backs]:
+        server.wait_for_unit("repd.service")
+    front.wait_until_succeeds(f"test $(journalctl -u repd.service | grep -c ': connected') -ge {len(backs)}")
+    load = Load(client, endpoint, clients=20)
+    backs[0].crash()
+    front.wait_until_succeeds("journalctl -u repd.service | grep ': a connection has ended'")
+    load.stop()
+    load.is_all_answered()
+    backs[0].start()
+    backs[0].wait_for_unit("repd.service")
+    front.wait_until_succeeds(f"test $(journalctl -u repd.service | grep -c ': connected') -gt {len(backs)}")
+    calls(client, endpoint, "all here", "ereh lla")
+
+
+def restart(server: Host, client: Host, endpoint: str) -> None:
+    """The service is killed, and is back before its clients give up."""
+    server.wait_for_unit("repd.service")
+    load = Load(client, endpoint, options="--timeout 2 --retries 60")
+    before = [shown(server, key) for key in ["MainPID", "NRestarts"]]
+    server.succeed("systemctl kill --signal KILL repd.service")
+    calls(client, endpoint, "still there", "ereht llits", "--timeout 2 --retries 60")
+    load.stop()
+    load.is_all_answered()
+    server.wait_for_unit("repd.service")
+    assert shown(server, "MainPID") != before[0]
+    assert int(shown(server, "NRestarts")) == int(before[1]) + 1
+
+
+def is_stopped(server: Host, load: Load) -> None:
+    """Each request sent has its reply, each client was told, and nothing is left."""
+    server.succeed("systemctl stop repd.service")
+    load.is_all_answered(refused=load.clients)
+    ended = [shown(server, key) for key in ["ActiveState", "Result", "ExecMainCode", "ExecMainStatus"]]
+    assert ended == ["inactive", "success", "1", "0"], ended
+    server.succeed("journalctl -u repd.service | grep 'stopped: requests'")
+
+
+def stop(server: Host, client: Host, endpoint: str) -> None:
+    """The service is stopped under load, and started again."""
+    server.wait_for_unit("repd.service")
+    is_stopped(server, Load(client, endpoint, clients=50))
+    server.succeed("systemctl start repd.service")
+    calls(client, endpoint, "again", "niaga")
+
+
+def hardening(server: Host, exposure: float = 1.5) -> None:
+    """Whoever breaks into the service has nothing; systemd's figure for that is at most so much, of 10."""
+    server.wait_for_unit("repd.service")
+    command = f"systemd-analyze security --no-pager --threshold {exposure * 10:.0f} repd.service"
+    print(server.succeed(command).splitlines()[-1])
+    status = server.succeed(f"cat /proc/{shown(server, 'MainPID')}/status")
+    is_now = {key: value.split() for key, _, value in (line.partition(":") for line in status.splitlines())}
+    assert "0" not in is_now["Uid"] + is_now["Gid"], "it runs as root"
+    for kind in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]:
+        assert int(is_now[kind][0], 16) == 0, f"it has {kind}"
+    assert is_now["NoNewPrivs"] == ["1"] and is_now["Seccomp"] == ["2"], "it may get more, or call all"
