@@ -1,0 +1,26 @@
+# An endpoint taken apart by the rules of src/endpoint.rs, into { host, port } or { path }; { } if it is none.
+# Port 0 is one that the system chooses.
+{ lib }:
+text:
+let
+  name = "[^][:space:][:cntrl:]/;,:@[]+";
+  bracketed = "\\[[^][:space:][:cntrl:][]*:[^][:space:][:cntrl:][]*]";
+  tcp = builtins.match "tcp://(${name}|${bracketed}):(\\*|0*[0-9]{1,5})" text;
+  port = if lib.last tcp == "*" then 0 else lib.toIntBase10 (lib.last tcp);
+  ipc = builtins.match "ipc://([^[:space:][:cntrl:]]{1,107})" text;
+  path = lib.head ipc;
+  isPlace =
+    if lib.hasPrefix "@" path then
+      path != "@"
+    else
+      path != "*" && builtins.match "(.*/)?(\\.|\\.\\.)?" path == null;
+in
+if tcp != null && port <= 65535 then
+  {
+    host = lib.head tcp;
+    inherit port;
+  }
+else if ipc != null && isPlace then
+  { inherit path; }
+else
+  { }

@@ -1,0 +1,8 @@
+{ stories, ... }:
+{
+  nodes.server.services.repd.enable = true;
+
+  testScript = stories + ''
+    hardening(server)
+  '';
+}
