@@ -66,7 +66,8 @@ fn attempt(
     patient: bool,
 ) -> Result<Vec<Frame>, Error> {
     let context = Context::new(1)?;
-    let (socket, monitor) = context.watched_req(endpoint)?;
+    // The socket is declared last, and so closed first.
+    let (monitor, socket) = context.watched_req(endpoint)?;
     socket.send_all(&mut request.iter().map(Frame::copy).collect::<Vec<_>>())?;
     let deadline = Instant::now() + timeout;
     let mut reached = Reached::NotYet;

@@ -1,13 +1,14 @@
 //! All of libzmq: its sockets, and what makes them ([`Context`]) and waits for them ([`wait`]).
 //!
-//! What is unsafe in this crate is here, but for system calls in `sched` and in
-//! `handler::program::process`: what the `zmq` crate has no call for (`zmq_ctx_shutdown`, `ZMQ_USE_FD`,
-//! a context whose end can be told from its sockets').
+//! What is unsafe in this crate is here, but for calls of the system in `sched`, `names` and
+//! `handler::program::process`: what the `zmq` crate has no call for (`zmq_ctx_shutdown`, `ZMQ_USE_FD`, the
+//! end of a monitoring, a context whose end can be told from its sockets').
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
+use std::ptr;
 use std::time::Duration;
 
 use zmq::{DONTWAIT, SNDMORE};
@@ -55,6 +56,15 @@ pub(crate) struct Socket {
     /// The context was found shut down.
     ended: Cell<bool>,
     _context: Context,
+}
+
+impl Drop for Socket {
+    /// Ends its monitoring before it is closed, while what hears of it is still there. libzmq's I/O thread waits
+    /// for ever to tell of an event when nobody is there to hear it (socket_base.cpp, monitor_event).
+    fn drop(&mut self) {
+        // SAFETY: the socket is open until `inner` is dropped, after this; no address means no monitoring.
+        unsafe { zmq_sys::zmq_socket_monitor(self.raw, ptr::null(), 0) };
+    }
 }
 
 const _: () = assert!(size_of::<zmq::Message>() == size_of::<zmq_sys::zmq_msg_t>());

@@ -163,11 +163,11 @@ impl Context {
 
     /// A REQ client of `endpoint`, and a PAIR that tells what becomes of the connection, an event of
     /// zmq_socket_monitor(3) each.
-    pub fn watched_req(&self, endpoint: &Endpoint) -> Result<(Socket, Monitor), Error> {
+    pub fn watched_req(&self, endpoint: &Endpoint) -> Result<(Monitor, Socket), Error> {
         let socket = self.socket(zmq::REQ)?;
         let monitor = self.monitor(&socket)?;
         socket.reach(endpoint)?;
-        Ok((socket, monitor))
+        Ok((monitor, socket))
     }
 
     /// What tells of each event of a socket's connections.

@@ -47,3 +47,38 @@ impl Monitor {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc::channel;
+    use std::thread::spawn;
+    use std::time::Duration;
+
+    use crate::endpoint::Endpoint;
+    use crate::socket::{Context, wait};
+
+    #[test]
+    fn a_socket_that_is_closed_amid_events_holds_up_no_other() {
+        let (done, is_done) = channel();
+        // In a thread of its own: what is held up is held up for ever.
+        spawn(move || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+            let endpoint: Endpoint = endpoint.parse().unwrap();
+            let context = Context::new(1).unwrap();
+            for _ in 0..300 {
+                let (monitor, socket) = context.watched_req(&endpoint).unwrap();
+                drop(listener.accept().unwrap());
+                drop(socket);
+                drop(monitor);
+            }
+            let (monitor, _socket) = context.watched_req(&endpoint).unwrap();
+            while monitor.next().unwrap().is_none() {
+                wait(&mut [monitor.readable()], None).unwrap();
+            }
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("libzmq tells of nothing any more");
+    }
+}
