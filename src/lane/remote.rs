@@ -29,6 +29,7 @@ type Connect = Box<dyn Fn() -> Result<(Socket, Monitor), Error>>;
 
 pub(crate) struct Remote {
     name: String,
+    // Declared before what tells of it, and so closed before.
     socket: Socket,
     monitor: Monitor,
     /// To another repd: makes the socket anew. Else any number of workers connect.
