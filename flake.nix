@@ -57,13 +57,12 @@
 
       devShells = forAllSystems (pkgs: {
         default = pkgs.mkShell {
-          inputsFrom = [ (repd pkgs) ];
+          # With cargo, and what the tests run.
+          inputsFrom = [ (repd pkgs).tests.suite ];
           env = { inherit (repd pkgs) SODIUM_INCLUDE_DIR SODIUM_LIB_DIR; };
-          # Cargo, and what the tests run, come with the package.
           packages = [
             pkgs.clippy
             pkgs.deadnix
-            pkgs.iptables
             pkgs.nixfmt-tree
             pkgs.rust-analyzer
             pkgs.rustfmt
@@ -73,9 +72,12 @@
 
       formatter = forAllSystems (pkgs: pkgs.nixfmt-tree);
 
+      # The other packages are built with a compiler, a libc or a kernel that no binary cache has.
       checks = forAllSystems (
         pkgs:
-        self.packages.${pkgs.stdenv.hostPlatform.system}
+        {
+          package = repd pkgs;
+        }
         // import ./nixos/checks.nix {
           inherit pkgs;
           inherit (lib) nixosSystem;

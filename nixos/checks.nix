@@ -1,4 +1,4 @@
-# What `nix flake check` looks at beside the packages and the virtual machines.
+# What `nix flake check` looks at beside the package and the virtual machines.
 {
   pkgs,
   repd,
@@ -11,15 +11,15 @@ let
     root = ../.;
     fileset = lib.fileset.fileFilter (file: file.hasExt "nix") ../.;
   };
+  units = import ../tests/units {
+    inherit lib nixosSystem module;
+    inherit (pkgs.stdenv.hostPlatform) system;
+  };
 in
 {
-  clippy = repd.overrideAttrs (old: {
-    pname = "repd-clippy";
-    nativeBuildInputs = old.nativeBuildInputs ++ [ pkgs.clippy ];
-    buildPhase = "cargo clippy --offline --all-targets -- -D warnings";
-    doCheck = false;
-    installPhase = "mkdir $out";
-  });
+  tests = repd.tests.suite;
+
+  inherit (repd.tests) clippy;
 
   fmt =
     runCommand "repd-fmt"
@@ -30,7 +30,7 @@ in
         ];
       }
       ''
-        cd ${repd.src}
+        cd ${repd.tests.suite.src}
         cargo fmt --check
         mkdir $out
       '';
@@ -52,15 +52,17 @@ in
   # `nix eval --json .#checks.SYSTEM.units.told` has what it compares, and builds nothing.
   units =
     let
-      told = import ../tests/units { inherit lib nixosSystem module; };
       golden = lib.fileset.toSource {
         root = ../tests/units;
         fileset = lib.fileset.difference ../tests/units ../tests/units/default.nix;
       };
-      files = pkgs.linkFarm "repd-units-told" (lib.mapAttrs pkgs.writeText told);
+      files = pkgs.linkFarm "repd-units-told" (lib.mapAttrs pkgs.writeText units.told);
     in
-    runCommand "repd-units" { passthru = { inherit told; }; } ''
+    runCommand "repd-units" { passthru = { inherit (units) told; }; } ''
       diff -ru ${golden} ${files}
       mkdir $out
     '';
+
+  # The check that each configuration makes when it is built, on the packages of this system.
+  settings = pkgs.linkFarm "repd-settings" units.checks;
 }

@@ -8,10 +8,11 @@
 let
   inherit (lib) mkIf mkOption types;
   cfg = config.services.repd;
+  inherit (cfg) settings;
 
   parse = import ./endpoint.nix { inherit lib; };
   listen =
-    if cfg.listen == [ ] then
+    if settings.listen == [ ] then
       [
         {
           host = "*";
@@ -19,81 +20,62 @@ let
         }
       ]
     else
-      map parse cfg.listen;
-  backend = map parse cfg.backend;
-  upstream = map parse cfg.upstream;
-  isReachable =
-    place: place ? port && builtins.match "localhost|lo|127\\..*|\\[::1]" place.host == null;
-  openPorts = map (place: place.port) (lib.filter isReachable listen);
+      map parse settings.listen;
+  backend = map parse settings.backend;
+  upstream = map parse settings.upstream;
 
-  bindsPrivilegedPort = lib.any (place: place ? port && place.port > 0 && place.port < 1024) (
+  isTcp = place: place ? port;
+  isLoopback = place: builtins.match "localhost|lo|127\\..*|\\[::1]" place.host != null;
+  isEveryAddress = place: builtins.match "\\*|0\\.0\\.0\\.0|\\[::]" place.host != null;
+  isAddress = place: builtins.match "[0-9.]+|\\[.*]" place.host != null;
+
+  openPorts = map (place: place.port) (lib.filter (place: isTcp place && !isLoopback place) listen);
+  bindsPrivilegedPort = lib.any (place: isTcp place && place.port > 0 && place.port < 1024) (
     listen ++ backend
   );
-  bindsFile = lib.any (place: place ? path && !lib.hasPrefix "@" place.path) listen;
+  # An address of this machine may come late, and a name is looked up once, at the start.
+  needsNetwork =
+    lib.any (place: isTcp place && !isLoopback place && !isEveryAddress place) (listen ++ backend)
+    || lib.any (place: isTcp place && !isLoopback place && !isAddress place) upstream;
 
   # What is not set is not passed: the defaults are repd's.
   commandLine =
-    mode: settings:
-    let
-      option =
-        name: value:
-        lib.optionals (value != null) [
-          "--${name}"
-          value
-        ];
-      each = name: lib.concatMap (option name);
-    in
+    settings: program:
     [
       (lib.getExe cfg.package)
       "serve"
     ]
-    ++ mode
-    ++ each "listen" settings.listen
-    ++ option "workers" settings.workers
-    ++ option "handler" settings.handler
-    ++ option "framing" settings.framing
-    ++ each "backend" settings.backend
-    ++ each "upstream" settings.upstream
-    ++ option "timeout" settings.timeout
-    ++ option "drain" settings.drain
-    ++ option "max-message-size" settings.maxMessageSize
-    ++ option "log" settings.logTarget
-    ++ settings.extraArgs
-    ++ lib.optionals (settings.program != [ ]) ([ "--" ] ++ settings.program);
+    ++ lib.cli.toCommandLine (name: {
+      option = "--${name}";
+      # Older versions of repd do not read --name=value.
+      sep = null;
+      explicitBool = false;
+    }) settings
+    ++ lib.optionals (program != [ ]) ([ "--" ] ++ program);
 
-  checkOf = commandLine [ "--check" ];
-
-  # The machine that builds has other addresses, and other programs on its PATH: what is always there
-  # stands in for them.
-  buildable =
+  # The machine that builds has other addresses, no log daemon, and other programs on its PATH: what is always
+  # there stands in for them.
+  check =
     let
       isBuilt = lib.hasPrefix "${builtins.storeDir}/" (lib.head cfg.program);
     in
-    cfg
-    // {
-      listen = [ "tcp://127.0.0.1:*" ];
-      backend = map (_: "tcp://127.0.0.1:*") cfg.backend;
-      upstream = lib.imap1 (number: _: "tcp://127.0.0.1:${toString number}") cfg.upstream;
-    }
-    // lib.optionalAttrs (cfg.program != [ ] && !isBuilt) { program = [ (lib.getExe cfg.package) ]; };
+    commandLine (
+      settings
+      // {
+        check = true;
+        listen = [ "tcp://127.0.0.1:*" ];
+        backend = map (_: "tcp://127.0.0.1:*") settings.backend;
+        upstream = lib.imap1 (number: _: "tcp://127.0.0.1:${toString number}") settings.upstream;
+        log = null;
+      }
+    ) (if cfg.program == [ ] || isBuilt then cfg.program else [ (lib.getExe cfg.package) ]);
 
-  # What follows from these would not be seen.
-  misplaced = lib.intersectLists cfg.extraArgs [
-    "--"
-    "--backend"
-    "--check"
-    "--drain"
-    "--framing"
-    "--handler"
-    "--listen"
-    "--log"
-    "--max-message-size"
-    "--timeout"
-    "--upstream"
-    "--workers"
-  ];
-
-  isGiven = name: cfg.${name} != null && cfg.${name} != [ ];
+  isGiven =
+    name:
+    let
+      value = if name == "program" then cfg.program else settings.${name};
+    in
+    value != null && value != [ ];
   notBeside = one: other: {
     assertion = !(isGiven one && isGiven other);
     message = "services.repd: cannot use ${one} beside ${other}; leave out one of them.";
@@ -103,12 +85,12 @@ let
     map (text: {
       assertion = parse text != { };
       message =
-        "services.repd.${name}: ${builtins.toJSON text} is no endpoint; give tcp://HOST:PORT, "
+        "services.repd.settings.${name}: ${builtins.toJSON text} is no endpoint; give tcp://HOST:PORT, "
         + "with a port from 1 to 65535 or * for any, or ipc://PATH with at most 107 bytes.";
-    }) cfg.${name};
+    }) settings.${name};
   onePlace = text: {
     assertion = (parse text).host or null != "*" && (parse text).port or null != 0;
-    message = "services.repd.upstream: ${builtins.toJSON text} is no one place; name a host and a port.";
+    message = "services.repd.settings.upstream: ${builtins.toJSON text} is no one place; name a host and a port.";
   };
 
   optional =
@@ -129,12 +111,46 @@ let
       }
       // attributes
     );
+
+  value =
+    let
+      one = types.oneOf [
+        types.bool
+        types.int
+        types.float
+        types.str
+      ];
+    in
+    types.nullOr (types.either one (types.listOf one));
+
+  # As they were called before there were settings.
+  renamed =
+    lib.mapAttrsToList
+      (from: to: lib.mkRenamedOptionModule [ "services" "repd" from ] [ "services" "repd" "settings" to ])
+      {
+        listen = "listen";
+        workers = "workers";
+        handler = "handler";
+        framing = "framing";
+        backend = "backend";
+        upstream = "upstream";
+        timeout = "timeout";
+        drain = "drain";
+        maxMessageSize = "max-message-size";
+        logTarget = "log";
+      };
 in
 {
+  imports = renamed ++ [
+    (lib.mkRemovedOptionModule [
+      "services"
+      "repd"
+      "extraArgs"
+    ] "Write each option of it as a setting, such as services.repd.settings.retries = 1.")
+  ];
+
   options.services.repd = {
-    enable = lib.mkEnableOption ''
-      repd, a ZeroMQ request-reply server. Options that are not set keep the defaults of repd itself,
-      which are in {manpage}`repd(1)`'';
+    enable = lib.mkEnableOption "repd, a ZeroMQ request-reply server. {command}`repd` and its manual are then on the PATH too";
 
     package = mkOption {
       type = types.package;
@@ -144,35 +160,109 @@ in
       description = "The repd to run.";
     };
 
-    listen = endpoints {
-      example = [
-        "tcp://*:5555"
-        "ipc:///run/repd/clients"
-      ];
+    settings = mkOption {
+      default = { };
+      example = {
+        listen = [ "tcp://*:5555" ];
+        workers = 16;
+        retries = 1;
+        verbose = true;
+      };
       description = ''
-        Endpoints where clients connect, `tcp://HOST:PORT` or `ipc://PATH`.
-
-        The service can make files in {file}`/run/repd`, and every user of the machine can connect to
-        them (by an umask of 0000, which a program has too). A port below 1024 gives it the capability
-        that this takes.
+        The options of {command}`repd serve`, all of them, by their names; they are described in
+        {manpage}`repd(1)`. A switch is set by `true`, and what may be given several times is a list. What is not
+        set keeps the default of repd itself. A program is {option}`services.repd.program`.
       '';
-    };
+      type = types.submodule {
+        freeformType = types.attrsOf value;
+        options = {
+          listen = endpoints {
+            example = [
+              "tcp://*:5555"
+              "ipc:///run/repd/clients"
+            ];
+            description = ''
+              Endpoints where clients connect, `tcp://HOST:PORT` or `ipc://PATH`.
 
-    workers = optional types.ints.unsigned {
-      example = 16;
-      description = "REP workers. 0 is the single-threaded server.";
-    };
+              The service can make files in {file}`/run/repd`; who can connect to them is said by
+              {option}`services.repd.group`. A port below 1024 gives it the capability that this takes.
+            '';
+          };
 
-    handler =
-      optional
-        (types.enum [
-          "reverse"
-          "echo"
-        ])
-        {
-          example = "echo";
-          description = "What answers, of what comes with repd.";
+          workers = optional types.ints.unsigned {
+            example = 16;
+            description = "REP workers. 0 is the single-threaded server.";
+          };
+
+          handler =
+            optional
+              (types.enum [
+                "reverse"
+                "echo"
+              ])
+              {
+                example = "echo";
+                description = "What answers, of what comes with repd.";
+              };
+
+          framing =
+            optional
+              (types.enum [
+                "packet"
+                "lines"
+                "once"
+              ])
+              {
+                example = "lines";
+                description = "How the program is spoken to on its standard input and output.";
+              };
+
+          backend = endpoints {
+            example = [ "tcp://127.0.0.1:5556" ];
+            description = ''
+              Endpoints where REP workers of any language connect and answer, in place of workers of this
+              service. Whoever reaches them can be a worker: {option}`services.repd.openFirewall` does not
+              open their ports. Their files in {file}`/run/repd` are for the same users as those of
+              {option}`services.repd.settings.listen`.
+            '';
+          };
+
+          upstream = endpoints {
+            example = [
+              "tcp://10.0.0.1:5555"
+              "tcp://10.0.0.2:5555"
+            ];
+            description = "Endpoints of other repds that requests go on to, in place of workers of this service.";
+          };
+
+          timeout = optional types.numbers.positive {
+            example = 0.5;
+            description = "Seconds that a request may take.";
+          };
+
+          drain = optional types.numbers.nonnegative {
+            example = 60;
+            description = "Seconds that a stop may take, to finish the requests in flight.";
+          };
+
+          max-message-size = optional (types.either types.ints.positive (types.strMatching "[0-9]+[kKM]?")) {
+            example = "64k";
+            description = "The largest frame: bytes, KiB with a `k`, MiB with an `M` behind the number.";
+          };
+
+          log =
+            optional
+              (types.enum [
+                "stderr"
+                "syslog"
+              ])
+              {
+                example = "syslog";
+                description = "Where log lines go; standard error is the journal.";
+              };
         };
+      };
+    };
 
     program = mkOption {
       type = types.listOf (types.either types.str types.path);
@@ -189,92 +279,44 @@ in
       '';
     };
 
-    framing =
-      optional
-        (types.enum [
-          "packet"
-          "lines"
-          "once"
-        ])
-        {
-          example = "lines";
-          description = "How the program is spoken to on its standard input and output.";
-        };
-
-    backend = endpoints {
-      example = [ "tcp://127.0.0.1:5556" ];
+    group = optional types.str {
+      example = "repd-clients";
       description = ''
-        Endpoints where REP workers of any language connect and answer, in place of workers of this
-        service. Whoever reaches them can be a worker: {option}`services.repd.openFirewall` does not
-        open their ports, and their files in {file}`/run/repd` are the service's alone, unless there is
-        one in {option}`services.repd.listen` too.
+        The group of users of this machine who can connect to ipc endpoints in {file}`/run/repd`, such as
+        `ipc:///run/repd/clients`; it is made if it is not there. Without one it is root and the
+        service's own user alone. The program too runs in this group, and lets it use the files that it makes.
       '';
     };
-
-    upstream = endpoints {
-      example = [
-        "tcp://10.0.0.1:5555"
-        "tcp://10.0.0.2:5555"
-      ];
-      description = "Endpoints of other repds that requests go on to, in place of workers of this service.";
-    };
-
-    timeout = optional types.numbers.positive {
-      example = 0.5;
-      description = "Seconds that a request may take.";
-    };
-
-    drain = optional types.numbers.nonnegative {
-      example = 60;
-      description = "Seconds that a stop may take, to finish the requests in flight.";
-    };
-
-    maxMessageSize = optional (types.either types.ints.positive (types.strMatching "[0-9]+[kKM]?")) {
-      example = "64k";
-      description = "The largest frame: bytes, KiB with a `k`, MiB with an `M` behind the number.";
-    };
-
-    logTarget =
-      optional
-        (types.enum [
-          "stderr"
-          "syslog"
-        ])
-        {
-          example = "syslog";
-          description = "Where log lines go; standard error is the journal.";
-        };
 
     openFirewall = mkOption {
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether to open the ports of {option}`services.repd.listen` that other machines can reach.";
-    };
+      description = ''
+        Whether to open the ports of {option}`services.repd.settings.listen` that other machines can reach.
 
-    extraArgs = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      example = [
-        "--retries"
-        "1"
-      ];
-      description = "Further options of {command}`repd serve`; see {manpage}`repd(1)`.";
+        They are opened on every network interface, also where an endpoint names the address of one, or one
+        itself. To open a port on some interfaces alone, leave this out and use
+        {option}`networking.firewall.interfaces.<name>.allowedTCPPorts`.
+      '';
     };
 
     environmentFile =
-      optional
-        (types.pathWith {
+      let
+        file = types.pathWith {
           absolute = true;
           inStore = false;
-        })
-        {
-          example = "/run/secrets/repd";
-          description = ''
-            A file of `NAME=value` lines that are added to the environment, which the program has too:
-            the place for secrets, which the Nix store is not.
-          '';
         };
+      in
+      mkOption {
+        type = types.coercedTo file lib.singleton (types.listOf file);
+        default = [ ];
+        example = [ "/run/secrets/repd" ];
+        description = ''
+          Files of `NAME=value` lines that are added to the environment, which the program has too:
+          the place for secrets, which the Nix store is not.
+        '';
+      };
 
     checkConfig = mkOption {
       type = types.bool;
@@ -282,8 +324,8 @@ in
       defaultText = lib.literalMD "whether the machine that builds can run what it builds";
       example = false;
       description = ''
-        Whether {command}`repd serve --check` looks at the options when the system is built, with
-        endpoints of the building machine. Otherwise it does so before each start of the service.
+        Whether {command}`repd serve --check` looks at the settings when the system is built, with
+        endpoints of the building machine. What it does not see there, the service says at its start.
       '';
     };
   };
@@ -295,7 +337,7 @@ in
         "backend"
         "upstream"
       ]
-      ++ map onePlace cfg.upstream
+      ++ map onePlace settings.upstream
       ++ [
         (notBeside "upstream" "backend")
         (notBeside "handler" "program")
@@ -310,12 +352,16 @@ in
           message = "services.repd: an endpoint is given twice in listen, backend and upstream; give each once.";
         }
         {
-          assertion = misplaced == [ ];
-          message = "services.repd.extraArgs: cannot use ${lib.concatStringsSep ", " misplaced} there; set the module's options for that.";
+          assertion = !(settings ? check);
+          message = "services.repd.settings: a service does not run with check; leave it out, and see checkConfig.";
         }
         {
           assertion = cfg.openFirewall -> !lib.elem 0 openPorts;
           message = "services.repd: cannot open a port that the system chooses; give a number in listen, or leave openFirewall out.";
+        }
+        {
+          assertion = cfg.group != "repd";
+          message = "services.repd.group: repd is the name that systemd gives the service's own user and group; give another one.";
         }
       ]
       ++ lib.mapCartesianProduct ({ ours, theirs }: notBeside ours theirs) {
@@ -331,26 +377,38 @@ in
         ];
       };
 
+    environment.systemPackages = [ cfg.package ];
+
     networking.firewall.allowedTCPPorts = mkIf cfg.openFirewall openPorts;
 
     system.checks = mkIf cfg.checkConfig [
-      (pkgs.runCommand "repd-check" { } "${lib.escapeShellArgs (checkOf buildable)} >$out")
+      (pkgs.runCommand "repd-check" { } "${lib.escapeShellArgs check} >$out")
     ];
+
+    users.groups = mkIf (cfg.group != null) { ${cfg.group} = { }; };
 
     systemd.packages = [ cfg.package ];
     # Only what the package's own unit does not say.
     systemd.services.repd = {
       wantedBy = [ "multi-user.target" ];
+      wants = mkIf needsNetwork [ "network-online.target" ];
+      after = mkIf needsNetwork [ "network-online.target" ];
+      # A switch to a new system restarts the service at its end, rather than stopping it for all of the switch.
+      stopIfChanged = false;
       serviceConfig = {
+        # An empty one drops what the package's unit reads on other systems.
+        EnvironmentFile = [ "" ] ++ cfg.environmentFile;
         ExecStart = [
           ""
-          (utils.escapeSystemdExecArgs (commandLine [ ] cfg))
+          (utils.escapeSystemdExecArgs (commandLine settings cfg.program))
         ];
-        ExecStartPre = mkIf (!cfg.checkConfig) (utils.escapeSystemdExecArgs (checkOf cfg));
-        EnvironmentFile = mkIf (cfg.environmentFile != null) cfg.environmentFile;
-        TimeoutStopSec = mkIf (cfg.drain != null) (builtins.ceil cfg.drain + 10);
-        # Other users connect by writing to the socket.
-        UMask = mkIf bindsFile "0000";
+        TimeoutStopSec = mkIf (settings.drain != null) (builtins.ceil settings.drain + 10);
+      }
+      // lib.optionalAttrs (cfg.group != null) {
+        Group = cfg.group;
+        RuntimeDirectoryMode = "0750";
+        # Whoever connects writes to the socket.
+        UMask = "0007";
       }
       // lib.optionalAttrs bindsPrivilegedPort {
         AmbientCapabilities = "CAP_NET_BIND_SERVICE";

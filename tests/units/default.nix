@@ -1,15 +1,17 @@
-# What the module makes of some configurations; the files beside this one, of the same names, say what it must be: the
-# drop-in that NixOS lays beside packaging/repd.service (NixOS's own lines left out, store paths without hashes and
-# versions), the ports that are opened, and what is refused.
+# What the module makes of some configurations. `told`: what the files beside this one, of the same names, say that it
+# must be: the drop-in that NixOS lays beside packaging/repd.service (NixOS's own lines left out, store paths without
+# hashes and versions), the ports that are opened, and what is refused. `checks`: by configuration, the check at build
+# time, which runs repd.
 {
   lib,
   nixosSystem,
   module,
+  system,
 }:
 let
-  machine =
-    settings:
-    (nixosSystem {
+  machineOf =
+    hostPlatform: settings:
+    nixosSystem {
       modules = [
         module
         {
@@ -17,136 +19,220 @@ let
             enable = true;
           }
           // settings;
-          nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+          nixpkgs = { inherit hostPlatform; };
           system.stateVersion = "26.05";
         }
       ];
-    });
+    };
+  # The drop-ins are the same for every system.
+  machine = machineOf "x86_64-linux";
+
+  # Store paths without hashes and versions.
+  named =
+    text:
+    let
+      storePath = "${lib.escapeRegex builtins.storeDir}/[0-9a-z]{32}-([^/\" ]+)";
+      name = part: if lib.isList part then "/nix/store/${lib.getName (lib.head part)}" else part;
+    in
+    lib.concatMapStrings name (builtins.split storePath text);
 
   dropIn =
     { config, ... }:
     let
       text = builtins.unsafeDiscardStringContext config.systemd.units."repd.service".text;
-      lines = lib.filter (line: !lib.hasPrefix "Environment=" line) (lib.splitString "\n" text);
-      storePath = "${lib.escapeRegex builtins.storeDir}/[0-9a-z]{32}-([^/\" ]+)";
-      named = part: if lib.isList part then "/nix/store/${lib.getName (lib.head part)}" else part;
     in
-    lib.concatMapStrings named (builtins.split storePath (lib.concatStringsSep "\n" lines));
+    named (
+      lib.concatLines (
+        lib.filter (line: !lib.hasPrefix "Environment=" line) (lib.splitString "\n" (lib.trim text))
+      )
+    );
 
   perLine = lib.concatMapStrings (line: "${line}\n");
   ports =
     listen:
     toString
       (machine {
-        inherit listen;
+        settings = { inherit listen; };
         openFirewall = true;
       }).config.networking.firewall.allowedTCPPorts;
   refused =
     settings:
     let
       failed = lib.filter (it: !it.assertion) (machine settings).config.assertions;
-      own = lib.filter (lib.hasPrefix "services.repd") (map (it: it.message) failed);
+      own = lib.filter (lib.hasInfix "services.repd") (map (it: lib.trim it.message) failed);
     in
-    perLine ([ (builtins.toJSON settings) ] ++ map (message: "    ${message}") own);
+    perLine (
+      [ (builtins.toJSON settings) ]
+      ++ map (message: "    ${lib.replaceString "\n" "\n    " (named message)}") own
+    );
 
-  program = {
-    listen = [
-      "tcp://*:80"
-      "ipc:///run/repd/clients"
-    ];
-    program = [
-      ../../examples/words.py
-      "100 %"
-      "$HOME"
-    ];
-    framing = "packet";
-    drain = 20.5;
-    environmentFile = "/run/secrets/repd";
+  configurations = {
+    default = { };
+    program = {
+      settings = {
+        listen = [
+          "tcp://*:80"
+          "ipc:///run/repd/clients"
+        ];
+        framing = "packet";
+        drain = 20.5;
+      };
+      program = [
+        ../../examples/words.py
+        "100 %"
+        "$HOME"
+      ];
+      group = "repd-clients";
+      environmentFile = [
+        "/run/secrets/one"
+        "/run/secrets/two"
+      ];
+    };
+    group = {
+      settings.listen = [ "ipc:///run/repd/clients" ];
+      group = "repd-clients";
+    };
+    upstream.settings = {
+      upstream = [
+        "tcp://10.0.0.1:5555"
+        "tcp://10.0.0.2:5555"
+      ];
+      timeout = 2;
+      max-message-size = "64k";
+      # Without an option of the module's own.
+      retries = 1;
+      verbose = true;
+      multipart = false;
+    };
+    # Up when an address or a name is there.
+    network.settings = {
+      listen = [ "tcp://eth0:5555" ];
+      upstream = [ "tcp://back.example:5555" ];
+      log = "syslog";
+    };
+    # As it was written before there were settings.
+    before = {
+      listen = [ "tcp://127.0.0.1:5555" ];
+      handler = "echo";
+      workers = 3;
+      timeout = 2.5;
+      drain = 1;
+      maxMessageSize = 4096;
+      logTarget = "syslog";
+      environmentFile = "/run/secrets/repd";
+    };
   };
+
+  # Each option's example, with what it needs.
+  examples =
+    let
+      options = (machine { }).options.services.repd;
+      examplesOf = lib.concatMapAttrs (
+        name: option:
+        lib.optionalAttrs (option ? example && !(option.example ? _type)) { ${name} = option.example; }
+      );
+      ofSetting =
+        name: example:
+        lib.nameValuePair "settings.${name}" {
+          settings.${name} = example;
+          program = lib.optional (name == "framing") "cat";
+        };
+    in
+    lib.mapAttrs' ofSetting (examplesOf (options.settings.type.getSubOptions [ ]))
+    // lib.mapAttrs (name: example: { ${name} = example; }) (examplesOf options);
+
+  listens = [
+    [ ]
+    [ "tcp://*:80" ]
+    [
+      "tcp://eth0:0081"
+      "tcp://[::]:82"
+      "tcp://localhost:83"
+      "tcp://127.0.0.2:84"
+      "tcp://[::1]:85"
+      "ipc:///run/repd/clients"
+    ]
+  ];
 in
 {
-  "default.conf" = dropIn (machine { });
-  "program.conf" = dropIn (machine program);
-  "upstream.conf" = dropIn (machine {
-    upstream = [
-      "tcp://10.0.0.1:5555"
-      "tcp://10.0.0.2:5555"
-    ];
-    timeout = 2;
-    maxMessageSize = "64k";
-    extraArgs = [
-      "--retries"
-      "1"
-    ];
-  });
-  # Where the machine that builds cannot run what it builds.
-  "cross.conf" = dropIn (
-    (machine { workers = 0; }).extendModules {
-      modules = [
+  told =
+    lib.mapAttrs' (
+      name: settings: lib.nameValuePair "${name}.conf" (dropIn (machine settings))
+    ) configurations
+    // {
+      # Where the machine that builds cannot run what it builds.
+      "cross.conf" = dropIn (
+        (machineOf (lib.mkDefault "x86_64-linux") { settings.workers = 0; }).extendModules {
+          modules = [
+            {
+              nixpkgs.hostPlatform = "aarch64-linux";
+              nixpkgs.buildPlatform = "x86_64-linux";
+            }
+          ];
+        }
+      );
+
+      "ports" = perLine (map (listen: "${builtins.toJSON listen}: ${ports listen}") listens);
+
+      "refused" = lib.concatMapStrings refused [
+        { settings.listen = [ "tcp:/*:5555" ]; }
         {
-          nixpkgs.hostPlatform = "aarch64-linux";
-          nixpkgs.buildPlatform = "x86_64-linux";
+          settings.listen = [
+            "tcp://*"
+            "tcp://:1"
+            "tcp://*:65536"
+            "tcp://*:-1"
+            "tcp://::1:5"
+            "tcp://a/b:1"
+            "udp://*:1"
+            "ipc://"
+            "ipc:///run/"
+            "ipc://a b"
+          ];
+        }
+        { settings.upstream = [ "tcp://*:5555" ]; }
+        {
+          settings.handler = "echo";
+          program = [ "cat" ];
+        }
+        {
+          settings.backend = [ "tcp://*:5556" ];
+          settings.upstream = [ "tcp://10.0.0.1:5555" ];
+        }
+        {
+          settings.workers = 3;
+          settings.backend = [ "tcp://*:5555" ];
+        }
+        { settings.framing = "lines"; }
+        { settings.check = true; }
+        {
+          settings.listen = [ "tcp://*:*" ];
+          openFirewall = true;
+        }
+        { group = "repd"; }
+        {
+          extraArgs = [
+            "--retries"
+            "1"
+          ];
         }
       ];
-    }
-  );
+    };
 
-  "ports" = perLine (
-    map (listen: "${builtins.toJSON listen}: ${ports listen}") [
-      [ ]
-      [ "tcp://*:80" ]
-      [
-        "tcp://eth0:0081"
-        "tcp://[::]:82"
-        "tcp://localhost:83"
-        "tcp://127.0.0.2:84"
-        "tcp://[::1]:85"
-        "ipc:///run/repd/clients"
-      ]
-    ]
-  );
-
-  "refused" = lib.concatMapStrings refused [
-    { listen = [ "tcp:/*:5555" ]; }
-    {
-      listen = [
-        "tcp://*"
-        "tcp://:1"
-        "tcp://*:65536"
-        "tcp://*:-1"
-        "tcp://::1:5"
-        "tcp://a/b:1"
-        "udp://*:1"
-        "ipc://"
-        "ipc:///run/"
-        "ipc://a b"
-      ];
-    }
-    { upstream = [ "tcp://*:5555" ]; }
-    {
-      handler = "echo";
-      program = [ "cat" ];
-    }
-    {
-      backend = [ "tcp://*:5556" ];
-      upstream = [ "tcp://10.0.0.1:5555" ];
-    }
-    {
-      workers = 3;
-      backend = [ "tcp://*:5555" ];
-    }
-    { framing = "lines"; }
-    {
-      listen = [ "tcp://*:*" ];
-      openFirewall = true;
-    }
-    {
-      extraArgs = [
-        "--drain"
-        "60"
-        "--"
-        "cat"
-      ];
-    }
-  ];
+  checks =
+    let
+      listening = lib.listToAttrs (
+        lib.imap1 (
+          number: listen: lib.nameValuePair "listen-${toString number}" { settings = { inherit listen; }; }
+        ) listens
+      );
+      check =
+        name: settings:
+        map (lib.nameValuePair name) (
+          lib.filter (it: it.name == "repd-check") (machineOf system settings).config.system.checks
+        );
+    in
+    lib.listToAttrs (
+      lib.concatLists (lib.mapAttrsToList check (configurations // examples // listening))
+    );
 }

@@ -8,17 +8,15 @@
     front.services.repd = {
       enable = true;
       openFirewall = true;
-      upstream = [
-        "tcp://back1:5555"
-        "tcp://back2:5555"
-      ];
-      # A machine that vanishes says nothing: it is missed after two seconds.
-      extraArgs = [
-        "--heartbeat"
-        "1"
-        "--retries"
-        "1"
-      ];
+      settings = {
+        upstream = [
+          "tcp://back1:5555"
+          "tcp://back2:5555"
+        ];
+        # A machine that vanishes says nothing: it is missed after two seconds.
+        heartbeat = 1;
+        retries = 1;
+      };
     };
     back1 = server;
     back2 = server;
