@@ -199,6 +199,23 @@ fn of_what_is_sent_to_a_single_threaded_server_only_the_lost_request_is_lost() {
     (0..20).for_each(|_| assert_eq!(client.receive(), [b"a"]));
 }
 
+/// A request that such a copy has not begun to read goes to the next one, and to no other worker.
+#[test]
+fn a_program_that_ends_after_each_reply_loses_no_request() {
+    let _limit = time_limit(120);
+    let program = "read -r line; echo \"$line\"";
+    for workers in ["0", "1", "4"] {
+        let options = ["--framing", "lines", "--workers", workers];
+        let service = serve(&options, &["sh", "-c", program]);
+        let client = Client::dealer(&service.endpoint);
+        (0..10).for_each(|_| client.send(&[b"a"]));
+        for number in 0..300 {
+            assert_eq!(client.receive(), [b"a"], "{workers} workers, reply {number}");
+            client.send(&[b"a"]);
+        }
+    }
+}
+
 /// What a program finds: its number, and of the descriptors of the service none.
 #[test]
 fn a_program_is_told_its_number_and_inherits_nothing_else() {

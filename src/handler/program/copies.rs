@@ -41,6 +41,8 @@ pub(super) struct Settings {
 enum Failure {
     /// It ended, or closed its standard output.
     Lost,
+    /// Likewise, before it had read anything of the request, which another copy may have.
+    Untouched,
     Broken(String),
     Late,
     /// The system would not let it be spoken to.
@@ -62,7 +64,7 @@ impl From<Broken> for Failure {
 impl Failure {
     fn fault(&self) -> Fault {
         let code = match self {
-            Failure::Lost => Code::Lost,
+            Failure::Lost | Failure::Untouched => Code::Lost,
             Failure::Late => Code::Timeout,
             Failure::Broken(_) | Failure::Io(_) => Code::Failed,
         };
@@ -72,6 +74,7 @@ impl Failure {
     fn why(&self) -> String {
         match self {
             Failure::Lost => "it ended before it replied".into(),
+            Failure::Untouched => "it ended".into(),
             Failure::Broken(why) => why.clone(),
             Failure::Late => "it did not reply before the deadline".into(),
             Failure::Io(error) => error.to_string(),
@@ -138,7 +141,7 @@ impl Copies {
     /// Ends what has failed, and says so.
     fn clean_up(&mut self) {
         let Some((process, failure)) = self.failed.take() else { return };
-        if matches!(failure, Failure::Lost) {
+        if matches!(failure, Failure::Lost | Failure::Untouched) {
             // So that its own end is told, and not that it was killed.
             process.is_ending();
         }
@@ -190,6 +193,34 @@ impl Copies {
         self.has_ended(&why, &status);
     }
 
+    /// Starts the program for this request alone.
+    fn run_once(&mut self, request: &[Frame], deadline: Instant) -> Result<Vec<Frame>, Fault> {
+        if lengths(request).len() > LONGEST_VARIABLE {
+            return Err(Fault::new(Code::TooLarge, "the request has too many frames"));
+        }
+        let mut process = self.start(Some(request)).map_err(|error| {
+            self.complain_of_start(error, "");
+            Fault::new(Code::Failed, "the program cannot be started")
+        })?;
+        match self.exchange(&mut process, deadline) {
+            Ok(reply) => {
+                // It has ended: this only takes notice of how.
+                let status = process.kill();
+                if matches!(status, Ok(Some(status)) if status.success()) {
+                    return Ok(reply);
+                }
+                let how = how(&status);
+                warn!("worker {}: the program failed{how}", self.worker);
+                Err(Fault::new(Code::Failed, format!("the program failed{how}")))
+            }
+            Err(failure) => {
+                let fault = failure.fault();
+                self.failed = Some((process, failure));
+                Err(fault)
+            }
+        }
+    }
+
     /// Gives the request to the program and takes its reply.
     fn exchange(
         &mut self,
@@ -199,11 +230,15 @@ impl Copies {
         let once = self.is_once();
         let mut reader = Reader::new(self.settings.format);
         let mut input = self.input.as_slice();
+        let mut written = 0;
         let mut open = true;
         loop {
             if let Some(stdin) = process.stdin.as_mut().filter(|_| !input.is_empty()) {
                 match stdin.write(input) {
-                    Ok(written) => input = &input[written..],
+                    Ok(now) => {
+                        input = &input[now..];
+                        written += now;
+                    }
                     Err(error) if is_passing(&error) => (),
                     // It takes no more: what it says to that, or its end, decides.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => input = &[],
@@ -234,7 +269,8 @@ impl Copies {
                 return Ok(reader.finish());
             }
             if !once && (exited || !open) {
-                return Err(Failure::Lost);
+                let is_untouched = process.take_back().is_ok_and(|unread| unread >= written);
+                return Err(if is_untouched { Failure::Untouched } else { Failure::Lost });
             }
         }
     }
@@ -273,45 +309,32 @@ impl Handler for Copies {
         self.input.clear();
         self.input.shrink_to(BUFFER);
         self.settings.format.encode(&request, &mut self.input)?;
-        let process = if self.is_once() {
-            if lengths(&request).len() > LONGEST_VARIABLE {
-                return Err(Fault::new(Code::TooLarge, "the request has too many frames"));
-            }
-            Some(self.start(Some(&request)).map_err(|error| {
-                self.complain_of_start(error, "");
-                Fault::new(Code::Failed, "the program cannot be started")
-            })?)
-        } else {
+        let deadline = Instant::now() + self.settings.timeout;
+        if self.is_once() {
+            return self.run_once(&request, deadline);
+        }
+        loop {
             self.look_after();
             if self.running.is_none() {
                 self.tend();
             }
-            self.running.take()
-        };
-        let Some(mut process) = process else {
-            return Err(Fault::new(Code::Unavailable, "the program is not running"));
-        };
-        let deadline = Instant::now() + self.settings.timeout;
-        match self.exchange(&mut process, deadline) {
-            Ok(reply) if self.is_once() => {
-                // It has ended: this only takes notice of how.
-                let status = process.kill();
-                if matches!(status, Ok(Some(status)) if status.success()) {
+            let Some(mut process) = self.running.take() else {
+                return Err(Fault::new(Code::Unavailable, "the program is not running"));
+            };
+            match self.exchange(&mut process, deadline) {
+                Ok(reply) => {
+                    self.replied = true;
+                    self.running = Some(process);
                     return Ok(reply);
                 }
-                let how = how(&status);
-                warn!("worker {}: the program failed{how}", self.worker);
-                Err(Fault::new(Code::Failed, format!("the program failed{how}")))
-            }
-            Ok(reply) => {
-                self.replied = true;
-                self.running = Some(process);
-                Ok(reply)
-            }
-            Err(failure) => {
-                let fault = failure.fault();
-                self.failed = Some((process, failure));
-                Err(fault)
+                Err(failure) => {
+                    let fault = failure.fault();
+                    let is_untouched = matches!(failure, Failure::Untouched);
+                    self.failed = Some((process, failure));
+                    if !is_untouched {
+                        return Err(fault);
+                    }
+                }
             }
         }
     }

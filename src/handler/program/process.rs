@@ -2,15 +2,19 @@
 //! process group.
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc::{CLOSE_RANGE_CLOEXEC, SYS_close_range, SYS_pidfd_open, c_uint, syscall};
+use nix::libc::{
+    CLOSE_RANGE_CLOEXEC, O_NONBLOCK, SYS_close_range, SYS_pidfd_open, c_uint, syscall,
+};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
@@ -112,6 +116,23 @@ impl Process {
     /// Whether it ends by itself, now that its output is closed: the one comes a little before the other.
     pub fn is_ending(&self) -> bool {
         self.wait(Instant::now() + A_LITTLE).unwrap_or(false)
+    }
+
+    /// Closes its standard input and takes back what was written there and nobody has read: from then on
+    /// nobody will. Returns how many bytes that is.
+    ///
+    /// # Errors
+    /// The system does not open the pipe's other end, as without a /proc (proc_pid_fd(5)).
+    pub fn take_back(&mut self) -> io::Result<usize> {
+        let Some(stdin) = self.stdin.take() else { return Ok(0) };
+        let path = format!("/proc/self/fd/{}", stdin.as_raw_fd());
+        let mut pipe = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
+        let mut unread = Vec::new();
+        // It ends with the pipe, or, while that is still open here, with nothing more in it.
+        match pipe.read_to_end(&mut unread) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(unread.len()),
+        }
     }
 
     /// Its number.
