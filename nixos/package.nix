@@ -24,6 +24,7 @@ let
     ../LICENSE-MIT
     ../README.md
     ../benches
+    ../build.rs
     ../packaging/repd.1
     ../packaging/repd.service
     ../src

@@ -62,6 +62,48 @@ fn curve_lets_in_who_knows_the_servers_key_and_nobody_else() {
     assert_eq!(server.poll(zmq::POLLIN, 0).unwrap(), 0);
 }
 
+/// What libzmq names an unnamed client, and what a REQ that correlates puts before its first request.
+fn first_ids() -> Vec<Vec<u8>> {
+    let context = zmq::Context::new();
+    let router = socket(&context, zmq::ROUTER);
+    router.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = router.get_last_endpoint().unwrap().unwrap();
+    let req = socket(&context, zmq::REQ);
+    req.set_req_correlate(true).unwrap();
+    let clients = [req, socket(&context, zmq::DEALER), socket(&context, zmq::DEALER)];
+    let received = clients.iter().map(|client| {
+        client.connect(&endpoint).unwrap();
+        client.send("", 0).unwrap();
+        router.recv_multipart(0).unwrap()
+    });
+    let received: Vec<_> = received.collect();
+    let ids = received.iter().map(|frames| frames[0].clone());
+    ids.chain([received[0][1].clone()]).collect()
+}
+
+/// Run by another test in processes of their own.
+#[test]
+#[ignore]
+fn says_its_first_ids() {
+    first_ids().iter().for_each(|id| println!("\nid {id:?}"));
+}
+
+#[test]
+fn nobody_can_guess_what_unnamed_clients_are_named() {
+    let _limit = time_limit(60);
+    // An unseeded rand(3) gives every process the same.
+    let of_a_process = || {
+        let itself = std::env::current_exe().unwrap();
+        let run = ["says_its_first_ids", "--exact", "--ignored", "--nocapture"];
+        let output = Command::new(itself).args(run).output().unwrap().stdout;
+        let output = String::from_utf8(output).unwrap();
+        let ids = output.lines().filter(|line| line.starts_with("id "));
+        ids.map(String::from).collect::<Vec<_>>()
+    };
+    let (one, other) = (of_a_process(), of_a_process());
+    assert!(one.len() == 4 && one.iter().all(|id| !other.contains(id)), "{one:?} {other:?}");
+}
+
 #[test]
 fn keepalive_is_on_where_the_service_sets_it() {
     let _limit = time_limit(60);

@@ -15,6 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use repd::{Config, Error, Fault, Frame, Handler, Service};
 
+pub mod raw;
+
 /// How long any single fact may be waited for.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
