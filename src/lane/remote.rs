@@ -52,23 +52,23 @@ pub(crate) struct Remote {
     has_complained: bool,
     lost: Vec<Ticket>,
     /// Of the endpoints where workers connect; they are removed in the end.
-    _files: Vec<SocketFile>,
+    files: Vec<SocketFile>,
 }
 
 impl Remote {
     /// A lane to the REP workers that connect to one of the configured endpoints.
     pub fn backend(context: &Context, config: &Config) -> Result<Remote, Error> {
-        let (mut socket, monitor) = context.backend(config)?;
         let open = |endpoint| Listener::open(endpoint, config.backlog);
         let listeners = config.backend.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
-        let mut files = Vec::new();
+        let (socket, monitor) = context.backend(config)?;
+        // From here on the two are closed in the right order, also if an endpoint is refused.
+        let mut remote = Remote::new("backend".into(), socket, monitor, None, config);
         for listener in listeners {
-            let (endpoint, file) = socket.listen(listener)?;
+            let (endpoint, file) = remote.socket.listen(listener)?;
             info!("workers connect to {endpoint}");
-            files.extend(file);
+            remote.files.extend(file);
         }
-        let name = "backend".into();
-        Ok(Remote { _files: files, ..Remote::new(name, socket, monitor, None, config) })
+        Ok(remote)
     }
 
     /// A lane to another repd.
@@ -106,7 +106,7 @@ impl Remote {
             alone_since: Instant::now(),
             has_complained: false,
             lost: Vec::new(),
-            _files: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -273,5 +273,29 @@ impl Remote {
             Some(Err(error)) => warn!("{}: {error}", self.name),
             None => (),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread::spawn;
+
+    use super::*;
+
+    #[test]
+    fn a_backend_that_is_refused_holds_up_nobody() {
+        let (done, is_done) = channel();
+        // In a thread of its own: what is held up is held up for ever.
+        spawn(move || {
+            let backend = vec!["ipc:///no/such/folder/x".parse().unwrap()];
+            let config = Config { backend, ..Config::default() };
+            for _ in 0..2000 {
+                let context = Context::new(1).unwrap();
+                assert!(Remote::backend(&context, &config).is_err());
+            }
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("a socket does not close");
     }
 }
