@@ -5,7 +5,7 @@ mod common;
 use std::process::Command;
 use std::thread::scope;
 
-use common::{Client, Process, time_limit};
+use common::{Client, Folder, Process, has_ipv6, time_limit};
 use zmq::Socket;
 
 /// The service with a pool, and the single-threaded one.
@@ -153,15 +153,17 @@ fn the_default_service_reverses_text() {
 #[test]
 fn ipc_abstract_and_ipv6_endpoints_serve_side_by_side() {
     let _limit = time_limit(60);
-    let folder = std::env::temp_dir().join(format!("repd-clients-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = format!("ipc://{}/s", folder.display());
+    let folder = Folder::new("clients");
+    let file = format!("ipc://{}", folder.file("s"));
     let name = format!("ipc://@repd-{}", std::process::id());
+    let mut listen = vec![file.as_str(), &name];
+    listen.extend(has_ipv6().then_some("tcp://[::1]:*"));
     for workers in BOTH {
-        let options = ["--workers", workers, "--listen", &file, "--listen", &name];
-        let mut service = Process::start(&[&options[..], &["--listen", "tcp://[::1]:*"]].concat());
+        let options = listen.iter().flat_map(|endpoint| ["--listen", endpoint]);
+        let mut service =
+            Process::start(&["--workers", workers].into_iter().chain(options).collect::<Vec<_>>());
         let mut endpoints = vec![service.endpoint.clone()];
-        for _ in 0..3 {
+        for _ in &listen {
             let line = service.wait_for_line("listening on ");
             endpoints.push(line.split("listening on ").nth(1).unwrap().to_string());
         }
@@ -170,7 +172,6 @@ fn ipc_abstract_and_ipv6_endpoints_serve_side_by_side() {
             assert_eq!(Client::req(endpoint).ask_text("abc"), "cba", "{endpoint}");
         }
     }
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

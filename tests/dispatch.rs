@@ -119,7 +119,7 @@ fn a_request_past_its_deadline_is_not_handled() {
             Ok(request)
         }
     };
-    let timeout = Duration::from_secs(1);
+    let timeout = Duration::from_secs(3);
     let service = Local::start(Config { workers: 1, timeout, ..Config::default() }, new_handler);
     warm_up(&service.endpoint, b"quick", b"quick");
     let client = Client::dealer(&service.endpoint);

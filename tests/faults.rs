@@ -70,8 +70,9 @@ fn gated(config: Config) -> Gated {
     Gated { service: Local::start(config, new_handler), open }
 }
 
+/// With a deadline that only who waits for the gate will miss, also on a machine that has other things to do.
 fn short(workers: usize) -> Config {
-    Config { workers, timeout: Duration::from_millis(500), ..Config::default() }
+    Config { workers, timeout: Duration::from_secs(3), ..Config::default() }
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn while_every_worker_is_stuck_requests_get_a_503_and_then_replies_again() {
 #[test]
 fn deadlines_are_each_requests_own() {
     let _limit = time_limit(60);
-    let service = Process::sleepy(&["--workers", "3", "--timeout", "0.5"]);
+    let service = Process::sleepy(&["--workers", "3", "--timeout", "3"]);
     let clients: Vec<Client> = (0..3).map(|_| Client::req(&service.endpoint)).collect();
     for (client, time) in clients.iter().zip([&b"never"[..], b"10", b"never"]) {
         client.send(&[time]);

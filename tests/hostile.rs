@@ -2,12 +2,12 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::Stdio;
 use std::thread::scope;
 
-use common::{Client, Killed, LIMIT, Process, time_limit, until};
+use common::{Client, Folder, GREETING, Killed, LIMIT, Link, Process, Wire, time_limit, until};
 
 const BOTH: [&str; 2] = ["5", "0"];
 
@@ -69,10 +69,9 @@ fn random_bytes_on_the_port_hurt_nobody() {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    // What a ZMTP 3.1 peer says first (RFC 23), so that some noise gets past the greeting.
-    let greeting = [b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec(), vec![0; 48]].concat();
-    let ready = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ".to_vec();
-    let starts = [vec![], greeting.clone(), [greeting, ready].concat()];
+    // Some noise gets past the greeting.
+    let ready = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ";
+    let starts = [vec![], GREETING.to_vec(), [&GREETING[..], ready].concat()];
     for round in 0..300 {
         let mut stream = connect(&service.endpoint);
         let noise: Vec<u8> = (0..round % 64).flat_map(|_| random()).collect();
@@ -103,13 +102,13 @@ fn half_open_connections_hurt_nobody() {
 fn a_frame_beyond_the_limit_ends_the_connection_before_it_is_read() {
     let _limit = time_limit(60);
     let service = echo("5", &["--max-message-size", "1k"]);
-    let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
-        socket.set_reconnect_ivl(-1).unwrap();
-    });
-    assert_eq!(client.ask(&[&[7; 1024]]), [[7; 1024]]);
-    client.socket.set_rcvtimeo(500).unwrap();
-    client.send(&[&[7; 1025]]);
-    assert_eq!(client.try_receive(), None);
+    let mut client = Wire::connect(&service.endpoint);
+    client.send(&[7; 1024]).unwrap();
+    assert_eq!(client.receive().unwrap(), [[7; 1024]]);
+    // All of it but the last byte, which is not waited for.
+    let beyond = Wire::message(&[7; 1025]);
+    client.0.write_all(&beyond[..beyond.len() - 1]).unwrap();
+    assert_eq!(client.receive(), None);
     is_served(&service.endpoint);
     ends_well(service);
 }
@@ -117,31 +116,34 @@ fn a_frame_beyond_the_limit_ends_the_connection_before_it_is_read() {
 #[test]
 fn clients_that_leave_before_their_reply_are_counted_and_forgotten() {
     let _limit = time_limit(60);
-    let mut service = Process::sleepy(&["--workers", "2", "--verbose"]);
+    let folder = Folder::new("leave");
+    let gate = folder.file("gate");
+    nix::unistd::mkfifo(&gate[..], nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // The reply is what comes through the gate.
+    let program = ["--", "sh", "-c", "while read -r line; do cat \"$0\"; done", &gate];
+    let options = ["--workers", "2", "--verbose", "--framing", "lines"];
+    let mut service = Process::start(&[&options[..], &program].concat());
     for _ in 0..3 {
         let client = Client::req(&service.endpoint);
-        client.send(&[b"50"]);
-        service.wait_for_line("request \"50\"");
+        client.send(&[b"a"]);
+        service.wait_for_line("request \"a\"");
         drop(client);
+        until("its connection has ended", || service.connections().is_empty());
+        std::fs::write(&gate, "a\n").unwrap();
         service.wait_for_line("its client is gone");
     }
     let client = Client::req(&service.endpoint);
-    assert_eq!(client.ask_text("0"), "0");
+    client.send(&[b"b"]);
+    std::fs::write(&gate, "b\n").unwrap();
+    assert_eq!(client.receive(), [b"b"]);
     let log = ends_well(service);
     assert!(log.contains("requests: 4, replies: 4, clients gone: 3"), "{log}");
 }
 
-/// Connects with a small window, greets, and sends requests of `size` bytes for as long as the service
-/// takes them, without reading one reply.
+/// Sends requests of `size` bytes for as long as the service takes them, without reading one reply.
 fn flood(endpoint: &str, size: usize) -> TcpStream {
-    let mut stream = connect(endpoint);
-    let greeting = [b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec(), vec![0; 48]].concat();
-    stream.write_all(&greeting).unwrap();
-    stream.write_all(b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER").unwrap();
-    stream.read_exact(&mut [0; 64]).unwrap();
-    let mut request = b"\x01\0\x02".to_vec();
-    request.extend((size as u64).to_be_bytes());
-    request.resize(request.len() + size, 7);
+    let Wire(mut stream) = Wire::connect(endpoint);
+    let request = Wire::message(&vec![7; size]);
     // 2 GiB at most: a service that took all that would have been seen to.
     stream.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
     for _ in 0..(2_usize << 30) / size {
@@ -258,72 +260,15 @@ fn a_client_that_comes_back_under_its_name_is_served_at_once() {
 #[test]
 fn a_dead_client_is_noticed_and_its_connection_closed() {
     let _limit = time_limit(60);
-    let Some(host) = Host::new() else {
-        assert!(std::env::var_os("CI").is_none(), "this needs root and iproute2");
-        eprintln!("skipped: no network namespace can be made here");
-        return;
-    };
-    let mut service = Process::run(Command::new(common::sleepy()).args([
-        "serve",
-        "--listen",
-        "tcp://198.18.71.1:*",
-        "--heartbeat",
-        "1",
-        "--verbose",
-    ]));
-    let call = ["netns", "exec", Host::NAME, common::REPD, "call", "--timeout", "60"];
-    let caller = Command::new("ip").args(call).args([&service.endpoint, "never"]).spawn();
-    let _caller = Killed(caller.unwrap());
+    let Some(link) = Link::new("dead") else { return };
+    let sleepy = common::sleepy();
+    let options = "--listen tcp://10.77.0.1:* --heartbeat 1 --verbose";
+    let mut service = link.serve("a", sleepy.to_str().unwrap(), options);
+    let mut call = link.command("b", common::REPD);
+    call.args(["call", "--timeout", "3600", &service.endpoint, "never"]).stderr(Stdio::null());
+    let _caller = Killed(call.spawn().unwrap());
     service.wait_for_line("request \"never\"");
-    let port: u16 = service.endpoint.rsplit(':').next().unwrap().parse().unwrap();
-    let connected = || {
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let local = format!(":{port:04X}");
-        let fields = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
-        // State 01 is an established connection: proc(5).
-        table.lines().map(fields).any(|fields| fields[1].ends_with(&local) && fields[3] == "01")
-    };
-    assert!(connected());
-    host.unplug();
-    until("the connection is given up", || !connected());
-}
-
-/// Another host, in a network namespace, with a cable to this one that can be unplugged.
-struct Host;
-
-impl Host {
-    const NAME: &str = "repd-test";
-
-    fn new() -> Option<Host> {
-        let name = Host::NAME;
-        let host = Host;
-        [
-            format!("ip netns add {name}"),
-            format!("ip link add repd-here type veth peer name repd-there netns {name}"),
-            "ip addr add 198.18.71.1/30 dev repd-here".into(),
-            "ip link set repd-here up".into(),
-            format!("ip -n {name} addr add 198.18.71.2/30 dev repd-there"),
-            format!("ip -n {name} link set repd-there up"),
-        ]
-        .iter()
-        .all(|command| run(command))
-        .then_some(host)
-    }
-
-    fn unplug(&self) {
-        assert!(run(&format!("ip -n {} link set repd-there down", Host::NAME)));
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        run("ip link del repd-here");
-        run(&format!("ip netns del {}", Host::NAME));
-    }
-}
-
-fn run(command: &str) -> bool {
-    let mut words = command.split(' ');
-    let output = Command::new(words.next().unwrap()).args(words).output();
-    output.is_ok_and(|output| output.status.success())
+    assert!(!service.connections().is_empty());
+    link.set("down");
+    until("the connection is given up", || service.connections().is_empty());
 }

@@ -108,24 +108,10 @@ fn nobody_can_guess_what_unnamed_clients_are_named() {
 fn keepalive_is_on_where_the_service_sets_it() {
     let _limit = time_limit(60);
     let service = Process::start(&["--heartbeat", "60"]);
-    let port: u16 = service.endpoint.rsplit(':').next().unwrap().parse().unwrap();
     let client = common::Client::req(&service.endpoint);
     assert_eq!(client.ask_text("ab"), "ba");
-    // What `ss -o` shows as timer:(keepalive): in proc(5)'s tcp, a timer of kind 02 on the established
-    // connection (01) whose local port is the service's.
-    let local = format!(":{port:04X}");
-    let connection = |table: &str| {
-        let fields = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
-        table
-            .lines()
-            .map(fields)
-            .find(|f| f[1].ends_with(&local) && f[3] == "01")
-            .map(|f| f[5].clone())
-    };
-    until("the keepalive timer runs", || {
-        let timer = connection(&fs::read_to_string("/proc/net/tcp").unwrap());
-        timer.expect("the connection").starts_with("02:")
-    });
+    // What `ss -o` shows as timer:(keepalive).
+    until("the keepalive timer runs", || service.connections()[0][5].starts_with("02:"));
 }
 
 #[test]
@@ -164,7 +150,8 @@ fn mailboxes_are_eventfds_and_not_socket_pairs() {
 #[test]
 fn a_child_process_inherits_no_descriptor() {
     let _limit = time_limit(60);
-    let service = Process::start(&["--listen", "ipc://@repd-cloexec"]);
+    let name = format!("ipc://@repd-cloexec-{}", std::process::id());
+    let service = Process::start(&["--listen", &name]);
     let _client = common::Client::req(&service.endpoint);
     let inherited = open(std::process::id());
     for (number, target) in open(service.pid()) {

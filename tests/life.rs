@@ -4,13 +4,15 @@ mod common;
 
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, spawn};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Client, Folder, Killed, LIMIT, Local, Process, code, repd, time_limit};
+use common::{Client, Folder, Killed, LIMIT, Local, Process, Wire, code, repd, time_limit};
+use nix::libc::{SCHED_BATCH, SCHED_IDLE, SCHED_OTHER};
 use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -18,40 +20,37 @@ use repd::{Config, echo};
 
 const SIGNALS: [Signal; 2] = [SIGTERM, SIGINT];
 
-/// Fifty clients ask as fast as they are answered, until they are told 503. Each must be told, and each
-/// reply before must be right.
+/// Fifty clients ask as fast as they are answered, until they are told 503 or nobody is there any more. What
+/// had come to the service when the signal did must be answered, and each reply must be right.
 fn stop_under_load(signal: Signal, workers: &str) {
-    let mut service = Process::start(&["--handler", "echo", "--workers", workers, "--drain", "20"]);
-    let (replies, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let options = ["--handler", "echo", "--workers", workers, "--drain", "3600"];
+    let mut service = Process::start(&options);
+    let (replies, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
     let endpoint = service.endpoint.clone();
-    let context = zmq::Context::new();
-    let took = scope(|threads| {
+    scope(|threads| {
         for client in 0..50 {
-            let (replies, refused) = (&replies, &refused);
-            let (context, endpoint) = (&context, &endpoint);
+            let (replies, stopping, endpoint) = (&replies, &stopping, &endpoint);
             threads.spawn(move || {
-                let socket = Client::within(context, zmq::REQ, endpoint, |_| ());
+                let mut wire = Wire::connect(endpoint);
                 for request in 0.. {
                     let text = format!("client {client}, request {request}");
-                    let reply = socket.ask(&[text.as_bytes()]);
-                    if code(&reply) == Some(503) {
-                        refused.fetch_add(1, Ordering::Relaxed);
-                        return;
+                    let sent = wire.send(text.as_bytes());
+                    let before = !stopping.load(Ordering::SeqCst);
+                    match sent.ok().and_then(|()| wire.receive()) {
+                        Some(reply) if code(&reply) == Some(503) => return,
+                        Some(reply) => assert_eq!(reply, [text.as_bytes()]),
+                        None => return assert!(!before, "{text} was not answered"),
                     }
-                    assert_eq!(reply, [text.as_bytes()]);
                     replies.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         common::until("all are at work", || replies.load(Ordering::Relaxed) > 2000);
+        stopping.store(true, Ordering::SeqCst);
         service.signal(signal);
-        let start = Instant::now();
+        // By itself: the drain's time would be up much later.
         assert_eq!(service.wait().code(), Some(0));
-        start.elapsed()
     });
-    assert_eq!(refused.load(Ordering::Relaxed), 50);
-    // A quarter of the drain is well under it.
-    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
@@ -68,11 +67,12 @@ fn a_stop_under_load_answers_every_request() {
 fn a_stop_answers_what_was_sent_before_it_and_waits_its_turn() {
     let _limit = time_limit(60);
     let mut service = Process::sleepy(&["--workers", "2", "--verbose"]);
-    let client = Client::dealer(&service.endpoint);
-    (0..300).for_each(|_| client.send(&[b"100"]));
+    let mut client = Wire::connect(&service.endpoint);
+    (0..300).for_each(|_| client.send(b"100").unwrap());
     service.wait_for_line("request \"100\"");
     service.signal(SIGTERM);
-    let replies: Vec<Option<u16>> = (0..300).map(|_| code(&client.receive())).collect();
+    let replies: Vec<Option<u16>> =
+        (0..300).map(|_| code(&client.receive().expect("a reply"))).collect();
     assert_eq!(service.wait().code(), Some(0));
     // Those that were in a worker's hands, and those that were not.
     assert!(replies.contains(&None) && replies.contains(&Some(503)));
@@ -83,7 +83,7 @@ fn a_stop_answers_what_was_sent_before_it_and_waits_its_turn() {
 fn clients_that_never_stop_asking_do_not_hold_up_a_stop() {
     let _limit = time_limit(60);
     for workers in ["5", "0"] {
-        let mut service = Process::start(&["--workers", workers, "--drain", "20"]);
+        let mut service = Process::start(&["--workers", workers, "--drain", "3600"]);
         let endpoint = service.endpoint.clone();
         let stopped = AtomicBool::new(false);
         scope(|threads| {
@@ -97,9 +97,8 @@ fn clients_that_never_stop_asking_do_not_hold_up_a_stop() {
             });
             assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
             service.signal(SIGTERM);
-            let start = Instant::now();
+            // By itself: the drain's time would be up much later.
             assert_eq!(service.wait().code(), Some(0));
-            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
             stopped.store(true, Ordering::Relaxed);
         });
     }
@@ -144,10 +143,11 @@ fn a_handler_past_its_deadline_is_waited_for_no_longer_than_the_drain() {
     let client = Client::req(&service.endpoint);
     client.send(&[b"never"]);
     assert_eq!(client.receive_code(), 504);
-    service.signal(SIGTERM);
-    // Who comes meanwhile is told.
-    service.wait_for_line("stopping: requests in flight: 0, workers busy: 1");
     let late = Client::req(&service.endpoint);
+    late.ask(&[b"0"]);
+    service.signal(SIGTERM);
+    // Who asks meanwhile is told.
+    service.wait_for_line("stopping: requests in flight: 0, workers busy: 1");
     late.send(&[b"0"]);
     assert_eq!(late.receive_code(), 503);
     assert_eq!(service.wait().code(), Some(1));
@@ -186,7 +186,7 @@ fn a_second_signal_ends_the_service_at_once() {
             service.wait_for_line("request \"never\"");
             service.signal(first);
             // Two of the same that are pending at once are one.
-            common::until("the first signal has arrived", || !service.has_pending_signals());
+            common::until("the first signal is taken", || !service.has_signals_to_take());
             service.signal(second);
             assert_eq!(service.wait().code(), Some(128 + second as i32));
         }
@@ -197,14 +197,15 @@ fn a_second_signal_ends_the_service_at_once() {
 fn a_client_that_does_not_read_its_replies_does_not_hold_up_a_stop() {
     let _limit = time_limit(60);
     for (signal, workers) in [(SIGTERM, "5"), (SIGINT, "5"), (SIGTERM, "0")] {
-        let mut service =
-            Process::start(&["--handler", "echo", "--drain", "0.5", "--workers", workers]);
+        let options = ["--handler", "echo", "--drain", "0.5", "--verbose", "--workers", workers];
+        let mut service = Process::start(&options);
         let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
             socket.set_rcvhwm(1).unwrap();
             socket.set_sndhwm(1000).unwrap();
         });
         // More than the buffers between take.
         (0..40).for_each(|_| client.send(&[&vec![7; 1 << 20]]));
+        (0..40).for_each(|_| drop(service.wait_for_line(": reply ")));
         let other = Client::req(&service.endpoint);
         assert_eq!(other.ask_text("x"), "x");
         service.signal(signal);
@@ -218,7 +219,7 @@ fn a_client_that_does_not_read_its_replies_does_not_hold_up_a_stop() {
 fn a_stop_waits_for_replies_that_take_long_to_leave() {
     let _limit = time_limit(60);
     for workers in ["5", "0"] {
-        let options = ["--handler", "echo", "--drain", "20", "--verbose", "--workers", workers];
+        let options = ["--handler", "echo", "--drain", "3600", "--verbose", "--workers", workers];
         let mut service = Process::start(&options);
         let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
             socket.set_rcvhwm(1).unwrap();
@@ -238,16 +239,15 @@ fn a_stop_waits_for_replies_that_take_long_to_leave() {
 }
 
 #[test]
-fn a_stop_with_nothing_to_do_is_quick_and_0() {
+fn a_stop_with_nothing_to_do_does_not_wait_and_is_0() {
     let _limit = time_limit(60);
     for workers in ["5", "1", "0"] {
         for signal in SIGNALS {
-            let mut service = Process::start(&["--workers", workers, "--drain", "20"]);
+            let mut service = Process::start(&["--workers", workers, "--drain", "3600"]);
             let _connected: Vec<Client> = (0..20).map(|_| Client::req(&service.endpoint)).collect();
-            let start = Instant::now();
             service.signal(signal);
+            // By itself: the drain's time would be up much later.
             assert_eq!(service.wait().code(), Some(0));
-            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         }
     }
 }
@@ -359,11 +359,12 @@ fn signals_that_are_not_for_it_do_not_disturb_a_service() {
 fn the_single_threaded_server_refuses_what_it_has_not_begun_when_it_stops() {
     let _limit = time_limit(60);
     let mut service = Process::sleepy(&["--workers", "0", "--verbose"]);
-    let client = Client::dealer(&service.endpoint);
-    (0..200).for_each(|_| client.send(&[b"100"]));
+    let mut client = Wire::connect(&service.endpoint);
+    (0..200).for_each(|_| client.send(b"100").unwrap());
     service.wait_for_line("request \"100\"");
     service.signal(SIGTERM);
-    let replies: Vec<Option<u16>> = (0..200).map(|_| code(&client.receive())).collect();
+    let replies: Vec<Option<u16>> =
+        (0..200).map(|_| code(&client.receive().expect("a reply"))).collect();
     assert!(replies.contains(&None) && replies.contains(&Some(503)));
     assert_eq!(service.wait().code(), Some(0));
 }
@@ -380,7 +381,9 @@ fn a_rude_client_in_the_past_does_not_spoil_a_clean_stop() {
         (0..120).for_each(|_| rude.send(&[&vec![7; 1 << 20]]));
         service.wait_for_line("a client does not read its replies");
         drop(rude);
-        assert_eq!(Client::req(&service.endpoint).ask_text("x"), "x");
+        // With so little time, requests may be late while what the rude one sent is answered.
+        let other = Client::req(&service.endpoint);
+        common::until("another one is served", || other.ask(&[b"x"]) == [b"x"]);
         service.signal(SIGTERM);
         assert_eq!(service.wait().code(), Some(0));
         let log = service.rest_of_log();
@@ -388,15 +391,16 @@ fn a_rude_client_in_the_past_does_not_spoil_a_clean_stop() {
     }
 }
 
-/// The scheduling policy of each of the process's threads: field 41 of its stat, proc_pid_stat(5).
+/// The scheduling policy of a thread, by its folder in proc(5): field 41 of its stat.
+fn policy(thread: &Path) -> i32 {
+    let stat = std::fs::read_to_string(thread.join("stat")).unwrap();
+    let after_name = stat.rsplit(") ").next().unwrap();
+    after_name.split(' ').nth(41 - 3).unwrap().parse().unwrap()
+}
+
 fn policies(service: &Process) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap();
-    let policy = |task: std::io::Result<std::fs::DirEntry>| {
-        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-        let after_name = stat.rsplit(") ").next().unwrap();
-        after_name.split(' ').nth(41 - 3).unwrap().parse().unwrap()
-    };
-    tasks.map(policy).collect()
+    tasks.map(|task| policy(&task.unwrap().path())).collect()
 }
 
 #[test]
@@ -407,15 +411,21 @@ fn all_threads_run_in_batches_unless_another_policy_was_chosen() {
     // context another of these.
     let policies_are = policies(&service);
     assert!(policies_are.len() >= 5, "{policies_are:?}");
-    assert!(
-        policies_are.iter().all(|&policy| policy == nix::libc::SCHED_BATCH),
-        "{policies_are:?}"
-    );
+    // One that was chosen for this test is the service's too.
+    let expected = match policy(Path::new("/proc/thread-self")) {
+        SCHED_OTHER => SCHED_BATCH,
+        chosen => chosen,
+    };
+    assert!(policies_are.iter().all(|&policy| policy == expected), "{policies_are:?}");
+    if Command::new("chrt").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no chrt to choose another policy with");
+        return;
+    }
     let mut idle = Command::new("chrt");
     idle.args(["--idle", "0", common::REPD, "serve", "--listen", "tcp://127.0.0.1:*"]);
     let service = Process::run(&mut idle);
     let policies_are = policies(&service);
-    assert!(policies_are.iter().all(|&policy| policy == nix::libc::SCHED_IDLE), "{policies_are:?}");
+    assert!(policies_are.iter().all(|&policy| policy == SCHED_IDLE), "{policies_are:?}");
 }
 
 #[test]
@@ -432,7 +442,9 @@ fn a_file_that_is_no_socket_is_left_alone() {
 #[test]
 fn a_program_that_is_started_again_at_once_gets_its_port_back() {
     let _limit = time_limit(60);
-    let mut service = Process::start(&[]);
+    let mut serve = Command::new(common::REPD);
+    serve.args(["serve", "--listen", &format!("tcp://{}:*", common::own_address())]);
+    let mut service = Process::run(&mut serve);
     let endpoint = service.endpoint.clone();
     let client = Client::req(&endpoint);
     for _ in 0..3 {

@@ -12,7 +12,7 @@ replies = []
 def client(number):
     with context.socket(zmq.REQ) as socket:
         socket.linger = 0
-        socket.rcvtimeo = 30_000
+        socket.rcvtimeo = 120_000
         socket.connect(sys.argv[1])
         for request in range(50):
             text = f"client {number}, request {request}"

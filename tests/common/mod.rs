@@ -2,7 +2,9 @@
 //! Every wait here is for a fact and has a limit, after which the test fails.
 #![allow(dead_code)]
 
-use std::io::{BufRead, BufReader, PipeWriter, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, PipeWriter, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::os::unix::thread::JoinHandleExt;
 use std::path::PathBuf;
@@ -11,19 +13,24 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGTERM};
+use nix::sys::signal::kill;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket as new_socket,
+};
+use nix::unistd::{Pid, geteuid};
 use repd::{Config, Error, Fault, Frame, Handler, Service};
 
 pub mod raw;
 
-/// How long any single fact may be waited for.
-pub const LIMIT: Duration = Duration::from_secs(30);
+/// How long any single fact may be waited for, on a machine that has much else to do.
+pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// Ends the test run if the test that holds this takes longer than that.
+/// Ends the test run if the test that holds this takes ten times as long as it may on an idle machine.
 pub struct TimeLimit(#[allow(unused)] std::sync::mpsc::Sender<()>);
 
-pub fn time_limit(seconds: u64) -> TimeLimit {
+pub fn time_limit(idle_seconds: u64) -> TimeLimit {
+    let seconds = 10 * idle_seconds;
     let (alive, ended) = channel::<()>();
     let test = std::thread::current().name().unwrap_or("a test").to_string();
     spawn(move || {
@@ -52,6 +59,30 @@ pub fn sleepy() -> PathBuf {
     let path = PathBuf::from(REPD).with_file_name("examples").join("sleepy");
     assert!(path.exists(), "build the examples first: cargo build --examples");
     path
+}
+
+/// A loopback address that no other process uses, so that nobody else takes a port of it that is free.
+pub fn own_address() -> Ipv4Addr {
+    Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() | std::process::id() << 2 & 0xff_ffff)
+}
+
+/// An endpoint that refuses connections, as nobody listens there and nobody else can as long as the socket
+/// is held.
+pub fn refusing() -> (OwnedFd, String) {
+    let socket =
+        new_socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let address: SockaddrIn = getsockname(socket.as_raw_fd()).unwrap();
+    (socket, format!("tcp://{address}"))
+}
+
+/// Whether this machine has IPv6. Without it a test is skipped, or what is about it, with a word.
+pub fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        eprintln!("skipped: there is no IPv6");
+    }
+    has
 }
 
 /// A folder of the test's own, removed when dropped.
@@ -207,11 +238,34 @@ impl Process {
         self.log.join("\n")
     }
 
-    /// Whether a signal was sent to the process that it has not taken yet.
-    pub fn has_pending_signals(&self) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let mut pending = status.lines().filter_map(|line| line.strip_prefix("ShdPnd:"));
-        pending.any(|mask| mask.trim().bytes().any(|digit| digit != b'0'))
+    /// Whether a SIGTERM or SIGINT that was sent to the process is yet to be taken, or is being handled: its
+    /// handler holds it back alone, libzmq's threads hold back all.
+    pub fn has_signals_to_take(&self) -> bool {
+        let stops = mask(SIGTERM) | mask(SIGINT);
+        let masks = |path: String, name: &str| -> Vec<u64> {
+            let status = std::fs::read_to_string(path).unwrap_or_default();
+            let masks = status.lines().filter_map(|line| line.strip_prefix(name));
+            masks.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap()).collect()
+        };
+        let is_pending = masks(format!("/proc/{}/status", self.pid()), "ShdPnd:");
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let mut held = tasks.flat_map(|task| {
+            masks(format!("{}/status", task.unwrap().path().display()), "SigBlk:")
+        });
+        is_pending.iter().any(|pending| pending & stops != 0)
+            || held.any(|held| held & stops != 0 && held & mask(SIGHUP) == 0)
+    }
+
+    /// The connections that clients have to the service, as proc(5) has them in net/tcp: the state is field 3,
+    /// 01 if established, and the timer field 5.
+    pub fn connections(&self) -> Vec<Vec<String>> {
+        const LISTENS: &str = "0A";
+        let port: u16 = self.endpoint.rsplit(':').next().unwrap().parse().unwrap();
+        let local = format!(":{port:04X}");
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid())).unwrap();
+        let fields = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
+        let connections = table.lines().map(fields);
+        connections.filter(|f| f[1].ends_with(&local) && f[3] != LISTENS).collect()
     }
 
     /// Resident memory in bytes.
@@ -230,6 +284,11 @@ impl Process {
         });
         Duration::from_nanos(used.sum())
     }
+}
+
+/// The bit of a signal in the masks of proc(5).
+fn mask(signal: Signal) -> u64 {
+    1 << (signal as i32 - 1)
 }
 
 impl Drop for Process {
@@ -287,6 +346,76 @@ impl Drop for Local {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+        }
+    }
+}
+
+/// What a ZMTP 3.1 peer says first (RFC 23).
+pub const GREETING: [u8; 64] = {
+    let mut greeting = [0; 64];
+    let start = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL";
+    let mut place = 0;
+    while place < start.len() {
+        greeting[place] = start[place];
+        place += 1;
+    }
+    greeting
+};
+
+/// A DEALER without libzmq (RFC 23): what it has sent is on its way when `send` returns, and it sees the end
+/// of its connection.
+pub struct Wire(pub TcpStream);
+
+impl Wire {
+    pub fn connect(endpoint: &str) -> Wire {
+        let mut stream = TcpStream::connect(endpoint.strip_prefix("tcp://").unwrap()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(&GREETING).unwrap();
+        stream.write_all(b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER").unwrap();
+        stream.read_exact(&mut [0; GREETING.len()]).unwrap();
+        Wire(stream)
+    }
+
+    /// A request of one frame.
+    pub fn message(body: &[u8]) -> Vec<u8> {
+        const LONG: u8 = 2;
+        let delimiter = b"\x01\0";
+        [delimiter, &[LONG][..], &(body.len() as u64).to_be_bytes(), body].concat()
+    }
+
+    pub fn send(&mut self, body: &[u8]) -> io::Result<()> {
+        self.0.write_all(&Wire::message(body))
+    }
+
+    /// The frames of the next reply; none if the connection has ended.
+    pub fn receive(&mut self) -> Option<Vec<Vec<u8>>> {
+        const MORE: u8 = 1;
+        const LONG: u8 = 2;
+        const COMMAND: u8 = 4;
+        let mut frames = Vec::new();
+        loop {
+            let flags = self.read(1)?[0];
+            let length = self.read(if flags & LONG != 0 { 8 } else { 1 })?;
+            let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            let frame = self.read(length)?;
+            if flags & COMMAND != 0 {
+                continue;
+            }
+            frames.push(frame);
+            if flags & MORE == 0 {
+                assert_eq!(frames.remove(0), b"", "no delimiter");
+                return Some(frames);
+            }
+        }
+    }
+
+    fn read(&mut self, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        match self.0.read_exact(&mut bytes) {
+            Ok(()) => Some(bytes),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no reply"),
+            Err(_) => None,
         }
     }
 }
@@ -376,4 +505,88 @@ impl Client {
 pub fn code(reply: &[Vec<u8>]) -> Option<u16> {
     let frames: Vec<Frame> = reply.iter().map(|frame| Frame::from(&frame[..])).collect();
     Fault::parse(&frames).map(|fault| fault.code())
+}
+
+/// Two network namespaces with a link between them, gone when dropped.
+pub struct Link(String);
+
+impl Link {
+    /// None without what it takes, which CI must have.
+    pub fn new(name: &str) -> Option<Link> {
+        let link = Link(format!("repd-{name}-{}", std::process::id()));
+        let has_iptables = || Command::new("iptables").arg("--version").output().is_ok();
+        let add = |side| Command::new("ip").args(["netns", "add", &link.namespace(side)]).output();
+        let added = |side| add(side).is_ok_and(|added| added.status.success());
+        if !(geteuid().is_root() && has_iptables() && added("a") && added("b")) {
+            assert!(std::env::var_os("CI").is_none(), "be root, and install iproute2 and iptables");
+            eprintln!("skipped: it takes root, iproute2 and iptables, and network namespaces");
+            return None;
+        }
+        let (a, b) = (link.namespace("a"), link.namespace("b"));
+        link.ip(&format!("link add v netns {a} type veth peer name v netns {b}"));
+        for (side, address) in [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24")] {
+            let namespace = link.namespace(side);
+            link.ip(&format!("-n {namespace} address add {address} dev v"));
+            link.ip(&format!("-n {namespace} link set lo up"));
+            link.ip(&format!("-n {namespace} link set v up"));
+        }
+        Some(link)
+    }
+
+    fn namespace(&self, side: &str) -> String {
+        format!("{}-{side}", self.0)
+    }
+
+    fn ip(&self, arguments: &str) {
+        let run = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+        assert!(run.status.success(), "ip {arguments}: {run:?}");
+    }
+
+    pub fn set(&self, state: &str) {
+        self.ip(&format!("-n {} link set v {state}", self.namespace("a")));
+    }
+
+    pub fn serve(&self, side: &str, program: &str, options: &str) -> Process {
+        Process::run(self.command(side, program).arg("serve").args(options.split(' ')))
+    }
+
+    /// A client of the service that is near.
+    pub fn client(&self, arguments: &str) -> Command {
+        let mut command = self.command("a", REPD);
+        command.args(arguments.split(' ')).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn command(&self, side: &str, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace(side), program]);
+        command
+    }
+
+    /// Of the packets that come over the link, one in a hundred is lost, either way.
+    pub fn lose_packets(&self) {
+        for side in ["a", "b"] {
+            let rule = "-A INPUT -i v -m statistic --mode random --probability 0.01 -j DROP";
+            let run = self.command(side, "iptables").args(rule.split(' ')).output().unwrap();
+            assert!(run.status.success(), "{run:?}");
+        }
+    }
+
+    pub fn lost_packets(&self) -> u64 {
+        let list = |side| self.command(side, "iptables").args(["-L", "INPUT", "-vx"]).output();
+        let lost = ["a", "b"].map(|side| {
+            let list = String::from_utf8(list(side).unwrap().stdout).unwrap();
+            let rule = list.lines().find(|line| line.contains("DROP")).unwrap().to_string();
+            rule.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+        });
+        lost.iter().sum()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        for side in ["a", "b"] {
+            let _ = Command::new("ip").args(["netns", "del", &self.namespace(side)]).output();
+        }
+    }
 }
