@@ -1,23 +1,27 @@
-//! repd beside what somebody might use instead, under the same loads in the same run, in turns, so
-//! that whatever else the machine does meets all of them alike. Prints Markdown.
+//! repd beside what somebody might use instead, or beside another build of it, under the same loads in
+//! the same run, in turns, so that whatever else the machine does meets all of them alike. Prints Markdown.
 //!
 //!     cargo bench                      # everything; see benches/README.md
 //!     cargo bench -- --quick           # only to see that it runs
 //!     cargo bench -- --only mixed      # the loads whose name has that in it
+//!     cargo bench -- --against BINARY  # another build of repd: does a rate fall?
 
+mod against;
 mod nats;
+mod options;
 mod peers;
+mod statistics;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use repd::Frame;
 use repd::bench::{Body, Clients, End, Load, Outcome};
 
+use options::{Options, Plan};
 use peers::{Kind, SLOW, Server};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-const ROUNDS: usize = 9;
 
 /// What is measured of one load on one server: requests a second, and the 50th and 99th percentile of
 /// the latency in microseconds, of the quick requests if some are slow.
@@ -90,42 +94,37 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-struct Plan {
-    rounds: usize,
-    warmup: Duration,
-    time: Duration,
-    only: Option<String>,
+fn main() -> ExitCode {
+    let run = || match peers::serve_if_asked()? {
+        true => Ok(ExitCode::SUCCESS),
+        false => compare(),
+    };
+    run().unwrap_or_else(|error: Failure| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
 }
 
-fn plan() -> Plan {
-    let arguments: Vec<String> = std::env::args().collect();
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let only = arguments.iter().position(|argument| argument == "--only");
-    let milliseconds = |quickly, else_| Duration::from_millis(if quick { quickly } else { else_ });
-    Plan {
-        rounds: if quick { 1 } else { ROUNDS },
-        warmup: milliseconds(20, 200),
-        time: milliseconds(100, 500),
-        only: only.and_then(|place| arguments.get(place + 1).cloned()),
+fn compare() -> Result<ExitCode, Failure> {
+    let options = match Options::parse() {
+        Ok(options) => options,
+        Err(code) => return Ok(code),
+    };
+    match &options.against {
+        Some(binary) => against::compare(binary, options.bound(), &options.plan()),
+        None => with_others(&options.plan()).map(|()| ExitCode::SUCCESS),
     }
 }
 
-fn main() -> Result<(), Failure> {
-    if peers::serve_if_asked()? {
-        return Ok(());
-    }
-    let plan = plan();
+fn with_others(plan: &Plan) -> Result<(), Failure> {
     for kind in [Kind::Go, Kind::Nats] {
         if let Err(why) = kind.is_there() {
             eprintln!("{} is skipped: {why}", kind.name());
         }
     }
     let mut measured = Vec::new();
-    for case in cases() {
-        if plan.only.as_ref().is_some_and(|only| !case.name.contains(only.as_str())) {
-            continue;
-        }
-        let figures = measure(&case, &plan)?;
+    for case in cases().into_iter().filter(|case| plan.has(&case.name)) {
+        let figures = measure(&case, plan)?;
         let seen: Vec<String> = figures
             .iter()
             .map(|(kind, rounds)| format!("{} {:.0}", kind.name(), middle(rounds, |f| f.rate)))
@@ -152,14 +151,15 @@ fn measure(case: &Case, plan: &Plan) -> Result<Vec<(Kind, Vec<Figures>)>, Failur
         let first = round % measured.len();
         for turn in (first..measured.len()).chain(0..first) {
             let (kind, rounds) = &mut measured[turn];
-            rounds.push(figures(*kind, case, plan)?);
+            let server = Server::start(*kind, case.workers, case.slow_one_in.is_some())?;
+            rounds.push(figures(&server, *kind, case, plan)?);
         }
     }
     Ok(measured)
 }
 
-fn figures(kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
-    let server = Server::start(kind, case.workers, case.slow_one_in.is_some())?;
+/// Returns what comes of one load on a server that has just started.
+fn figures(server: &Server, kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
     let idle = zmq::Context::new();
     let connect = |_| {
         let socket = idle.socket(zmq::REQ)?;
@@ -170,7 +170,7 @@ fn figures(kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
         Ok(socket)
     };
     let _idle = (0..case.idle_connections).map(connect).collect::<zmq::Result<Vec<_>>>()?;
-    let outcome = load(kind, &server, case, plan)?;
+    let outcome = load(kind, server, case, plan)?;
     if outcome.missing + outcome.wrong > 0 || !outcome.errors.is_empty() {
         return Err(format!("{}: {} lost replies", case.name, kind.name()).into());
     }

@@ -1,6 +1,6 @@
 //! The servers that are compared, each in a process of its own. Those in Rust are this program again.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -43,6 +43,11 @@ impl Kind {
             Kind::Go => "Go",
             Kind::Nats => "NATS",
         }
+    }
+
+    /// How many workers it has, of so many that are asked for.
+    fn workers(self, workers: usize) -> String {
+        if matches!(self, Kind::Single | Kind::Rep) { 0 } else { workers }.to_string()
     }
 
     /// Whether what it takes is installed; else what is missing.
@@ -95,29 +100,38 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts `repd serve` of that binary. Slow requests are looked for by a program that is its handler:
+    /// any build of repd can have the same one.
+    pub fn of(binary: &Path, kind: Kind, workers: usize, looks: bool) -> Result<Server, Failure> {
+        let mut command = Command::new(binary);
+        command.args(["serve", "--listen", "tcp://127.0.0.1:*"]);
+        command.args(["--workers", &kind.workers(workers)]);
+        if looks {
+            command.args(["--framing", "packet", "--"]).arg(std::env::current_exe()?);
+            command.args(["serve", "packet", ""]);
+        }
+        Server::run(&mut command)
+    }
+
     /// Starts one with so many workers; `looks` is whether it looks for slow requests.
     pub fn start(kind: Kind, workers: usize, looks: bool) -> Result<Server, Failure> {
-        let workers =
-            if matches!(kind, Kind::Single | Kind::Rep) { 0 } else { workers }.to_string();
         let this = std::env::current_exe()?;
         let again = |what: &str| {
             let mut command = Command::new(&this);
-            command.args(["serve", what, &workers]);
+            command.args(["serve", what, &kind.workers(workers)]);
             command
         };
         match kind {
             // The program as it is shipped, where its handlers will do.
             Kind::Repd | Kind::Single if !looks => {
-                let mut command = Command::new(REPD);
-                command.args(["serve", "--listen", "tcp://127.0.0.1:*", "--workers", &workers]);
-                Server::run(&mut command)
+                Server::of(Path::new(REPD), kind, workers, false)
             }
             Kind::Repd | Kind::Single => Server::run(&mut again("repd")),
             Kind::ZmqProxy => Server::run(&mut again("zmq_proxy")),
             Kind::Rep => Server::run(&mut again("rep")),
             Kind::Go => {
                 let binary = go().as_ref().map_err(|why| why.as_str())?;
-                Server::run(Command::new(binary).arg(&workers))
+                Server::run(Command::new(binary).arg(workers.to_string()))
             }
             Kind::Nats => {
                 let mut server =
@@ -132,19 +146,23 @@ impl Server {
 
     fn run(command: &mut Command) -> Result<Server, Failure> {
         let started = Instant::now();
+        let program = command.get_program().display().to_string();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+            command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
         let mut log = BufReader::new(child.stderr.take().ok_or("no standard error")?);
         // All of them say on standard error where they listen.
-        let mut endpoint = None;
+        let (mut endpoint, mut said) = (None, String::new());
         while endpoint.is_none() {
             let mut line = String::new();
             if log.read_line(&mut line)? == 0 {
-                return Err(format!("{command:?} did not start").into());
+                let said = said.trim();
+                return Err(format!("{program} ended before it listened; it said {said:?}").into());
             }
             endpoint = ["listening on ", "client connections on "]
                 .iter()
                 .find_map(|words| Some(line.split_once(words)?.1.trim().to_string()));
+            said = line;
         }
         spawn(move || log.read_to_end(&mut Vec::new()));
         Ok(Server { child, endpoint: endpoint.unwrap_or_default(), started, _part: None })
@@ -183,6 +201,7 @@ pub fn serve_if_asked() -> Result<bool, Failure> {
         ["serve", "repd", workers] => repd(workers.parse()?)?,
         ["serve", "zmq_proxy", workers] => zmq_proxy(workers.parse()?)?,
         ["serve", "rep", _] => rep()?,
+        ["serve", "packet", _] => packet()?,
         ["serve", "nats", workers, address] => crate::nats::respond(address, workers.parse()?)?,
         _ => return Ok(false),
     }
@@ -202,6 +221,27 @@ fn repd(workers: usize) -> Result<(), Failure> {
         }
     };
     Ok(serve::serve(&Config { listen, workers, ..Config::default() }, handler)?)
+}
+
+/// A program for `--framing packet`, which looks for slow requests and ends with its input.
+fn packet() -> Result<(), Failure> {
+    let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    let mut length = [0; 4];
+    while input.read_exact(&mut length).is_ok() {
+        let mut text = vec![0; u32::from_be_bytes(length) as usize];
+        input.read_exact(&mut text)?;
+        output.write_all(&[&length, &reply_to(text)[..]].concat())?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+fn reply_to(mut text: Vec<u8>) -> Vec<u8> {
+    if text.starts_with(SLOW) {
+        sleep(SLOW_TIME);
+    }
+    text.reverse();
+    text
 }
 
 /// The guide's multithreaded server, mtserver.
@@ -241,11 +281,6 @@ fn answer(
 ) -> zmq::Result<()> {
     attach(socket)?;
     loop {
-        let mut text = socket.recv_bytes(0)?;
-        if text.starts_with(SLOW) {
-            sleep(SLOW_TIME);
-        }
-        text.reverse();
-        socket.send(text, 0)?;
+        socket.send(reply_to(socket.recv_bytes(0)?), 0)?;
     }
 }
