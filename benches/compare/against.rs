@@ -12,6 +12,9 @@ use crate::{Case, Failure, cases, figures, median};
 /// What starting and ending a server, its connections and its clients takes beside the load.
 const BESIDE: Duration = Duration::from_millis(100);
 
+/// How often a load is tried that ends before its first reply, as when other processes have the machine.
+const TRIES: usize = 3;
+
 /// A load, on the one or the other kind of server, and the rates of both builds in each round.
 struct Row {
     name: String,
@@ -69,14 +72,25 @@ pub fn compare(binary: &Path, bound: f64, plan: &Plan) -> Result<ExitCode, Failu
 
 /// Returns the rates of this build and of the other, of which the one at `first` runs first.
 fn rates(row: &Row, other: &Path, first: usize, plan: &Plan) -> Result<[f64; 2], Failure> {
-    let Row { case, kind, .. } = row;
     let mut rates = [0.0; 2];
     for place in [first, 1 - first] {
-        let binary = [Path::new(REPD), other][place];
-        let server = Server::of(binary, *kind, case.workers, case.slow_one_in.is_some())?;
-        rates[place] = figures(&server, *kind, case, plan)?.rate;
+        rates[place] = rate(row, [Path::new(REPD), other][place], plan)?;
     }
     Ok(rates)
+}
+
+/// Returns the rate of one build, which is never 0: its logarithm is to be taken.
+fn rate(row: &Row, binary: &Path, plan: &Plan) -> Result<f64, Failure> {
+    let Row { name, case, kind, .. } = row;
+    for _ in 0..TRIES {
+        let server = Server::of(binary, *kind, case.workers, case.slow_one_in.is_some())?;
+        let rate = figures(&server, *kind, case, plan)?.rate;
+        if rate > 0.0 {
+            return Ok(rate);
+        }
+        eprintln!("{name}: no reply came in {:?}: the machine stood still; once more", plan.time);
+    }
+    Err(format!("{name}: {} answered nothing, {TRIES} times", binary.display()).into())
 }
 
 fn report(rows: &[Row], bound: f64) -> ExitCode {
