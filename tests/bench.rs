@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
-use common::{Folder, Process, REPD, repd, time_limit};
+use common::{Folder, Killed, Process, REPD, repd, time_limit, until};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -70,17 +73,23 @@ fn every_request_is_counted_once_and_its_reply_verified() {
 }
 
 #[test]
-fn a_load_lasts_as_long_as_it_is_told() {
+fn a_load_ends_when_its_time_is_up() {
     let _limit = time_limit(60);
-    let (endpoint, _server) = server(|_, request| vec![request]);
-    for mode in MODES {
-        let options = [&mode[..], &["--duration", "0.2"]].concat();
+    const TIME: Duration = Duration::from_secs(2);
+    for (mode, outstanding) in MODES.into_iter().zip([7, 1, 30]) {
+        // The replies come when the time is up, and nothing more is asked.
+        let (endpoint, _server) = server(|number, request| {
+            if number == 1 {
+                sleep(TIME);
+            }
+            vec![request]
+        });
+        let options = [&mode[..], &["--duration", "2"]].concat();
         let (report, status) = report(&endpoint, &options);
         assert_eq!(status, Some(0), "{report}");
-        assert!(count(&report, "requests") > 0, "{report}");
+        assert!((1..=outstanding).contains(&count(&report, "requests")), "{report}");
         assert_eq!(count(&report, "requests"), count(&report, "replies"));
-        let elapsed = report["elapsed_seconds"].as_f64().unwrap();
-        assert!((0.1..10.0).contains(&elapsed), "{report}");
+        assert!(report["elapsed_seconds"].as_f64() >= Some(TIME.as_secs_f64()), "{report}");
     }
 }
 
@@ -95,29 +104,14 @@ fn what_is_asked_in_the_warm_up_does_not_count() {
             vec![request]
         });
         let options = [&mode[..], &["--requests", "50", "--warmup", "0.2"]].concat();
-        let (report, status) = report(&endpoint, &options);
-        assert_eq!((status, count(&report, "requests")), (Some(0), 50), "{report}");
-        // One was to see whether somebody is there.
-        assert!(asked.load(Ordering::Relaxed) > 1 + 50, "{asked:?}");
-    }
-}
-
-#[test]
-fn a_reply_that_comes_late_is_missing_also_when_it_comes_before_it_is_given_up() {
-    let _limit = time_limit(60);
-    for mode in [["--clients", "1"], ["--pipeline", "1"]] {
-        // Slower than the time-out, and quicker than anybody looks at it.
-        let (endpoint, _server) = server(|number, request| {
-            if number > 0 {
-                sleep(Duration::from_millis(4));
-            }
-            vec![request]
+        // The warm-up may be over before a client is there.
+        until("something is asked in the warm-up", || {
+            let before = asked.load(Ordering::Relaxed);
+            let (report, status) = report(&endpoint, &options);
+            assert_eq!((status, count(&report, "requests")), (Some(0), 50), "{report}");
+            // One was to see whether somebody is there.
+            asked.load(Ordering::Relaxed) - before > 1 + 50
         });
-        let options = [&mode[..], &["--requests", "20", "--timeout", "0.002"]].concat();
-        let (report, status) = report(&endpoint, &options);
-        assert_eq!(status, Some(1));
-        let counts = ["requests", "replies", "missing"].map(|name| count(&report, name));
-        assert_eq!(counts, [20, 0, 20], "{report}");
     }
 }
 
@@ -134,7 +128,7 @@ fn latency_is_no_less_than_the_service_takes() {
         assert_eq!((status, count(&report, "body_bytes")), (Some(0), 2), "{report}");
         for figure in ["min", "mean", "p50", "p90", "p99", "p99_9", "max"] {
             let figure = report[format!("latency_{figure}_microseconds")].as_f64().unwrap();
-            assert!((20_000.0..10_000_000.0).contains(&figure), "{report}");
+            assert!(figure >= 20_000.0, "{report}");
         }
     }
 }
@@ -146,7 +140,7 @@ fn a_reply_that_never_comes_is_missing_and_the_load_goes_on() {
         // The first is only to see whether somebody is there.
         let (endpoint, _server) =
             server(|number, request| if number == 5 { vec![] } else { vec![request] });
-        let options = [&mode[..], &["--requests", "100", "--timeout", "0.3"]].concat();
+        let options = [&mode[..], &["--requests", "100", "--timeout", "3"]].concat();
         let (report, status) = report(&endpoint, &options);
         assert_eq!(status, Some(1), "{report}");
         let counts = ["requests", "replies", "missing"].map(|name| count(&report, name));
@@ -162,15 +156,20 @@ fn late_and_double_replies_are_not_taken_for_others() {
     let _limit = time_limit(60);
     let mut held = Vec::new();
     let (endpoint, _server) = server(move |number, request| match number {
-        // All that are outstanding, so that the next one comes when these are given up.
-        5..9 => {
+        // All that are outstanding, and the next ones until all of those have come: each comes when one of
+        // the others is given up.
+        5..12 => {
             held.push(request);
             vec![]
         }
-        9 => [std::mem::take(&mut held), vec![request.clone(), request]].concat(),
+        12 => {
+            held.push(request);
+            let twice = held[4..].to_vec();
+            [std::mem::take(&mut held), twice].concat()
+        }
         _ => vec![request],
     });
-    let options = ["--pipeline", "4", "--requests", "100", "--timeout", "0.3", "--expect", "echo"];
+    let options = ["--pipeline", "4", "--requests", "100", "--timeout", "3", "--expect", "echo"];
     let (report, status) = report(&endpoint, &options);
     assert_eq!(status, Some(1), "{report}");
     let counts = ["requests", "replies", "missing", "wrong"].map(|name| count(&report, name));
@@ -199,7 +198,7 @@ fn error_replies_are_counted_by_their_codes_and_wrong_ones_told() {
 
 /// What comes of a load that gets SIGINT after some fifty requests.
 fn interrupted(options: &[&str]) -> Output {
-    let (send, asked) = std::sync::mpsc::channel();
+    let (send, asked) = channel();
     let (endpoint, _server) = server(move |number, request| {
         if number == 50 {
             send.send(()).unwrap();
@@ -240,12 +239,30 @@ fn a_load_that_ends_within_its_warm_up_has_measured_nothing_and_says_so() {
 #[test]
 fn on_a_terminal_the_rate_is_shown_meanwhile() {
     let _limit = time_limit(60);
-    let service = Process::start(&[]);
-    let command = format!("{REPD} bench {} --duration 1 --warmup 0 --clients 2", service.endpoint);
-    let run = Command::new("script").args(["-qec", &command, "/dev/null"]).output().unwrap();
-    let text = String::from_utf8_lossy(&run.stdout).into_owned();
-    assert_eq!(run.status.code(), Some(0), "{text}");
-    assert!(text.contains("\r\u{1b}[K0.") && text.contains(" requests/s\r"), "{text:?}");
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no script to have a terminal with");
+        return;
+    }
+    let (is_shown, shown) = channel();
+    let (endpoint, _server) = server(move |number, request| {
+        if number == 5 {
+            shown.recv().unwrap();
+        }
+        vec![request]
+    });
+    let command = format!("{REPD} bench {endpoint} --requests 10 --warmup 0 --timeout 3600");
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut run = Killed(script.spawn().unwrap());
+    let mut terminal = BufReader::new(run.0.stdout.take().unwrap());
+    let mut line = Vec::new();
+    // The load goes on when its rate was shown.
+    terminal.read_until(b'/', &mut line).unwrap();
+    let line = String::from_utf8(line).unwrap();
+    assert!(line.starts_with("\r\u{1b}[K") && line.ends_with(" requests/"), "{line:?}");
+    is_shown.send(()).unwrap();
+    std::io::copy(&mut terminal, &mut std::io::sink()).unwrap();
+    assert_eq!(run.0.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -275,6 +292,11 @@ fn what_cannot_be_is_said_in_one_line() {
 #[test]
 fn there_may_be_many_clients() {
     let _limit = time_limit(120);
+    let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if files < 4096 {
+        eprintln!("skipped: no more than {files} open files are allowed");
+        return;
+    }
     let service = Process::start(&[]);
     let options =
         ["--clients", "1200", "--requests", "6000", "--expect", "reverse", "--timeout", "60"];

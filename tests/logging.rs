@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use common::{Client, Killed, LIMIT, Process, REPD, repd, time_limit};
+use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit};
 use nix::sys::signal::Signal::SIGTERM;
 
 /// The log of a service that has answered one request.
@@ -60,62 +60,71 @@ fn under_systemd_each_line_carries_its_priority() {
     assert!(failed.stderr.starts_with(b"<3>cannot listen on"), "{failed:?}");
 }
 
-/// The local syslog is /dev/log, so that this test needs it free, and the right to make it.
+/// `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a word where that
+/// cannot be had.
+fn with_dev(dev: &Folder, options: &[&str]) -> Option<Command> {
+    let run_with = |program: &[&str]| {
+        let mut command = Command::new("unshare");
+        let shell = "mount --bind \"$0\" /dev && exec \"$@\"";
+        command.args(["--map-root-user", "--mount", "sh", "-c", shell]).arg(&dev.0).args(program);
+        command
+    };
+    let can = run_with(&["true"]).output().is_ok_and(|run| run.status.success());
+    if !can {
+        eprintln!("skipped: no namespace can be had with a syslog of its own");
+        return None;
+    }
+    Some(run_with(&[&[REPD, "serve", "--log", "syslog"], options].concat()))
+}
+
 #[test]
 fn syslog_gets_the_lines_with_facility_daemon() {
     let _limit = time_limit(60);
-    let taken =
-        ["/dev/log", "/var/run/syslog", "/var/run/log"].iter().any(|p| std::fs::exists(p).unwrap());
-    if taken {
-        eprintln!("skipped: this machine has a syslog");
-        return;
-    }
-    let without = repd(&["serve", "--log", "syslog", "--listen", "tcp://127.0.0.1:*"], b"");
+    let (dev, folder) = (Folder::new("dev"), Folder::new("syslog"));
+    let Some(mut without) = with_dev(&dev, &["--listen", "tcp://127.0.0.1:*"]) else { return };
+    let without = without.output().unwrap();
     let said = String::from_utf8_lossy(&without.stderr).into_owned();
     assert_eq!(without.status.code(), Some(2));
     assert!(said.contains("start one, or use --log stderr"), "{said}");
-    let Ok(syslog) = UnixDatagram::bind("/dev/log") else {
-        eprintln!("skipped: /dev/log cannot be made here");
-        return;
+    let bind = || {
+        let syslog = UnixDatagram::bind(dev.file("log")).unwrap();
+        syslog.set_read_timeout(Some(LIMIT)).unwrap();
+        syslog
     };
-    syslog.set_read_timeout(Some(LIMIT)).unwrap();
     let line = |socket: &UnixDatagram| {
         let mut bytes = [0; 1024];
         let length = socket.recv(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     };
-    let endpoint = format!("ipc:///tmp/repd-syslog-{}", std::process::id());
-    let mut service = Command::new(REPD)
-        .args(["serve", "--log", "syslog", "--listen", &endpoint])
-        .spawn()
-        .map(Killed)
-        .unwrap();
+    let syslog = bind();
+    let endpoint = format!("ipc://{}", folder.file("s"));
+    let mut service =
+        with_dev(&dev, &["--listen", &endpoint]).unwrap().spawn().map(Killed).unwrap();
     // Facility daemon is 3: 3 * 8 + 6 for info (RFC 3164, section 4.1.1).
     let first = line(&syslog);
-    assert!(first.starts_with("<30>") && first.contains("listening on ipc:///tmp"), "{first}");
+    assert!(first.starts_with("<30>") && first.contains("listening on ipc://"), "{first}");
     // The daemon is started again, with another socket.
     drop(syslog);
-    std::fs::remove_file("/dev/log").unwrap();
-    let syslog = UnixDatagram::bind("/dev/log").unwrap();
-    syslog.set_read_timeout(Some(LIMIT)).unwrap();
+    std::fs::remove_file(dev.file("log")).unwrap();
+    let syslog = bind();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();
     let second = line(&syslog);
     assert!(second.contains("stopping"), "{second}");
     service.0.wait().unwrap();
-    std::fs::remove_file("/dev/log").unwrap();
 }
 
 #[test]
 fn nobody_who_reads_the_log_does_not_stop_the_service() {
     let _limit = time_limit(60);
     let (mut reader, writer) = std::io::pipe().unwrap();
+    let endpoint = format!("ipc://@repd-unread-{}", std::process::id());
     let mut service = Command::new(REPD)
-        .args(["serve", "--verbose", "--listen", "tcp://127.0.71.4:23571"])
+        .args(["serve", "--verbose", "--listen", &endpoint])
         .stderr(writer)
         .spawn()
         .map(Killed)
         .unwrap();
-    let client = Client::req("tcp://127.0.71.4:23571");
+    let client = Client::req(&endpoint);
     // Many times what a pipe holds.
     (0..3000).for_each(|_| assert_eq!(client.ask_text("ab"), "ba"));
     let mut some = [0; 60_000];

@@ -229,3 +229,41 @@ impl Part<'_> {
 fn cannot_watch(error: Errno) -> Error {
     Error::failed("cannot watch the clients").because(error.desc())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::{Body, Clients};
+    use super::*;
+
+    #[test]
+    fn a_reply_that_comes_late_is_missing_though_nobody_has_looked_yet() {
+        let timeout = Duration::from_secs(1);
+        let load = Load {
+            endpoint: "tcp://127.0.0.1:1".parse().unwrap(),
+            clients: Clients::Req(1),
+            threads: 1,
+            bodies: vec![Body { bytes: b"a".to_vec(), weight: 1, expected: None }],
+            warmup: Duration::ZERO,
+            end: End::Requests(3),
+            timeout,
+        };
+        let start = Instant::now();
+        let mut part = Part {
+            load: &load,
+            context: &Context::new(0).unwrap(),
+            bodies: Vec::new(),
+            dice: fastrand::Rng::with_seed(0),
+            start,
+            left: 0,
+            stopping: &AtomicBool::new(false),
+            replied: &AtomicU64::new(0),
+            outcome: Outcome::new(1),
+            _running: std::io::pipe().unwrap().1,
+        };
+        let request = Asked { at: start, body: 0 };
+        for wait in [timeout / 2, timeout, 2 * timeout] {
+            part.count(request, &[Frame::from("a")], start + wait);
+        }
+        assert_eq!((part.outcome.replies, part.outcome.missing), (1, 2));
+    }
+}
