@@ -230,6 +230,12 @@ impl Process {
         }
     }
 
+    /// Returns how the process has ended, if it has, and adds to the log what it has said so far.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.log.extend(self.lines.try_iter());
+        self.child.try_wait().unwrap()
+    }
+
     /// The whole log, once the process has ended.
     pub fn rest_of_log(&mut self) -> String {
         while let Ok(line) = self.lines.recv_timeout(LIMIT) {
