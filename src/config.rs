@@ -39,6 +39,9 @@ pub const BENCH_SIZE: usize = 64;
 /// The default of `bench --warmup`.
 pub const BENCH_WARMUP: Duration = Duration::from_secs(1);
 
+/// The most hops that a request may have come over before this service: the frames of its envelope.
+pub const MAX_HOPS: usize = 64;
+
 // libzmq allows 1,023 sockets a context by default, and a worker has two.
 const WORKERS_RANGE: RangeInclusive<usize> = 0..=500;
 const FRAMES_RANGE: RangeInclusive<usize> = 1..=65_536;
@@ -85,8 +88,8 @@ pub struct Config {
     pub retries: usize,
     /// How long a stop may take, up to one day.
     pub drain: Duration,
-    /// The largest frame that is taken, in bytes, 1 to 1 GiB. A client that sends a larger one is
-    /// disconnected.
+    /// The largest request that is taken, in bytes, 1 to 1 GiB: all frames of its body together. A larger
+    /// one gets a 413; one larger than four times that and 64 KiB ends its client's connection.
     pub max_message_size: usize,
     /// How many frames a request may have, 1 to 65,536. One with more gets a 413.
     pub max_frames: usize,

@@ -39,10 +39,6 @@ impl Fault {
         Fault { code: code as u16, text: text.into() }
     }
 
-    pub(crate) fn too_many_frames() -> Fault {
-        Fault::new(Code::TooLarge, "the request has too many frames")
-    }
-
     pub(crate) fn stopping() -> Fault {
         Fault::new(Code::Unavailable, "the service is stopping")
     }

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::Config;
+use crate::config::{Config, MAX_HOPS};
 use crate::error::Error;
+use crate::fault::{Code, Fault};
 use crate::frame::{FEW_FRAMES, Frame};
 use crate::listen::{Listener, SocketFile};
 use crate::outbox::{Outbox, Reply};
@@ -24,10 +25,9 @@ pub(crate) struct Request {
 pub(crate) enum Received {
     Nothing,
     Request,
-    /// A request of more frames than are allowed; its body is not kept.
-    TooManyFrames,
-    /// A message with no delimiter, or nothing behind it, or more hops before it than a request may
-    /// have frames: no request.
+    /// A request that is larger than the service takes, and what its client is told; its body is not kept.
+    TooLarge(Fault),
+    /// A message with no delimiter, or nothing behind it: no request.
     Malformed,
 }
 
@@ -36,6 +36,7 @@ pub(crate) struct Frontend {
     endpoints: Vec<String>,
     files: Vec<SocketFile>,
     max_frames: usize,
+    max_message_size: usize,
     outbox: Outbox,
     /// How many replies had been dropped when the drain began.
     dropped_before: usize,
@@ -69,6 +70,7 @@ impl Frontend {
             endpoints,
             files,
             max_frames: config.max_frames,
+            max_message_size: config.max_message_size,
             outbox: Outbox::new(),
             dropped_before: 0,
         })
@@ -109,7 +111,7 @@ impl Frontend {
             return Ok(Received::Nothing);
         }
         let mut more = frame.more();
-        let (mut delimited, mut too_long) = (false, false);
+        let (mut delimited, mut bytes) = (false, 0);
         envelope.push(frame);
         while more {
             let mut frame = Frame::default();
@@ -118,26 +120,28 @@ impl Frontend {
             }
             more = frame.more();
             if delimited {
-                // One more than allowed tells that there are more.
-                if body.len() <= self.max_frames {
-                    body.push(frame);
-                }
-                continue;
-            }
-            delimited = frame.is_empty();
-            too_long |= envelope.len() > self.max_frames;
-            if !too_long {
+                bytes += frame.len();
+                body.push(frame);
+            } else {
+                delimited = frame.is_empty();
                 envelope.push(frame);
             }
         }
-        if !delimited || too_long || body.is_empty() {
+        if !delimited || body.is_empty() {
             return Ok(Received::Malformed);
         }
-        if body.len() > self.max_frames {
-            body.clear();
-            return Ok(Received::TooManyFrames);
-        }
-        Ok(Received::Request)
+        // libzmq gives what is just too much, so that it is seen here, and throws the rest away.
+        let what = if body.len() > self.max_frames {
+            format!("has more than {} frames", self.max_frames)
+        } else if bytes > self.max_message_size {
+            format!("is larger than {} bytes", self.max_message_size)
+        } else if envelope.len() - 2 > MAX_HOPS {
+            format!("has come over more than {MAX_HOPS} hops")
+        } else {
+            return Ok(Received::Request);
+        };
+        body.clear();
+        Ok(Received::TooLarge(Fault::new(Code::TooLarge, format!("the request {what}"))))
     }
 
     /// Sends a reply; if its client has no room for it, keeps it and tries again until its time is up.

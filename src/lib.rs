@@ -82,6 +82,7 @@ mod lane;
 mod limit;
 mod listen;
 pub mod log;
+mod memory;
 mod names;
 mod outbox;
 mod pool;

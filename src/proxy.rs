@@ -14,6 +14,7 @@ use crate::fault::{Code, Fault};
 use crate::frame::FEW_FRAMES;
 use crate::frontend::{Frontend, Received, Request, Stopped};
 use crate::lane::Lane;
+use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::socket::{readable, wait};
 use crate::tally::Tally;
@@ -38,6 +39,7 @@ pub(crate) struct Proxy {
     timeout: Duration,
     retries: usize,
     drain: Drain,
+    memory: Memory,
     tally: Tally,
     /// That requests are refused was said, and not yet that they are answered again.
     refuses_all: bool,
@@ -58,6 +60,7 @@ impl Proxy {
             timeout: config.timeout,
             retries: config.retries,
             drain: Drain::new(config.drain),
+            memory: Memory::new(Instant::now()),
             tally: Tally::default(),
             refuses_all: false,
             now: Instant::now(),
@@ -93,6 +96,7 @@ impl Proxy {
             self.dispatch()?;
             self.take_requests()?;
             self.tally.gone += self.frontend.retry(self.now)?;
+            self.memory.look_after(self.now);
             // A worker past its deadline has time to end too, and who comes meanwhile is told.
             let idle = self.lanes.iter().all(Lane::owes_nothing);
             let answered = idle && self.tickets.is_empty() && self.frontend.outbox().is_empty();
@@ -145,7 +149,9 @@ impl Proxy {
         let patience = patience.filter(|_| self.has_room());
         let change = self.lanes.iter().filter_map(|lane| lane.changes_at(self.now)).min();
         let retry = self.frontend.outbox().retry_at();
-        let times = [self.tickets.earliest(), patience, change, retry, self.drain.next(self.now)];
+        let drain = self.drain.next(self.now);
+        let memory = Some(self.memory.next());
+        let times = [self.tickets.earliest(), patience, change, retry, drain, memory];
         let next = times.into_iter().flatten().min();
         next.map(|time| time.saturating_duration_since(self.now))
     }
@@ -247,10 +253,10 @@ impl Proxy {
             match self.frontend.receive(&mut self.request)? {
                 Received::Nothing => return Ok(()),
                 Received::Malformed => self.tally.malformed(),
-                Received::TooManyFrames => {
+                Received::TooLarge(fault) => {
                     self.tally.requests += 1;
                     let request = std::mem::take(&mut self.request);
-                    self.refuse(request, &Fault::too_many_frames())?;
+                    self.refuse(request, &fault)?;
                 }
                 Received::Request => {
                     self.tally.requests += 1;

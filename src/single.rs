@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frontend::{Frontend, Received, Request, Stopped};
 use crate::handler::Answer;
+use crate::memory::Memory;
 use crate::socket::{Watched, readable, wait};
 use crate::tally::Tally;
 
@@ -29,6 +30,7 @@ pub(crate) struct Single {
     /// How long a reply is kept for a client that does not take it.
     timeout: Duration,
     drain: Drain,
+    memory: Memory,
     tally: Tally,
     now: Instant,
 }
@@ -41,6 +43,7 @@ impl Single {
             answers: Box::new(answers),
             timeout: config.timeout,
             drain: Drain::new(config.drain),
+            memory: Memory::new(Instant::now()),
             tally: Tally::default(),
             now: Instant::now(),
         }
@@ -57,7 +60,9 @@ impl Single {
         loop {
             let handler = self.answers.handler();
             let again = if handler.is_ready() { None } else { handler.tend() };
-            let times = [again, self.frontend.outbox().retry_at(), self.drain.next(self.now)];
+            let memory = Some(self.memory.next());
+            let times =
+                [again, self.frontend.outbox().retry_at(), self.drain.next(self.now), memory];
             let next = times.into_iter().flatten().min();
             let time = next.map(|next| next.saturating_duration_since(self.now));
             let watched = handler.watched();
@@ -84,6 +89,7 @@ impl Single {
             let burst_ends = self.now + BURST;
             while self.now < burst_ends && self.answer_one()? {}
             self.tally.gone += self.frontend.retry(self.now)?;
+            self.memory.look_after(self.now);
             if self.drain.ends(self.now, self.frontend.outbox().is_empty()) {
                 let stopped = self.frontend.close(self.tally, self.drain.linger(self.now))?;
                 return Ok((stopped, self.answers));
@@ -101,7 +107,7 @@ impl Single {
                 self.tally.malformed();
                 return Ok(true);
             }
-            Received::TooManyFrames => self.refuse(&Fault::too_many_frames()),
+            Received::TooLarge(fault) => self.refuse(&fault),
             Received::Request if self.drain.begun() => self.refuse(&Fault::stopping()),
             Received::Request if !self.is_ready() => {
                 self.refuse(&Fault::new(Code::Unavailable, "there is no program to answer with"));

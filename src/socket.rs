@@ -205,12 +205,18 @@ impl Socket {
         self.set_number(zmq_sys::ZMQ_USE_FD, fd)
     }
 
-    /// Sets an option that the `zmq` crate has no call for, and whose value is a number.
+    /// Sets an option that the `zmq` crate has no call for, and whose value is an int.
     fn set_number(&self, option: u32, number: c_int) -> Result<(), Error> {
-        let value = (&raw const number).cast::<c_void>();
-        // SAFETY: the socket is live, and the value is an int, as zmq_setsockopt(3) asks.
+        self.set_option(option, number)
+    }
+
+    /// Sets an option that the `zmq` crate has no call for, whose value is of the type that zmq_setsockopt(3) asks
+    /// for.
+    fn set_option<T: Copy>(&self, option: u32, value: T) -> Result<(), Error> {
+        // SAFETY: the socket is live; libzmq reads the value, and looks at its size.
         let rc = unsafe {
-            zmq_sys::zmq_setsockopt(self.raw, option as c_int, value, size_of::<c_int>())
+            let value = (&raw const value).cast::<c_void>();
+            zmq_sys::zmq_setsockopt(self.raw, option as c_int, value, size_of::<T>())
         };
         if rc == 0 { Ok(()) } else { Err(failed("cannot set up a socket", last_error())) }
     }

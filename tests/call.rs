@@ -135,6 +135,8 @@ fn a_connection_that_the_service_ends_is_not_called_refused() {
     let _limit = time_limit(60);
     let service = Process::start(&["--max-message-size", "1k"]);
     let (status, _, error) = said(&repd(&["call", &service.endpoint], &[b'x'; 2000]));
+    assert_eq!(status, Some(3), "{error}");
+    let (status, _, error) = said(&repd(&["call", &service.endpoint], &[b'x'; 100_000]));
     assert_eq!(status, Some(1));
     assert!(error.contains("closed the connection before it replied"), "{error}");
     assert!(error.contains("larger than it takes"), "{error}");

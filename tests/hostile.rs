@@ -2,12 +2,15 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::thread::scope;
 
-use common::{Client, Folder, GREETING, Killed, LIMIT, Link, Process, Wire, time_limit, until};
+use common::raw::{MORE, Raw, frame};
+use common::{
+    Client, Folder, GREETING, Killed, LIMIT, Link, Process, Wire, code, time_limit, until,
+};
 
 const BOTH: [&str; 2] = ["5", "0"];
 
@@ -99,18 +102,74 @@ fn half_open_connections_hurt_nobody() {
 }
 
 #[test]
-fn a_frame_beyond_the_limit_ends_the_connection_before_it_is_read() {
+fn a_request_beyond_the_limits_gets_a_413_and_the_next_one_its_reply() {
     let _limit = time_limit(60);
-    let service = echo("5", &["--max-message-size", "1k"]);
-    let mut client = Wire::connect(&service.endpoint);
-    client.send(&[7; 1024]).unwrap();
-    assert_eq!(client.receive().unwrap(), [[7; 1024]]);
-    // All of it but the last byte, which is not waited for.
-    let beyond = Wire::message(&[7; 1025]);
-    client.0.write_all(&beyond[..beyond.len() - 1]).unwrap();
-    assert_eq!(client.receive(), None);
-    is_served(&service.endpoint);
+    for workers in BOTH {
+        let service = echo(workers, &["--max-message-size", "32k", "--max-frames", "3"]);
+        for client in [Client::req(&service.endpoint), Client::dealer(&service.endpoint)] {
+            let most: &[u8] = &[7; 32 << 10];
+            assert_eq!(client.ask(&[most]), [most]);
+            for (request, why) in [
+                (&[&[7; (32 << 10) + 1][..]][..], "is larger than 32768 bytes"),
+                (&[most, b"", b"x"], "is larger than 32768 bytes"),
+                // In many reads of the network.
+                (&[&[7; 128 << 10]], "is larger than 32768 bytes"),
+                (&[most, most, most], "is larger than 32768 bytes"),
+                (&[&b""[..]; 4], "has more than 3 frames"),
+                (&[&b"x"[..]; 300], "has more than 3 frames"),
+            ] {
+                let reply = client.ask(request);
+                assert_eq!(code(&reply), Some(413), "{reply:?}");
+                assert_eq!(reply[2], format!("the request {why}").as_bytes());
+                assert_eq!(client.ask(&[b"a", b"b"]), [b"a", b"b"]);
+            }
+        }
+        ends_well(service);
+    }
+}
+
+#[test]
+fn a_message_far_beyond_the_limits_is_not_read_to_its_end() {
+    let _limit = time_limit(60);
+    let service = echo("5", &["--max-message-size", "1k", "--max-frames", "1"]);
+    let innocent = Client::req(&service.endpoint);
+    for request in [&[&[7; 1 << 20][..]][..], &[&[7; 4096][..]; 40], &[&b""[..]; 2000]] {
+        let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
+            socket.set_reconnect_ivl(-1).unwrap();
+            socket.set_sndhwm(0).unwrap();
+        });
+        let monitored = "inproc://ended";
+        client.socket.monitor(monitored, zmq::SocketEvent::DISCONNECTED.to_raw().into()).unwrap();
+        let ended = client.context().socket(zmq::PAIR).unwrap();
+        ended.set_rcvtimeo(LIMIT.as_millis() as i32).unwrap();
+        ended.connect(monitored).unwrap();
+        client.send(request);
+        assert!(ended.recv_multipart(0).is_ok(), "it was not cut off");
+        assert_eq!(innocent.ask(&[b"a"]), [b"a"]);
+    }
     ends_well(service);
+}
+
+/// Over other services of this kind, or by REQ_CORRELATE: each adds a frame in front.
+#[test]
+fn a_request_may_come_over_64_hops_and_beyond_that_gets_a_413() {
+    let _limit = time_limit(60);
+    for frames in ["1", "64"] {
+        let service = echo("5", &["--max-frames", frames]);
+        let client = Client::dealer(&service.endpoint);
+        for (hops, is_served) in [(0, true), (1, true), (64, true), (65, false), (128, false)] {
+            let ids: Vec<Vec<u8>> = (0..hops).map(|hop| vec![hop as u8 + 1; 255]).collect();
+            let message = [ids.clone(), vec![vec![], b"body".to_vec()]].concat();
+            client.socket.send_multipart(message, 0).unwrap();
+            let reply = client.socket.recv_multipart(0).expect("a reply");
+            assert_eq!(reply[..=hops], [ids, vec![vec![]]].concat(), "{hops} hops");
+            let body = &reply[hops + 1..];
+            match is_served {
+                true => assert_eq!(body, [b"body"]),
+                false => assert_eq!(code(body), Some(413), "{hops} hops"),
+            }
+        }
+    }
 }
 
 #[test]
@@ -168,13 +227,15 @@ fn a_client_that_never_reads_costs_bounded_memory_and_the_others_nothing() {
             }
             let stream = flood.join().unwrap();
             is_served(&service.endpoint);
-            // libzmq keeps 64 MiB of requests and 256 MiB of replies for the client; the proxy keeps 64 MiB
-            // for all clients. Without these limits it would be 2 GiB.
+            // libzmq keeps some messages of the client, and the proxy 64 MiB of replies for all clients.
+            // Without these limits it would be 2 GiB.
             let grown = service.memory() - idle;
             println!("grown by {} MiB", grown >> 20);
-            assert!(grown < 512 << 20, "{} MiB", grown >> 20);
+            assert!(grown < 256 << 20, "{} MiB", grown >> 20);
             drop(stream);
         });
+        // What it had goes back to the system.
+        until("the memory is given back", || service.memory() < idle + (16 << 20));
         is_served(&service.endpoint);
     }
 }
@@ -271,4 +332,133 @@ fn a_dead_client_is_noticed_and_its_connection_closed() {
     assert!(!service.connections().is_empty());
     link.set("down");
     until("the connection is given up", || service.connections().is_empty());
+}
+
+/// Strangers who send as fast as they can and read nothing, each the same again and again.
+struct Flood {
+    strangers: Vec<(Raw, usize)>,
+    message: Vec<u8>,
+}
+
+impl Flood {
+    fn start(endpoint: &str, strangers: usize, message: &[u8]) -> Flood {
+        let connect = |_| {
+            let stranger = Raw::dealer(endpoint, b"");
+            stranger.0.set_nonblocking(true).unwrap();
+            (stranger, 0)
+        };
+        Flood { strangers: (0..strangers).map(connect).collect(), message: message.to_vec() }
+    }
+
+    /// Sends what the service takes by now, up to a share for each; how many bytes that was.
+    fn send(&mut self) -> usize {
+        const SHARE: usize = 1 << 20;
+        let mut taken = 0;
+        self.strangers.retain_mut(|(stranger, sent)| {
+            let mut share = 0;
+            while share < SHARE {
+                match stranger.0.write(&self.message[*sent % self.message.len()..]) {
+                    Ok(written) => (*sent, share) = (*sent + written, share + written),
+                    // One that is cut off is done.
+                    Err(error) => {
+                        return {
+                            taken += share;
+                            error.kind() == ErrorKind::WouldBlock
+                        };
+                    }
+                }
+            }
+            taken += share;
+            true
+        });
+        taken
+    }
+}
+
+/// Each of them is a valid request, or the beginning of one, by one client and by a hundred.
+#[test]
+fn what_strangers_send_and_do_not_read_is_bounded() {
+    let _limit = time_limit(300);
+    const MIB: u64 = 1 << 20;
+    let body = vec![7; MIB as usize];
+    let delimiter = frame(MORE, b"");
+    let many_frames =
+        [vec![frame(MORE, &body[..16 << 10]); 63], vec![frame(0, b"x")]].concat().concat();
+    let long = frame(0, &body);
+    let attacks = [
+        ("large requests", [&delimiter[..], &long].concat()),
+        ("requests of many frames", [&delimiter[..], &many_frames].concat()),
+        ("endless messages", frame(MORE, &body[..64 << 10])),
+        ("endless empty frames", frame(MORE, b"").repeat(10_000)),
+        ("small requests", [&delimiter[..], &frame(0, &body[..40])].concat().repeat(1000)),
+    ];
+    for (strangers, most) in [(1, 256 * MIB), (100, 512 * MIB)] {
+        let service = echo("5", &[]);
+        let innocent = Client::req(&service.endpoint);
+        innocent.ask_text("a");
+        let before = service.memory();
+        for (attack, message) in &attacks {
+            let mut flood = Flood::start(&service.endpoint, strangers, message);
+            let (mut quiet, mut peak) = (0, 0);
+            // Until the service takes no more of them, and goes on serving others.
+            let mut sent = 0;
+            while quiet < 50 && sent < (strangers as u64).min(16) * 64 * MIB {
+                let taken = flood.send();
+                sent += taken as u64;
+                quiet = if taken == 0 { quiet + 1 } else { 0 };
+                assert_eq!(innocent.ask_text("ab"), "ab");
+                peak = peak.max(service.memory());
+            }
+            println!("{strangers}, {attack}: sent {} MiB, peak {} MiB", sent >> 20, peak >> 20);
+            assert!(peak < most, "{attack} by {strangers}: {} MiB", peak >> 20);
+            drop(flood);
+            let kept = || service.memory().saturating_sub(before);
+            until("the memory is given back", || kept() < 16 * MIB);
+        }
+        ends_well(service);
+    }
+}
+
+/// Nobody can answer, so that all that is sent stays unread.
+#[test]
+fn what_all_strangers_together_have_unread_is_bounded() {
+    let _limit = time_limit(120);
+    let mut service =
+        Process::sleepy(&["--workers", "1", "--timeout", "3600", "--drain", "0", "--verbose"]);
+    let stuck = Client::req(&service.endpoint);
+    stuck.send(&[b"never"]);
+    service.wait_for_line("request \"never\"");
+    let before = service.memory();
+    let body = frame(0, &[7; 64 << 10]);
+    let mut flood = Flood::start(&service.endpoint, 100, &[&frame(MORE, b"")[..], &body].concat());
+    let mut quiet = 0;
+    until("the service takes no more", || {
+        quiet = if flood.send() == 0 { quiet + 1 } else { 0 };
+        quiet > 200
+    });
+    // By themselves, each may have 2 MiB.
+    let kept = (service.memory() - before) >> 20;
+    assert!(kept < 80, "{kept} MiB");
+}
+
+/// More than may be unread at a time: those whose turn has to wait are not forgotten.
+#[test]
+fn what_waits_since_too_much_is_unread_is_answered_in_the_end() {
+    let _limit = time_limit(120);
+    let mut service = Process::sleepy(&["--workers", "2", "--timeout", "3600", "--verbose"]);
+    let slow = Client::dealer(&service.endpoint);
+    (0..2).for_each(|_| slow.send(&[b"1000"]));
+    (0..2).for_each(|_| drop(service.wait_for_line("request \"1000\"")));
+    let context = zmq::Context::new();
+    let clients: Vec<Client> =
+        (0..50).map(|_| Client::within(&context, zmq::DEALER, &service.endpoint, |_| ())).collect();
+    let body = vec![7; 64 << 10];
+    for client in &clients {
+        (0..20).for_each(|_| client.send(&[b"0", &body]));
+    }
+    for client in &clients {
+        (0..20).for_each(|_| assert_eq!(client.receive()[1], body));
+    }
+    (0..2).for_each(|_| assert_eq!(slow.receive(), [b"1000"]));
+    ends_well(service);
 }

@@ -81,8 +81,9 @@ pub struct Serve {
     #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(config::drain))]
     drain: Duration,
 
-    /// largest frame, 1 byte to 1024M, with k for KiB or M for MiB; a client that sends a larger one
-    /// is disconnected (default 1M)
+    /// largest request, 1 byte to 1024M, with k for KiB or M for MiB, all frames of its body together; a
+    /// larger one gets a 413, and one larger than four times that and 64k ends its client's connection
+    /// (default 1M)
     #[argh(
         option,
         arg_name = "bytes",

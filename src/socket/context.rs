@@ -10,7 +10,7 @@ use std::time::Duration;
 use zmq::SocketType;
 
 use super::{Monitor, Socket, again, failed, last_error, milliseconds};
-use crate::config::Config;
+use crate::config::{Config, MAX_HOPS};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
@@ -94,16 +94,15 @@ impl Context {
 
     /// The ROUTER that clients connect to.
     pub fn router(&self, config: &Config) -> Result<Socket, Error> {
+        // A small message is copied: else it would keep all that was read from the network with it.
+        self.set(zmq_sys::ZMQ_ZERO_COPY_RECV, 0)?;
         let socket = self.socket(zmq::ROUTER)?;
         // A reply that its client does not take is reported, and not dropped.
         socket.set(|s| s.set_router_mandatory(true))?;
         // A client with a routing id of its own that lost its connection takes its place again,
         // also before the old connection is known to be dead.
         socket.set(|s| s.set_router_handover(true))?;
-        socket.set(|s| s.set_maxmsgsize(config.max_message_size as i64))?;
-        socket.set(|s| s.set_rcvhwm(high_water_mark(64 << 20, config.max_message_size)))?;
-        // More for replies: whoever pipelines deeper than that has them take a longer way.
-        socket.set(|s| s.set_sndhwm(high_water_mark(256 << 20, config.max_message_size)))?;
+        limit_messages(&socket, config)?;
         keep_alive(&socket, config)?;
         Ok(socket)
     }
@@ -213,15 +212,29 @@ fn keep_alive(socket: &Socket, config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many messages libzmq may hold for one client, one way: libzmq's own 1,000, but no more than fit
-/// into so many bytes if each is one frame of the largest size. libzmq counts neither bytes nor frames.
+/// Bounds each message that a peer sends, and what libzmq holds of them: unread requests and unsent replies of
+/// one client, each, and unread requests of all clients together. Of one that has nothing else unread a message
+/// is read all the same, so that those who flood the service keep nobody out.
 ///
-/// It is set before the first client comes and never again: libzmq 4.3.5 changes it for connections
-/// that are ending too, whose other end may be gone from memory, and takes one that has read all but
-/// not yet said so for full, for ever.
-fn high_water_mark(bytes: usize, max_message_size: usize) -> i32 {
-    (bytes / max_message_size).clamp(4, 1000) as i32
+/// They are set before the first client comes and never again: libzmq changes them for connections that are
+/// ending too, whose other end may be gone from memory.
+fn limit_messages(socket: &Socket, config: &Config) -> Result<(), Error> {
+    let largest = config.max_message_size + MAX_HOPS * MAX_ROUTING_ID;
+    // An envelope over the bound is answered too, if it is not much longer.
+    let frames = config.max_frames + 2 * MAX_HOPS + 1;
+    for (option, value) in [
+        (zmq_sys::ZMQ_MAX_MESSAGE_BYTES, largest),
+        (zmq_sys::ZMQ_RCVHWM_BYTES, (2 * largest).max(1 << 20)),
+        (zmq_sys::ZMQ_SNDHWM_BYTES, (2 * largest).max(1 << 20)),
+        (zmq_sys::ZMQ_RCVHWM_ALL_BYTES, (2 * largest).max(32 << 20)),
+    ] {
+        socket.set_option(option, value as i64)?;
+    }
+    socket.set_number(zmq_sys::ZMQ_MAX_MESSAGE_FRAMES, frames as c_int)
 }
+
+/// The longest routing id that a peer may have, in bytes: ZeroMQ RFC 37, section 2.3.
+const MAX_ROUTING_ID: usize = 255;
 
 /// The seconds of silence before the first probe and between probes, and the number of probes, so that
 /// a peer is known to be dead after two heartbeats.

@@ -467,6 +467,11 @@ impl Client {
         Client { socket, _context: context.clone() }
     }
 
+    /// The context that its socket is in.
+    pub fn context(&self) -> &zmq::Context {
+        &self._context
+    }
+
     fn is_dealer(&self) -> bool {
         self.socket.get_socket_type().unwrap() == zmq::DEALER
     }
