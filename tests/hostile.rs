@@ -318,6 +318,23 @@ fn a_client_that_comes_back_under_its_name_is_served_at_once() {
     assert_eq!(second.ask_text("b"), "b");
 }
 
+/// Keepalive says nothing while the reply is on its way.
+#[test]
+fn a_client_whose_host_vanishes_before_its_reply_has_come_is_given_up() {
+    let _limit = time_limit(60);
+    let Some(link) = Link::new("vanishes") else { return };
+    let sleepy = common::sleepy();
+    let options = "--listen tcp://10.77.0.1:* --heartbeat 1 --verbose";
+    let mut service = link.serve("a", sleepy.to_str().unwrap(), options);
+    let mut call = link.command("b", common::REPD);
+    call.args(["call", "--timeout", "3600", &service.endpoint, "500"]).stderr(Stdio::null());
+    let _caller = Killed(call.spawn().unwrap());
+    service.wait_for_line("request \"500\"");
+    link.set("down");
+    service.wait_for_line(": reply ");
+    until("the connection is given up", || service.connections().is_empty());
+}
+
 #[test]
 fn a_dead_client_is_noticed_and_its_connection_closed() {
     let _limit = time_limit(60);

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 
 use common::{LIMIT, Process, time_limit, until};
@@ -185,4 +186,30 @@ fn an_error_that_the_zmq_crate_does_not_know_is_an_error_and_no_panic() {
     let linked = Command::new("ldd").arg(common::REPD).output().unwrap();
     let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
     assert!(!linked.contains("libzmq") && !linked.contains("libsodium"), "{linked}");
+}
+
+/// As where nobody listens at a port that the system may choose for the connection's own end.
+#[test]
+fn a_socket_is_never_connected_to_itself() {
+    let _limit = time_limit(60);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let context = zmq::Context::new();
+    let dealer = socket(&context, zmq::DEALER);
+    let events = "inproc://never";
+    dealer.monitor(events, zmq::SocketEvent::ALL.to_raw().into()).unwrap();
+    let monitor = socket(&context, zmq::PAIR);
+    monitor.connect(events).unwrap();
+    dealer.set_reconnect_ivl(10).unwrap();
+    dealer.connect(&format!("tcp://127.0.0.1:{port};127.0.0.1:{port}")).unwrap();
+    dealer.send("hello", 0).unwrap();
+    let mut tries = 0;
+    while tries < 5 {
+        let event = monitor.recv_multipart(0).unwrap().remove(0);
+        let event = u16::from_ne_bytes(*event.first_chunk().unwrap());
+        assert_ne!(event, zmq::SocketEvent::CONNECTED.to_raw());
+        tries += usize::from(event == zmq::SocketEvent::CONNECT_RETRIED.to_raw());
+    }
+    drop(dealer);
+    // Nor is the port taken.
+    until("the port is free", || TcpListener::bind(("127.0.0.1", port)).is_ok());
 }

@@ -260,6 +260,28 @@ fn a_stop_waits_for_what_is_elsewhere() {
     assert_eq!(service.wait().code(), Some(0));
 }
 
+/// As what is too large for clients is: it is no reason to lose what else is due.
+#[test]
+fn a_reply_that_is_larger_than_the_service_takes_is_a_500() {
+    let _limit = time_limit(60);
+    let (mut service, backend) = with_backend(&["--max-message-size", "32k", "--max-frames", "2"]);
+    worker(&backend, |request| {
+        let size = std::str::from_utf8(&request).unwrap().parse().unwrap();
+        Some(vec![b'x'; size])
+    });
+    service.wait_for_line("backend: connected");
+    let client = Client::dealer(&service.endpoint);
+    for size in ["32769", "100000"] {
+        for size in [size, "32768"] {
+            client.send(&[size.as_bytes()]);
+        }
+        let replies = [client.receive(), client.receive()];
+        assert_eq!(code(&replies[0]), Some(500), "{size}");
+        assert_eq!(replies[1], [vec![b'x'; 32768]]);
+    }
+    service.wait_for_line("backend: its reply is larger than this service takes");
+}
+
 /// A worker that says what nobody asked it, in every way, harms nobody.
 #[test]
 fn what_no_worker_should_send_is_dropped() {

@@ -40,6 +40,9 @@ pub(crate) struct Remote {
     peer: Option<Peer>,
     /// The most requests that may be outstanding.
     most: usize,
+    /// What a reply may have.
+    max_frames: usize,
+    max_message_size: usize,
     /// Nobody is connected any more, but replies that came before are yet to be received.
     is_leaving: bool,
     /// Of workers, when it is to be looked again whether one is left, and how often: that a connection has
@@ -100,6 +103,8 @@ impl Remote {
             connect,
             peer: None,
             most: config.max_outstanding,
+            max_frames: config.max_frames,
+            max_message_size: config.max_message_size,
             is_leaving: false,
             look_at: Instant::now(),
             looks: 0,
@@ -191,6 +196,12 @@ impl Remote {
             debug!("{}: message dropped: it is no reply that is due", self.name);
         }
         body.drain(..body.len().min(2));
+        let bytes: usize = body.iter().map(|frame| frame.len()).sum();
+        if bytes > self.max_message_size || body.len() > self.max_frames {
+            warn!("{}: its reply is larger than this service takes", self.name);
+            *body =
+                Fault::new(Code::Failed, "the reply is larger than this service takes").to_frames();
+        }
         let code = Fault::parse(body).map(|fault| fault.code());
         let refused = code == Some(Code::Unavailable as u16);
         if let (Some(peer), true) = (&mut self.peer, refused) {

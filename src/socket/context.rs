@@ -137,11 +137,8 @@ impl Context {
         // What may be outstanding is counted elsewhere.
         socket.set(|s| s.set_sndhwm(0))?;
         socket.set(|s| s.set_rcvhwm(0))?;
+        bound_message(&socket, config)?;
         keep_alive(&socket, config)?;
-        if config.heartbeat > Duration::ZERO {
-            // Probes find a dead peer when nothing is on its way to it; this does when something is.
-            socket.set_number(zmq_sys::ZMQ_TCP_MAXRT, milliseconds(2 * config.heartbeat))?;
-        }
         Ok(socket)
     }
 
@@ -208,29 +205,42 @@ fn keep_alive(socket: &Socket, config: &Config) -> Result<(), Error> {
         socket.set(|s| s.set_tcp_keepalive_idle(idle))?;
         socket.set(|s| s.set_tcp_keepalive_intvl(interval))?;
         socket.set(|s| s.set_tcp_keepalive_cnt(probes))?;
+        // Probes find a dead peer when nothing is on its way to it; this does when something is.
+        socket.set_number(zmq_sys::ZMQ_TCP_MAXRT, milliseconds(2 * config.heartbeat))?;
     }
     Ok(())
 }
 
-/// Bounds each message that a peer sends, and what libzmq holds of them: unread requests and unsent replies of
-/// one client, each, and unread requests of all clients together. Of one that has nothing else unread a message
-/// is read all the same, so that those who flood the service keep nobody out.
+/// Bounds what libzmq holds of messages: each that a client sends, its unread requests and unsent replies, and
+/// unread requests of all clients together. Of a client that has nothing else unread a message is read all the
+/// same, so that those who flood the service keep nobody out.
 ///
 /// They are set before the first client comes and never again: libzmq changes them for connections that are
 /// ending too, whose other end may be gone from memory.
 fn limit_messages(socket: &Socket, config: &Config) -> Result<(), Error> {
-    let largest = config.max_message_size + MAX_HOPS * MAX_ROUTING_ID;
-    // An envelope over the bound is answered too, if it is not much longer.
-    let frames = config.max_frames + 2 * MAX_HOPS + 1;
-    for (option, value) in [
-        (zmq_sys::ZMQ_MAX_MESSAGE_BYTES, largest),
-        (zmq_sys::ZMQ_RCVHWM_BYTES, (2 * largest).max(1 << 20)),
-        (zmq_sys::ZMQ_SNDHWM_BYTES, (2 * largest).max(1 << 20)),
-        (zmq_sys::ZMQ_RCVHWM_ALL_BYTES, (2 * largest).max(32 << 20)),
+    bound_message(socket, config)?;
+    let two = 2 * largest_message(config);
+    for (option, bytes) in [
+        (zmq_sys::ZMQ_RCVHWM_BYTES, two.max(1 << 20)),
+        (zmq_sys::ZMQ_SNDHWM_BYTES, two.max(1 << 20)),
+        (zmq_sys::ZMQ_RCVHWM_ALL_BYTES, two.max(32 << 20)),
     ] {
-        socket.set_option(option, value as i64)?;
+        socket.set_option(option, bytes)?;
     }
+    Ok(())
+}
+
+/// Bounds each message that a peer sends, while it is being received.
+fn bound_message(socket: &Socket, config: &Config) -> Result<(), Error> {
+    socket.set_option(zmq_sys::ZMQ_MAX_MESSAGE_BYTES, largest_message(config))?;
+    // An envelope over its bound is answered too, if it is not much longer.
+    let frames = config.max_frames + 2 * MAX_HOPS + 1;
     socket.set_number(zmq_sys::ZMQ_MAX_MESSAGE_FRAMES, frames as c_int)
+}
+
+/// Returns the size of the largest message, with its envelope, in bytes.
+fn largest_message(config: &Config) -> i64 {
+    (config.max_message_size + MAX_HOPS * MAX_ROUTING_ID) as i64
 }
 
 /// The longest routing id that a peer may have, in bytes: ZeroMQ RFC 37, section 2.3.
