@@ -172,7 +172,9 @@ impl Context {
         // Another name for each: that of one that is closed is free only some time later.
         let number = MONITORS.fetch_add(1, Ordering::Relaxed);
         let endpoint = format!("inproc://monitor-{number}");
-        socket.set(|s| s.monitor(&endpoint, zmq::SocketEvent::ALL.to_raw().into()))?;
+        // Not of its own end: if the reader could not be made, or is closed before, libzmq would wait for it for ever.
+        let events = zmq::SocketEvent::ALL.to_raw() & !zmq::SocketEvent::MONITOR_STOPPED.to_raw();
+        socket.set(|s| s.monitor(&endpoint, events.into()))?;
         let monitor = self.socket(zmq::PAIR)?;
         monitor.connect(&endpoint)?;
         Ok(Monitor(monitor))

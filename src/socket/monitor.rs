@@ -55,8 +55,24 @@ mod tests {
     use std::thread::spawn;
     use std::time::Duration;
 
+    use crate::config::Config;
     use crate::endpoint::Endpoint;
     use crate::socket::{Context, wait};
+
+    #[test]
+    fn a_socket_is_closed_though_nobody_hears_of_it_any_more() {
+        let (done, is_done) = channel();
+        spawn(move || {
+            for _ in 0..1000 {
+                let context = Context::new(1).unwrap();
+                let (socket, monitor) = context.backend(&Config::default()).unwrap();
+                drop(monitor);
+                drop(socket);
+            }
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("a socket waits for its monitor");
+    }
 
     #[test]
     fn a_socket_that_is_closed_amid_events_holds_up_no_other() {
