@@ -98,7 +98,8 @@ pub struct Config {
     /// How many connections may wait to be accepted, at each endpoint, 1 to 4,096.
     pub backlog: usize,
     /// After how much silence a client's host is asked whether it is there, in whole seconds, rounded
-    /// up, to one hour; zero is never. One that does not answer for as long again is disconnected.
+    /// up, to one hour; zero is a minute, and nothing but a connection without traffic is looked after. One
+    /// that does not answer for as long again is disconnected.
     pub heartbeat: Duration,
 }
 

@@ -115,7 +115,8 @@ pub struct Serve {
     backlog: usize,
 
     /// seconds of silence after which a client's host is asked whether it is there; one that does not
-    /// answer for as long again is disconnected; up to 3600, 0 for never (default 10)
+    /// answer for as long again is disconnected; up to 3600, 0 for a minute without traffic (default
+    /// 10)
     #[argh(
         option,
         arg_name = "seconds",

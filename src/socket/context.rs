@@ -99,9 +99,6 @@ impl Context {
         let socket = self.socket(zmq::ROUTER)?;
         // A reply that its client does not take is reported, and not dropped.
         socket.set(|s| s.set_router_mandatory(true))?;
-        // A client with a routing id of its own that lost its connection takes its place again,
-        // also before the old connection is known to be dead.
-        socket.set(|s| s.set_router_handover(true))?;
         limit_messages(&socket, config)?;
         keep_alive(&socket, config)?;
         Ok(socket)
@@ -199,18 +196,20 @@ impl Context {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// After how much silence a host is asked without a heartbeat. Not never: the name of a client whose host has
+/// vanished would be taken for ever.
+const WITHOUT_HEARTBEAT: Duration = Duration::from_secs(60);
+
 /// Has a peer's host asked whether it is there.
 fn keep_alive(socket: &Socket, config: &Config) -> Result<(), Error> {
-    if config.heartbeat > Duration::ZERO {
-        let (idle, interval, probes) = keepalive(config.heartbeat);
-        socket.set(|s| s.set_tcp_keepalive(1))?;
-        socket.set(|s| s.set_tcp_keepalive_idle(idle))?;
-        socket.set(|s| s.set_tcp_keepalive_intvl(interval))?;
-        socket.set(|s| s.set_tcp_keepalive_cnt(probes))?;
-        // Probes find a dead peer when nothing is on its way to it; this does when something is.
-        socket.set_number(zmq_sys::ZMQ_TCP_MAXRT, milliseconds(2 * config.heartbeat))?;
-    }
-    Ok(())
+    let heartbeat = if config.heartbeat.is_zero() { WITHOUT_HEARTBEAT } else { config.heartbeat };
+    let (idle, interval, probes) = keepalive(heartbeat);
+    socket.set(|s| s.set_tcp_keepalive(1))?;
+    socket.set(|s| s.set_tcp_keepalive_idle(idle))?;
+    socket.set(|s| s.set_tcp_keepalive_intvl(interval))?;
+    socket.set(|s| s.set_tcp_keepalive_cnt(probes))?;
+    // Probes find a dead peer when nothing is on its way to it; this does when something is.
+    socket.set_number(zmq_sys::ZMQ_TCP_MAXRT, milliseconds(2 * heartbeat))
 }
 
 /// Bounds what libzmq holds of messages: each that a client sends, its unread requests and unsent replies, and

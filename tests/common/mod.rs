@@ -2,6 +2,7 @@
 //! Every wait here is for a fact and has a limit, after which the test fails.
 #![allow(dead_code)]
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, PipeWriter, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,9 +11,10 @@ use std::os::unix::thread::JoinHandleExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{JoinHandle, sleep, spawn};
+use std::thread::{JoinHandle, scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGTERM};
 use nix::sys::signal::kill;
 use nix::sys::socket::{
@@ -22,6 +24,8 @@ use nix::unistd::{Pid, geteuid};
 use repd::{Config, Error, Fault, Frame, Handler, Service};
 
 pub mod raw;
+
+use raw::Raw;
 
 /// How long any single fact may be waited for, on a machine that has much else to do.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -272,6 +276,17 @@ impl Process {
         let fields = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
         let connections = table.lines().map(fields);
         connections.filter(|f| f[1].ends_with(&local) && f[3] != LISTENS).collect()
+    }
+
+    /// Returns true if its one client has acknowledged all that was sent, and is probed when it stays silent: what
+    /// `ss -o` shows as timer:(keepalive).
+    pub fn is_probed(&self) -> bool {
+        self.connections()[0][5].starts_with("02:")
+    }
+
+    /// How many descriptors the process has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// Resident memory in bytes.
@@ -572,6 +587,20 @@ impl Link {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace(side), program]);
         command
+    }
+
+    /// A connection from that side.
+    pub fn connect(&self, side: &str, endpoint: &str) -> Raw {
+        let namespace = File::open(format!("/run/netns/{}", self.namespace(side))).unwrap();
+        let connected = scope(|threads| {
+            let there = || {
+                // Of this thread alone.
+                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                Raw::connect(endpoint)
+            };
+            threads.spawn(there).join()
+        });
+        connected.unwrap()
     }
 
     /// Of the packets that come over the link, one in a hundred is lost, either way.

@@ -1,0 +1,125 @@
+//! What anybody who reaches the port can do to the service and its clients: nothing. Each of these is mended by a patch
+//! of zmq-sys/patches, and fails without it.
+
+mod common;
+
+use common::raw::{self, Raw};
+use common::{Client, Process, time_limit, until};
+
+const BOTH: [&str; 2] = ["5", "0"];
+
+fn echo(workers: &str, options: &[&str]) -> Process {
+    let start = ["--handler", "echo", "--workers", workers];
+    Process::start(&[&start[..], options].concat())
+}
+
+fn sleepy(workers: &str) -> Process {
+    Process::sleepy(&["--workers", workers, "--verbose"])
+}
+
+/// Asks a few questions, as anybody would.
+fn is_served(endpoint: &str) {
+    let client = Client::req(endpoint);
+    (0..50).for_each(|n| assert_eq!(client.ask_text(&n.to_string()), n.to_string()));
+}
+
+/// Ends the service, which must have done so in good order.
+fn ends_well(mut service: Process) {
+    service.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn nobody_can_claim_an_id_that_the_service_gives_itself() {
+    let _limit = time_limit(120);
+    for workers in BOTH {
+        let service = echo(workers, &[]);
+        // With an unseeded rand(3) of glibc's, the ids of the first unnamed clients began there.
+        let ids = [0x6b8b_4567_u32, 0xbd1b_58ba].into_iter().flat_map(|id| id..id + 32);
+        let mut claims: Vec<Raw> = ids
+            .map(|id| Raw::dealer(&service.endpoint, &[&[0], &id.to_be_bytes()[..]].concat()))
+            .collect();
+        let _clients: Vec<Client> = (0..4).map(|_| Client::req(&service.endpoint)).collect();
+        is_served(&service.endpoint);
+        claims.iter_mut().for_each(|claim| assert_eq!(claim.rest(), b""));
+        ends_well(service);
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long_is_refused() {
+    let _limit = time_limit(60);
+    let service = echo("5", &[]);
+    let mut longest = Raw::dealer(&service.endpoint, &[b'n'; 255]);
+    assert_eq!(longest.ask(b"a").unwrap(), b"a");
+    assert_eq!(Raw::dealer(&service.endpoint, &[b'n'; 256]).rest(), b"");
+    // In ZMTP 2.0 (RFC 15) the name is the first message; the socket's type stands in the greeting.
+    let mut older = Raw::connect(&service.endpoint);
+    older.send(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x05");
+    older.send(&raw::frame(0, &[b'n'; 256]));
+    older.rest();
+    ends_well(service);
+}
+
+#[test]
+fn nobody_can_take_a_name_and_the_replies_that_are_due_to_it() {
+    let _limit = time_limit(60);
+    for workers in BOTH {
+        let mut service = sleepy(workers);
+        let mut owner = Raw::dealer(&service.endpoint, b"sensor 1");
+        owner.send(&raw::request(b"500"));
+        service.wait_for_line("request \"500\"");
+        let mut thief = Raw::dealer(&service.endpoint, b"sensor 1");
+        thief.send(&raw::request(b"0"));
+        assert_eq!(owner.reply().unwrap(), b"500");
+        assert_eq!(thief.rest(), b"");
+        assert_eq!(owner.ask(b"1").unwrap(), b"1");
+        ends_well(service);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_and_comes_back_under_its_name_is_served() {
+    let _limit = time_limit(120);
+    for workers in BOTH {
+        let mut service = sleepy(workers);
+        let endpoint = service.endpoint.clone();
+        let client = || {
+            Client::with(zmq::REQ, &endpoint, |socket| {
+                socket.set_identity(b"sensor 1").unwrap();
+                socket.set_req_correlate(true).unwrap();
+            })
+        };
+        (0..100).for_each(|_| assert_eq!(client().ask_text("0"), "0"));
+        // Also while a reply is due, which one that correlates does not take for its own.
+        let mut hasty = Raw::dealer(&endpoint, b"sensor 1");
+        hasty.send(&raw::request(b"300"));
+        service.wait_for_line("request \"300\"");
+        drop(hasty);
+        assert_eq!(client().ask_text("1"), "1");
+    }
+}
+
+#[test]
+fn who_is_refused_leaves_no_descriptor_whatever_it_still_sends() {
+    let _limit = time_limit(120);
+    let flood = raw::request(b"0").repeat(5000);
+    for workers in BOTH {
+        let mut service = sleepy(workers);
+        let mut owner = Raw::dealer(&service.endpoint, b"sensor 1");
+        assert_eq!(owner.ask(b"0").unwrap(), b"0");
+        let before = service.descriptors();
+        // The one server thread learns of them when all have left.
+        owner.send(&raw::request(b"300"));
+        service.wait_for_line("request \"300\"");
+        for _ in 0..20 {
+            let mut namesake = Raw::dealer(&service.endpoint, b"sensor 1");
+            namesake.send(&flood);
+            namesake.reset();
+        }
+        assert_eq!(owner.reply().unwrap(), b"300");
+        until("their descriptors are closed", || service.descriptors() == before);
+        assert_eq!(owner.ask(b"1").unwrap(), b"1");
+        ends_well(service);
+    }
+}
