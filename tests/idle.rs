@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::net::TcpStream;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use common::{Client, Process, code, time_limit};
+use common::{Client, Process, code, time_limit, until};
 
 /// Waits until the service, which may be busy with what it was just given, has come to take no more than that
 /// share of one processor over five seconds.
@@ -47,6 +48,16 @@ fn with_every_worker_busy_and_a_thousand_requests_waiting_it_sleeps() {
     let pipelined = Client::dealer(&service.endpoint);
     (0..1000).for_each(|_| pipelined.send(&[b"0"]));
     rests("busy, 2,000 waiting", &service, 0.02);
+}
+
+#[test]
+fn at_the_limit_of_open_files_it_sleeps() {
+    let _limit = time_limit(60);
+    let service = Process::limited(80, &[]);
+    let address = service.endpoint.strip_prefix("tcp://").unwrap();
+    let _clients: Vec<TcpStream> = (0..120).map(|_| TcpStream::connect(address).unwrap()).collect();
+    until("it has no descriptor left", || service.descriptors() >= 80);
+    rests("clients that it cannot let in", &service, 0.02);
 }
 
 #[test]

@@ -3,8 +3,11 @@
 
 mod common;
 
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
 use common::raw::{self, Raw};
-use common::{Client, Process, time_limit, until};
+use common::{Client, Folder, Process, time_limit, until};
 
 const BOTH: [&str; 2] = ["5", "0"];
 
@@ -122,4 +125,27 @@ fn who_is_refused_leaves_no_descriptor_whatever_it_still_sends() {
         assert_eq!(owner.ask(b"1").unwrap(), b"1");
         ends_well(service);
     }
+}
+
+#[test]
+fn at_the_limit_of_open_files_clients_wait_until_others_leave() {
+    let _limit = time_limit(120);
+    let folder = Folder::new("limit");
+    let path = folder.file("socket");
+    let service =
+        Process::limited(80, &["--handler", "echo", "--listen", &format!("ipc://{path}")]);
+    let owner = Client::req(&service.endpoint);
+    assert_eq!(owner.ask_text("a"), "a");
+    // More than there are descriptors for, each way; the system has them connected all the same.
+    let address = service.endpoint.strip_prefix("tcp://").unwrap();
+    let over_tcp: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(address).unwrap()).collect();
+    until("it has no descriptor left", || service.descriptors() >= 80);
+    let over_ipc: Vec<UnixStream> = (0..80).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    assert_eq!(owner.ask_text("b"), "b");
+    let waiting = [Client::req(&service.endpoint), Client::req(&format!("ipc://{path}"))];
+    waiting.iter().for_each(|client| client.send(&[b"c"]));
+    assert_eq!(owner.ask_text("d"), "d");
+    drop((over_tcp, over_ipc));
+    waiting.iter().for_each(|client| assert_eq!(client.receive(), [b"c"]));
+    ends_well(service);
 }

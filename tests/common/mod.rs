@@ -187,6 +187,13 @@ impl Process {
         )
     }
 
+    /// `repd serve` likewise, which may have that many files open.
+    pub fn limited(files: u32, options: &[&str]) -> Process {
+        let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        let serve = [REPD, "serve", "--listen", "tcp://127.0.0.1:*"];
+        Process::run(Command::new("sh").args(["-c", &limited]).args(serve).args(options))
+    }
+
     pub fn run(command: &mut Command) -> Process {
         let mut child = command.stderr(Stdio::piped()).process_group(0).spawn().unwrap();
         let (send, lines) = channel();
