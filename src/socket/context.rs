@@ -258,3 +258,40 @@ fn keepalive(heartbeat: Duration) -> (i32, i32, i32) {
     let interval = idle / PROBES;
     if interval == 0 { (idle, 1, idle) } else { (idle, interval, PROBES) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use crate::config::Config;
+    use crate::listen::Listener;
+    use crate::socket::Context;
+
+    /// Connects, and returns the connection if the service greets.
+    fn greeted(endpoint: &str) -> Option<TcpStream> {
+        let mut stream = TcpStream::connect(endpoint.strip_prefix("tcp://").unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let first = stream.read(&mut [0]);
+        assert!(!first.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+        first.is_ok_and(|bytes| bytes == 1).then_some(stream)
+    }
+
+    #[test]
+    fn connections_over_the_limit_are_closed_at_once() {
+        let context = Context::new(1).unwrap();
+        let mut socket = context.router(&Config::default()).unwrap();
+        socket.set_number(zmq_sys::ZMQ_MAX_CONNECTIONS, 2).unwrap();
+        // It counts for both together.
+        let endpoints = [(); 2].map(|()| {
+            let endpoint = "tcp://127.0.0.1:*".parse().unwrap();
+            socket.listen(Listener::open(&endpoint, 10).unwrap()).unwrap().0
+        });
+        let held = [0, 1].map(|place| greeted(&endpoints[place]));
+        assert!(held.iter().all(Option::is_some));
+        (0..10).for_each(|n| assert!(greeted(&endpoints[n % 2]).is_none()));
+        drop(held);
+        while greeted(&endpoints[0]).is_none() {}
+    }
+}

@@ -11,6 +11,9 @@ mod ffi;
 pub use ffi::*;
 pub use std::os::fd::RawFd;
 
+/// Socket options that the patches add (README.md).
+pub const ZMQ_MAX_CONNECTIONS: u32 = 1001;
+
 extern "C" {
     #[link_name = "zmq_errno"]
     fn raw_errno() -> libc::c_int;
