@@ -48,28 +48,15 @@ fn a_service_outlives_hostile_workers() {
     let service = Process::start(&["--backend", "tcp://127.0.0.1:*", "--timeout", "0.05"]);
     let line = service.log.iter().find(|line| line.contains("workers connect to ")).unwrap();
     let port = line.split("workers connect to ").nth(1).unwrap().to_string();
-    let _workers: Vec<_> = (0..2).map(|_| Worker::start(&port)).collect();
+    (0..2).for_each(|_| start_worker(&port));
     fuzz(service, &port, Front::Worker);
 }
 
-/// An honest worker: it answers each request with itself.
-struct Worker(zmq::Context);
-
-impl Worker {
-    fn start(endpoint: &str) -> Worker {
-        let context = zmq::Context::new();
-        let socket = context.socket(zmq::REP).unwrap();
-        socket.connect(endpoint).unwrap();
-        spawn(move || while socket.recv_bytes(0).and_then(|body| socket.send(body, 0)).is_ok() {});
-        Worker(context)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Its thread's next call fails.
-        self.0.destroy().unwrap();
-    }
+/// Starts an honest worker, which answers each request with itself for as long as this process runs.
+fn start_worker(endpoint: &str) {
+    let socket = zmq::Context::new().socket(zmq::REP).unwrap();
+    socket.connect(endpoint).unwrap();
+    spawn(move || while socket.recv_bytes(0).and_then(|body| socket.send(body, 0)).is_ok() {});
 }
 
 /// What the threads of one test have in common.
