@@ -32,13 +32,13 @@ pub unsafe fn zmq_errno() -> libc::c_int {
 pub const ZMQ_ZERO_COPY_RECV: u32 = 10;
 /// The bytes of a message, all its frames together, that are taken: an `int64_t`; -1 for any number. Of a longer
 /// one so much is received as shows that it is longer; from four times that its sender is cut off.
-pub const ZMQ_MAX_MESSAGE_BYTES: u32 = 1001;
+pub const ZMQ_MAX_MESSAGE_BYTES: u32 = 1011;
 /// Likewise its frames: an `int`.
-pub const ZMQ_MAX_MESSAGE_FRAMES: u32 = 1002;
+pub const ZMQ_MAX_MESSAGE_FRAMES: u32 = 1012;
 /// How many bytes of one peer may be unread before it is read no further: an `int64_t`; 0 for any number.
-pub const ZMQ_RCVHWM_BYTES: u32 = 1003;
+pub const ZMQ_RCVHWM_BYTES: u32 = 1013;
 /// How many bytes may be unsent for one peer before no more is taken for it: an `int64_t`; 0 for any number.
-pub const ZMQ_SNDHWM_BYTES: u32 = 1004;
+pub const ZMQ_SNDHWM_BYTES: u32 = 1014;
 /// How many bytes of all peers that were accepted may be unread before one that has something unread is read no
 /// further: an `int64_t`; 0 for any number.
-pub const ZMQ_RCVHWM_ALL_BYTES: u32 = 1005;
+pub const ZMQ_RCVHWM_ALL_BYTES: u32 = 1015;
