@@ -6,7 +6,7 @@ mod common;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
-use common::raw::{self, Raw};
+use common::raw::{self, Raw, property};
 use common::{Client, Folder, Process, time_limit, until};
 
 const BOTH: [&str; 2] = ["5", "0"];
@@ -147,5 +147,49 @@ fn at_the_limit_of_open_files_clients_wait_until_others_leave() {
     assert_eq!(owner.ask_text("d"), "d");
     drop((over_tcp, over_ipc));
     waiting.iter().for_each(|client| assert_eq!(client.receive(), [b"c"]));
+    ends_well(service);
+}
+
+/// A READY of a DEALER with so many properties more, each with a value of that length.
+fn ready(more: usize, length: usize) -> Vec<Vec<u8>> {
+    let more = (0..more).map(|n| property(&format!("X-{n:02}"), &vec![7; length]));
+    more.chain([property("Socket-Type", b"DEALER")]).collect()
+}
+
+#[test]
+fn a_handshake_has_little_to_say() {
+    let _limit = time_limit(60);
+    let service = echo("5", &[]);
+    for (more, length, is_taken) in
+        [(31, 0, true), (32, 0, false), (1, 1900, true), (1, 2048, false)]
+    {
+        let mut client = Raw::connect(&service.endpoint);
+        client.greet();
+        client.send(&raw::command("READY", &ready(more, length).concat()));
+        // Its own READY the service sends in any case.
+        let said = client.receive().is_some() && client.ask(b"a").is_some();
+        assert_eq!(said, is_taken, "{more} properties of {length} bytes");
+    }
+    // In ZMTP 2.0 the first message is the name; here it only says how long it would be, within the limit of messages.
+    let mut older = Raw::connect(&service.endpoint);
+    older.send(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x05\x02\0\0\0\0\0\x0f\0\0");
+    older.rest();
+    ends_well(service);
+}
+
+#[test]
+fn a_limit_below_a_handshakes_size_lets_clients_in() {
+    let _limit = time_limit(60);
+    let service = echo("5", &["--max-message-size", "32"]);
+    let client = Client::with(zmq::REQ, &service.endpoint, |socket| {
+        socket.set_identity(&[b'n'; 255]).unwrap();
+    });
+    assert_eq!(
+        client.ask_text("as long as it may be, and no by"),
+        "as long as it may be, and no by"
+    );
+    // It holds for what follows.
+    let mut stranger = Raw::dealer(&service.endpoint, b"");
+    assert_eq!(stranger.ask(&[7; 33]), None);
     ends_well(service);
 }
