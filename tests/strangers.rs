@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use common::raw::{self, Raw, property};
 use common::{Client, Folder, Process, time_limit, until};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 const BOTH: [&str; 2] = ["5", "0"];
 
@@ -191,5 +192,79 @@ fn a_limit_below_a_handshakes_size_lets_clients_in() {
     // It holds for what follows.
     let mut stranger = Raw::dealer(&service.endpoint, b"");
     assert_eq!(stranger.ask(&[7; 33]), None);
+    ends_well(service);
+}
+
+#[test]
+fn a_handshake_that_does_not_end_is_ended() {
+    let _limit = time_limit(120);
+    let mut service = sleepy("5");
+    let client = Client::req(&service.endpoint);
+    client.send(&[b"15000"]);
+    service.wait_for_line("request \"15000\"");
+    let ready = raw::command("READY", &ready(0, 0).concat());
+    let whole = [raw::greeting(), ready].concat();
+    let beginnings = [0, 1, 11, 12, 63, 64, 65, whole.len() - 1];
+    let mut unfinished = beginnings.map(|length| {
+        let mut stranger = Raw::connect(&service.endpoint);
+        stranger.send(&whole[..length]);
+        stranger
+    });
+    unfinished.iter_mut().for_each(|stranger| drop(stranger.rest()));
+    // All that in less time than the request takes.
+    client.socket.set_rcvtimeo(0).unwrap();
+    assert_eq!(client.try_receive(), None);
+}
+
+#[test]
+fn a_bad_handshake_is_ended_at_once() {
+    let _limit = time_limit(60);
+    let service = echo("5", &[]);
+    // It has less than its time left once the others are gone, but some.
+    let mut slow = Raw::connect(&service.endpoint);
+    let mechanism = |name: &[u8]| [&raw::greeting()[..12], name, &[0; 48][..]].concat();
+    let after_greeting = |said: Vec<u8>| [raw::greeting(), said].concat();
+    let ready = raw::command("READY", &ready(0, 0).concat());
+    let wrong_type = raw::command("READY", &property("Socket-Type", b"PUB"));
+    for said in [
+        mechanism(b"PLAN"),
+        mechanism(b"null"),
+        after_greeting(wrong_type),
+        after_greeting(raw::command("READY", b"\x0bSocket-Type\0\0\0\xffREQ")),
+        after_greeting(raw::command("HELLO", b"")),
+        after_greeting(raw::command("ERROR", b"\x03400")),
+        after_greeting(raw::frame(raw::COMMAND, b"")),
+        after_greeting(raw::frame(0, b"no command")),
+        after_greeting([&ready[..], &ready].concat()),
+    ] {
+        let mut stranger = Raw::connect(&service.endpoint);
+        stranger.send(&said);
+        stranger.rest();
+    }
+    slow.shake_hands(&[property("Socket-Type", b"REQ")]);
+    assert_eq!(slow.ask(b"a").unwrap(), b"a");
+    ends_well(service);
+}
+
+#[test]
+fn who_only_knocks_does_not_keep_others_out() {
+    let _limit = time_limit(120);
+    let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if files < 5000 || setrlimit(Resource::RLIMIT_NOFILE, files, files).is_err() {
+        assert!(std::env::var_os("CI").is_none(), "this needs 5000 open files");
+        eprintln!("skipped: 5000 files cannot be open here");
+        return;
+    }
+    let service = echo("5", &[]);
+    let before = service.descriptors();
+    let strangers: Vec<Raw> = (0..4300).map(|_| Raw::connect(&service.endpoint)).collect();
+    // From another host; the address before the semicolon is the client's own.
+    let other = service.endpoint.replace("tcp://", "tcp://127.0.0.9:0;");
+    is_served(&other);
+    // No more than 4,096 can be in their handshake.
+    assert!(service.descriptors() <= before + 4096, "{}", service.descriptors() - before);
+    drop(strangers);
+    until("they are forgotten", || service.descriptors() == before);
+    is_served(&service.endpoint);
     ends_well(service);
 }

@@ -101,6 +101,7 @@ impl Context {
         socket.set(|s| s.set_router_mandatory(true))?;
         limit_messages(&socket, config)?;
         keep_alive(&socket, config)?;
+        bound_handshakes(&socket)?;
         Ok(socket)
     }
 
@@ -136,6 +137,7 @@ impl Context {
         socket.set(|s| s.set_rcvhwm(0))?;
         bound_message(&socket, config)?;
         keep_alive(&socket, config)?;
+        bound_handshakes(&socket)?;
         Ok(socket)
     }
 
@@ -195,6 +197,20 @@ impl Context {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many connections of a socket may be in their handshake, and how many of them from one host. From half of that on
+/// new ones are closed by chance, so that who keeps many open does not keep out all others.
+const MAX_HANDSHAKES: c_int = 8192;
+const MAX_HANDSHAKES_FROM: c_int = 4096;
+
+/// Bounds what those cost who have connected, and not yet said who they are.
+fn bound_handshakes(socket: &Socket) -> Result<(), Error> {
+    socket.set(|s| s.set_handshake_ivl(milliseconds(HANDSHAKE_TIMEOUT)))?;
+    socket.set_number(zmq_sys::ZMQ_MAX_HANDSHAKES, MAX_HANDSHAKES)?;
+    socket.set_number(zmq_sys::ZMQ_MAX_HANDSHAKES_FROM, MAX_HANDSHAKES_FROM)
+}
 
 /// After how much silence a host is asked without a heartbeat. Not never: the name of a client whose host has
 /// vanished would be taken for ever.
@@ -261,37 +277,79 @@ fn keepalive(heartbeat: Duration) -> (i32, i32, i32) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-    use std::net::TcpStream;
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{SocketAddrV4, TcpStream};
+    use std::os::fd::AsRawFd;
     use std::time::Duration;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
     use crate::config::Config;
     use crate::listen::Listener;
-    use crate::socket::Context;
+    use crate::socket::{Context, Socket};
 
-    /// Connects, and returns the connection if the service greets.
-    fn greeted(endpoint: &str) -> Option<TcpStream> {
-        let mut stream = TcpStream::connect(endpoint.strip_prefix("tcp://").unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let first = stream.read(&mut [0]);
-        assert!(!first.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
-        first.is_ok_and(|bytes| bytes == 1).then_some(stream)
+    fn router(context: &Context, options: &[(u32, i32)]) -> Socket {
+        let socket = context.router(&Config::default()).unwrap();
+        options.iter().for_each(|&(option, most)| socket.set_number(option, most).unwrap());
+        socket
+    }
+
+    fn listen(socket: &mut Socket) -> SocketAddrV4 {
+        let listener = Listener::open(&"tcp://127.0.0.1:*".parse().unwrap(), 10).unwrap();
+        socket.listen(listener).unwrap().0.strip_prefix("tcp://").unwrap().parse().unwrap()
+    }
+
+    /// Connects from 127.0.0.`host`, and returns the connection if the service begins to greet.
+    fn knock(host: u8, address: SocketAddrV4) -> Option<TcpStream> {
+        let client = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+        let client = client.unwrap();
+        bind(client.as_raw_fd(), &SockaddrIn::new(127, 0, 0, host, 0)).unwrap();
+        connect(client.as_raw_fd(), &SockaddrIn::from(address)).unwrap();
+        let mut client = TcpStream::from(client);
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        match client.read_exact(&mut [0; 10]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("waited in vain"),
+            greeted => greeted.is_ok().then_some(client),
+        }
     }
 
     #[test]
     fn connections_over_the_limit_are_closed_at_once() {
         let context = Context::new(1).unwrap();
-        let mut socket = context.router(&Config::default()).unwrap();
-        socket.set_number(zmq_sys::ZMQ_MAX_CONNECTIONS, 2).unwrap();
+        let mut socket = router(&context, &[(zmq_sys::ZMQ_MAX_CONNECTIONS, 2)]);
         // It counts for both together.
-        let endpoints = [(); 2].map(|()| {
-            let endpoint = "tcp://127.0.0.1:*".parse().unwrap();
-            socket.listen(Listener::open(&endpoint, 10).unwrap()).unwrap().0
-        });
-        let held = [0, 1].map(|place| greeted(&endpoints[place]));
+        let addresses = [listen(&mut socket), listen(&mut socket)];
+        let held = addresses.map(|address| knock(1, address));
         assert!(held.iter().all(Option::is_some));
-        (0..10).for_each(|n| assert!(greeted(&endpoints[n % 2]).is_none()));
+        (0..10).for_each(|n| assert!(knock(1, addresses[n % 2]).is_none()));
         drop(held);
-        while greeted(&endpoints[0]).is_none() {}
+        while knock(1, addresses[0]).is_none() {}
+    }
+
+    #[test]
+    fn handshakes_under_way_are_bounded_in_all_and_from_one_host() {
+        let context = Context::new(1).unwrap();
+        let limits = [(zmq_sys::ZMQ_MAX_HANDSHAKES, 16), (zmq_sys::ZMQ_MAX_HANDSHAKES_FROM, 8)];
+        let mut socket = router(&context, &limits);
+        let address = listen(&mut socket);
+        // Near the limit one in four gets in, or one in eight.
+        let all_from = |host| (0..500).filter_map(|_| knock(host, address)).collect::<Vec<_>>();
+        let mut first = all_from(1);
+        assert_eq!(first.len(), 8);
+        let second = all_from(2);
+        assert_eq!(second.len(), 8);
+        assert_eq!(all_from(3).len(), 0);
+        // Who has shaken hands does not count any more.
+        let greeting = [b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec(), vec![0; 48]].concat();
+        first[0].write_all(&greeting).unwrap();
+        first[0].write_all(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ").unwrap();
+        first[0].read_exact(&mut [0; 54 + 30]).unwrap();
+        let mut third = all_from(3);
+        assert_eq!(third.len(), 1);
+        drop(second);
+        while third.len() < 8 {
+            third.extend(knock(3, address));
+        }
+        assert_eq!(all_from(3).len(), 0);
     }
 }

@@ -13,6 +13,8 @@ pub use std::os::fd::RawFd;
 
 /// Socket options that the patches add (README.md).
 pub const ZMQ_MAX_CONNECTIONS: u32 = 1001;
+pub const ZMQ_MAX_HANDSHAKES: u32 = 1002;
+pub const ZMQ_MAX_HANDSHAKES_FROM: u32 = 1003;
 
 extern "C" {
     #[link_name = "zmq_errno"]
