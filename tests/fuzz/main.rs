@@ -45,10 +45,13 @@ fn a_single_threaded_service_outlives_hostile_clients() {
 #[test]
 fn a_service_outlives_hostile_workers() {
     // They are given requests like any other, and most never answer.
-    let service = Process::start(&["--backend", "tcp://127.0.0.1:*", "--timeout", "0.05"]);
+    let mut service = Process::start(&["--backend", "tcp://127.0.0.1:*", "--timeout", "0.05"]);
     let line = service.log.iter().find(|line| line.contains("workers connect to ")).unwrap();
     let port = line.split("workers connect to ").nth(1).unwrap().to_string();
-    (0..2).for_each(|_| start_worker(&port));
+    for _ in 0..2 {
+        start_worker(&port);
+        service.wait_for_line("backend: connected");
+    }
     fuzz(service, &port, Front::Worker);
 }
 
@@ -135,12 +138,18 @@ fn fuzz(mut service: Process, port: &str, front: Front) {
 
 /// Plays all scripts at `port`, while innocent clients ask the service.
 fn play_all(run: &Run, service: &mut Process, port: &str) {
-    let ask: [fn(&Run) -> Asked; 3] =
-        [|run| stay(run, "unnamed", ""), |run| stay(run, "named", INNOCENT), come_and_go];
+    // Connected before anybody else can take the name.
+    let staying = [("unnamed", ""), ("named", INNOCENT)].map(|(name, routing_id)| {
+        let client = connect(run, routing_id);
+        ask(run, &client, name, 0).unwrap();
+        (name, client)
+    });
+    let note = |asked: Asked| asked.unwrap_or_else(|what| run.fail(what));
     scope(|threads| {
-        for ask in ask {
-            threads.spawn(move || ask(run).unwrap_or_else(|what| run.fail(what)));
+        for (name, client) in staying {
+            threads.spawn(move || note(stay(run, name, &client)));
         }
+        threads.spawn(|| note(come_and_go(run)));
         let players = (1..=PLAYERS).map(|number| {
             let player = Player::new(port, Ipv4Addr::new(127, 0, 0, number));
             threads.spawn(move || play(run, player))
@@ -166,8 +175,11 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }
 
+/// Counts the open sockets, pipes and event counters. A file may be the log of a sanitizer.
 fn descriptors(service: &Process) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", service.pid())).unwrap().count()
+    let open = std::fs::read_dir(format!("/proc/{}/fd", service.pid())).unwrap();
+    let targets = open.filter_map(|entry| entry.ok()?.path().read_link().ok());
+    targets.filter(|target| target.is_relative()).count()
 }
 
 /// Waits until the service answers as it should, without fail.
@@ -192,9 +204,8 @@ fn play(run: &Run, mut player: Player) {
 type Asked = Result<(), String>;
 
 /// Asks over one connection for as long as the test runs.
-fn stay(run: &Run, name: &str, routing_id: &str) -> Asked {
-    let client = connect(run, routing_id);
-    (0..).take_while(|_| !run.is_over()).try_for_each(|number| ask(run, &client, name, number))
+fn stay(run: &Run, name: &str, client: &Client) -> Asked {
+    (1..).take_while(|_| !run.is_over()).try_for_each(|number| ask(run, client, name, number))
 }
 
 /// Asks over one connection after the other.
