@@ -268,3 +268,59 @@ fn who_only_knocks_does_not_keep_others_out() {
     is_served(&service.endpoint);
     ends_well(service);
 }
+
+#[test]
+fn a_ping_without_a_ttl_is_not_answered_with_memory() {
+    let _limit = time_limit(60);
+    let service = echo("5", &[]);
+    let ping = |data: &[u8]| {
+        let mut client = Raw::dealer(&service.endpoint, b"");
+        client.send(&raw::command("PING", data));
+        client.receive().map(|(_, pong)| pong)
+    };
+    // RFC 37: a TTL of two bytes, and up to 16 that are sent back.
+    assert_eq!(ping(b"\0\0").unwrap(), b"\x04PONG");
+    assert_eq!(ping(b"\0\0sixteen bytes...more").unwrap(), b"\x04PONGsixteen bytes...");
+    assert_eq!(ping(b""), None);
+    assert_eq!(ping(b"\0"), None);
+    // Nor is what says that its name is longer than all of it.
+    let mut client = Raw::dealer(&service.endpoint, b"");
+    client.send(&raw::frame(raw::COMMAND, b"\x05PING"));
+    assert_eq!(client.rest(), b"");
+    is_served(&service.endpoint);
+    ends_well(service);
+}
+
+#[test]
+fn a_ping_with_a_long_ttl_is_no_end() {
+    let _limit = time_limit(60);
+    let service = echo("5", &[]);
+    // In tenths of a second: 65.6 s, which are 64 ms more than 16 bits of milliseconds can hold, and 0.3 s.
+    let [mut long, mut short] = [656_u16, 3].map(|ttl| {
+        let mut client = Raw::dealer(&service.endpoint, b"");
+        client.send(&raw::command("PING", &ttl.to_be_bytes()));
+        assert_eq!(client.receive().unwrap().1, b"\x04PONG");
+        client
+    });
+    assert_eq!(short.rest(), b"");
+    assert_eq!(long.ask(b"a").unwrap(), b"a");
+    ends_well(service);
+}
+
+#[test]
+fn commands_are_no_requests() {
+    let _limit = time_limit(60);
+    for workers in BOTH {
+        let service = echo(workers, &[]);
+        let mut client = Raw::dealer(&service.endpoint, b"");
+        for name in ["SUBSCRIBE", "CANCEL", "HELLO", "PONG", "READY"] {
+            client.send(&raw::command(name, b"a"));
+            // Where the body should be, too.
+            client.send(&raw::frame(raw::MORE, b""));
+            client.send(&raw::command(name, b"a"));
+            client.send(&raw::frame(0, name.as_bytes()));
+            assert_eq!(client.reply().unwrap(), name.as_bytes());
+        }
+        ends_well(service);
+    }
+}
