@@ -190,8 +190,8 @@ fn a_limit_below_a_handshakes_size_lets_clients_in() {
         "as long as it may be, and no by"
     );
     // It holds for what follows.
-    let mut stranger = Raw::dealer(&service.endpoint, b"");
-    assert_eq!(stranger.ask(&[7; 33]), None);
+    client.send(&[&[7; 33]]);
+    assert_eq!(client.receive_code(), 413);
     ends_well(service);
 }
 
