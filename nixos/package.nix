@@ -105,10 +105,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
         (python3.withPackages (python: [ python.pyzmq ]))
       ];
       # The sandbox has no /usr/bin/env.
-      preCheck = ''
-        patchShebangs --build examples
-        substituteInPlace tests/misbehaving.rs --replace-fail /usr/bin/env "$(type -p env)"
-      '';
+      preCheck = "patchShebangs --build examples";
       installPhase = "mkdir $out";
       doInstallCheck = false;
     };
