@@ -1,6 +1,9 @@
 //! The ROUTER: requests in, replies out, and the replies that a client does not take yet.
 
+use std::ffi::c_int;
 use std::time::{Duration, Instant};
+
+use log::warn;
 
 use crate::config::{Config, MAX_HOPS};
 use crate::error::Error;
@@ -40,6 +43,9 @@ pub(crate) struct Frontend {
     outbox: Outbox,
     /// How many replies had been dropped when the drain began.
     dropped_before: usize,
+    /// How many clients were cut off, and when that was said last.
+    cut_off: c_int,
+    warned: Option<Instant>,
 }
 
 /// A server that serves no more.
@@ -73,6 +79,8 @@ impl Frontend {
             max_message_size: config.max_message_size,
             outbox: Outbox::new(),
             dropped_before: 0,
+            cut_off: 0,
+            warned: None,
         })
     }
 
@@ -169,6 +177,20 @@ impl Frontend {
         Ok(sent != Sent::Gone)
     }
 
+    /// Says that clients were cut off, but no more than once a second.
+    fn warn_of_cut_off(&mut self, now: Instant) -> Result<(), Error> {
+        let count = self.socket.cut_off()?;
+        if count != self.cut_off && self.warned.is_none_or(|at| now >= at + Duration::from_secs(1))
+        {
+            let address = self.socket.last_cut_off()?;
+            warn!(
+                "cut off {address}: its message is far larger than this service takes; so far: {count}"
+            );
+            (self.cut_off, self.warned) = (count, Some(now));
+        }
+        Ok(())
+    }
+
     /// Tries the kept replies again, if it is time or something has happened to the socket. Gives how
     /// many clients of theirs are gone.
     pub fn retry(&mut self, now: Instant) -> Result<u64, Error> {
@@ -178,7 +200,11 @@ impl Frontend {
             gone += u64::from(sent == Sent::Gone);
             Ok(sent != Sent::Full)
         };
-        self.outbox.retry(now, self.socket.take_woken(), send)?;
+        let woken = self.socket.take_woken();
+        self.outbox.retry(now, woken, send)?;
+        if woken {
+            self.warn_of_cut_off(now)?;
+        }
         Ok(gone)
     }
 

@@ -221,6 +221,33 @@ impl Socket {
         if rc == 0 { Ok(()) } else { Err(failed("cannot set up a socket", last_error())) }
     }
 
+    /// Returns how many peers were cut off, since their message was far beyond its bounds.
+    pub fn cut_off(&self) -> Result<c_int, Error> {
+        let mut count: c_int = 0;
+        let mut size = size_of::<c_int>();
+        self.get_option(zmq_sys::ZMQ_CUT_OFF, (&raw mut count).cast(), &mut size)?;
+        Ok(count)
+    }
+
+    /// Returns the address of the last peer that was cut off.
+    pub fn last_cut_off(&self) -> Result<String, Error> {
+        let mut text = [0_u8; 256];
+        let mut size = text.len();
+        self.get_option(zmq_sys::ZMQ_LAST_CUT_OFF, (&raw mut text).cast(), &mut size)?;
+        Ok(String::from_utf8_lossy(&text[..size.saturating_sub(1)]).into_owned())
+    }
+
+    /// Reads an option into a value of that many bytes, and `size` is then that of the value.
+    fn get_option(&self, option: u32, value: *mut c_void, size: &mut usize) -> Result<(), Error> {
+        // SAFETY: the socket is live, and libzmq writes no more than `size` bytes, which are there.
+        let rc = unsafe { zmq_sys::zmq_getsockopt(self.raw, option as c_int, value, size) };
+        match if rc == 0 { None } else { Some(last_error()) } {
+            // A context that is shut down tells nothing more.
+            None | Some(zmq::Error::ETERM) => Ok(()),
+            Some(error) => Err(failed("cannot look after a socket", error)),
+        }
+    }
+
     /// Has libzmq learn what peers have taken, which it does by itself no more than once in a millisecond
     /// or so.
     pub fn catch_up(&self) -> Result<(), Error> {

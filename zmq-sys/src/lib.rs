@@ -44,3 +44,7 @@ pub const ZMQ_SNDHWM_BYTES: u32 = 1014;
 /// How many bytes of all peers that were accepted may be unread before one that has something unread is read no
 /// further: an `int64_t`; 0 for any number.
 pub const ZMQ_RCVHWM_ALL_BYTES: u32 = 1015;
+/// Read only: how many peers were cut off, since their message was far beyond its bounds: an `int`.
+pub const ZMQ_CUT_OFF: u32 = 1016;
+/// Read only: the address of the last one, a string.
+pub const ZMQ_LAST_CUT_OFF: u32 = 1017;
