@@ -49,8 +49,8 @@
 //! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a program
 //!   as the handler, of its `copies`, each a `process`, the `framing`, and what they say on `stderr`
 //! - `socket`: all of libzmq; `listen`, `endpoint`: where clients connect; `names`: a host's addresses
-//! - `sched`: how the threads share the processors; it, `names`, `socket` and `handler::program::process`
-//!   have all that is unsafe
+//! - `sched`: how the threads share the processors; `memory`: what a burst has left behind; these two, `names`,
+//!   `socket` and `handler::program::process` have all that is unsafe
 //! - `descriptor`, `signal`, `log`, `text`, `limit`, `tally`, `error`: what their names say
 //!
 //! `proxy` and `worker` do not know each other: they meet at an endpoint.

@@ -1,6 +1,6 @@
 //! All of libzmq: its sockets, and what makes them ([`Context`]) and waits for them ([`wait`]).
 //!
-//! What is unsafe in this crate is here, but for calls of the system in `sched`, `names` and
+//! What is unsafe in this crate is here, but for calls of the system in `sched`, `memory`, `names` and
 //! `handler::program::process`: what the `zmq` crate has no call for (`zmq_ctx_shutdown`, `ZMQ_USE_FD`, the
 //! end of a monitoring, a context whose end can be told from its sockets').
 #![allow(unsafe_code)]
