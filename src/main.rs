@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use repd::cli::{Answering, Builtin, Command, Request, Serve, parse};
 use repd::{Error, bench, call, echo, log, reverse, serve};
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let done = parse(std::env::args_os()).and_then(|request| match request {
         Request::Print(text) => print(&text),
