@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use crate::options::Plan;
 use crate::peers::{Kind, REPD, Server};
 use crate::statistics::Estimate;
-use crate::{Case, Failure, cases, figures, median};
+use crate::{Case, Failure, cases, connect_silent, figures, median};
 
-/// What starting and ending a server, its connections and its clients takes beside the load.
-const BESIDE: Duration = Duration::from_millis(100);
+/// In how many parts a load is run on each build, so that both meet the same moods of the machine.
+const PARTS: u32 = 4;
+
+/// What starting the servers and their clients takes of a part, about.
+const BESIDE: Duration = Duration::from_millis(30);
 
 /// How often a load is tried that ends before its first reply, as when other processes have the machine.
 const TRIES: usize = 3;
@@ -46,22 +49,19 @@ fn rows(plan: &Plan) -> Vec<Row> {
 /// Runs each load on this build of repd and on `binary`, in turns, and prints the ratios of their
 /// rates. Fails if the mean over all loads may be at or below `bound`, or one load's own is below it.
 pub fn compare(binary: &Path, bound: f64, plan: &Plan) -> Result<ExitCode, Failure> {
-    let binary = binary.canonicalize()?;
+    let binaries = [Path::new(REPD), &binary.canonicalize()?];
     let mut rows = rows(plan);
     if rows.is_empty() {
         return Err("no load has that name: cargo bench -- --only takes a part of one".into());
     }
-    let expected = (BESIDE + plan.warmup + plan.time) * 2 * (rows.len() * plan.rounds) as u32;
-    eprintln!(
-        "{} loads, {} rounds: about {} minutes",
-        rows.len(),
-        plan.rounds,
-        expected.as_secs().div_ceil(60)
-    );
+    let part = Plan { time: plan.time / PARTS, warmup: plan.warmup / PARTS, ..plan.clone() };
+    let parts = 2 * PARTS * (rows.len() * plan.rounds) as u32;
+    let minutes = ((part.warmup + part.time + BESIDE) * parts).as_secs().div_ceil(60);
+    eprintln!("{} loads, {} rounds: about {minutes} minutes", rows.len(), plan.rounds);
     let start = Instant::now();
     for round in 0..plan.rounds {
         for (place, row) in rows.iter_mut().enumerate() {
-            row.rates.push(rates(row, &binary, (round + place) % 2, plan)?);
+            row.rates.push(rates(row, binaries, round + place, &part)?);
         }
         let logarithms = rows.iter().map(|row| row.logarithms()[round]).sum::<f64>();
         let ratio = (logarithms / rows.len() as f64).exp();
@@ -70,27 +70,37 @@ pub fn compare(binary: &Path, bound: f64, plan: &Plan) -> Result<ExitCode, Failu
     Ok(report(&rows, bound))
 }
 
-/// Returns the rates of this build and of the other, of which the one at `first` runs first.
-fn rates(row: &Row, other: &Path, first: usize, plan: &Plan) -> Result<[f64; 2], Failure> {
-    let mut rates = [0.0; 2];
-    for place in [first, 1 - first] {
-        rates[place] = rate(row, [Path::new(REPD), other][place], plan)?;
+/// Returns the rates of both builds, which are never 0: their logarithms are to be taken.
+fn rates(row: &Row, binaries: [&Path; 2], first: usize, part: &Plan) -> Result<[f64; 2], Failure> {
+    for _ in 0..TRIES {
+        let rates = try_rates(row, binaries, first, part)?;
+        if rates.iter().all(|rate| *rate > 0.0) {
+            return Ok(rates);
+        }
+        eprintln!("{}: nothing was answered, as if the machine stood still; once more", row.name);
     }
-    Ok(rates)
+    Err(format!("{}: nothing was answered, {TRIES} times", row.name).into())
 }
 
-/// Returns the rate of one build, which is never 0: its logarithm is to be taken.
-fn rate(row: &Row, binary: &Path, plan: &Plan) -> Result<f64, Failure> {
-    let Row { name, case, kind, .. } = row;
-    for _ in 0..TRIES {
+/// Runs a load on both builds, in turns like A B B A A B B A; the build at `first` is A.
+fn try_rates(
+    Row { case, kind, .. }: &Row,
+    binaries: [&Path; 2],
+    first: usize,
+    part: &Plan,
+) -> Result<[f64; 2], Failure> {
+    let start = |binary| {
         let server = Server::of(binary, *kind, case.workers, case.slow_one_in.is_some())?;
-        let rate = figures(&server, *kind, case, plan)?.rate;
-        if rate > 0.0 {
-            return Ok(rate);
-        }
-        eprintln!("{name}: no reply came in {:?}: the machine stood still; once more", plan.time);
+        let silent = connect_silent(&server, case)?;
+        Ok::<_, Failure>((server, silent))
+    };
+    let servers = [start(binaries[0])?, start(binaries[1])?];
+    let mut rates = [0.0; 2];
+    for turn in 0..2 * PARTS as usize {
+        let place = (first + turn.div_ceil(2)) % 2;
+        rates[place] += figures(&servers[place].0, *kind, case, part)?.rate / f64::from(PARTS);
     }
-    Err(format!("{name}: {} answered nothing, {TRIES} times", binary.display()).into())
+    Ok(rates)
 }
 
 fn report(rows: &[Row], bound: f64) -> ExitCode {

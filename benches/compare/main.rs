@@ -39,7 +39,7 @@ struct Case {
     /// Of so many requests, one takes 20 ms.
     slow_one_in: Option<u64>,
     workers: usize,
-    idle_connections: usize,
+    silent_connections: usize,
     peers: Vec<Kind>,
 }
 
@@ -51,7 +51,7 @@ impl Case {
             size: 64,
             slow_one_in: None,
             workers: 5,
-            idle_connections: 0,
+            silent_connections: 0,
             peers: peers.into(),
         }
     }
@@ -90,7 +90,7 @@ fn cases() -> Vec<Case> {
         cases.push(Case { workers, ..Case::new(&title, Pipeline(200), &pair) });
     }
     let title = "1,000 connections, 10 of them active";
-    cases.push(Case { idle_connections: 990, ..Case::new(title, Req(10), &own) });
+    cases.push(Case { silent_connections: 990, ..Case::new(title, Req(10), &own) });
     cases
 }
 
@@ -152,24 +152,29 @@ fn measure(case: &Case, plan: &Plan) -> Result<Vec<(Kind, Vec<Figures>)>, Failur
         for turn in (first..measured.len()).chain(0..first) {
             let (kind, rounds) = &mut measured[turn];
             let server = Server::start(*kind, case.workers, case.slow_one_in.is_some())?;
+            let _silent = connect_silent(&server, case)?;
             rounds.push(figures(&server, *kind, case, plan)?);
         }
     }
     Ok(measured)
 }
 
-/// Returns what comes of one load on a server that has just started.
-fn figures(server: &Server, kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
-    let idle = zmq::Context::new();
+/// Connects the clients that are silent all the time.
+fn connect_silent(server: &Server, case: &Case) -> zmq::Result<Vec<zmq::Socket>> {
+    let context = zmq::Context::new();
     let connect = |_| {
-        let socket = idle.socket(zmq::REQ)?;
+        let socket = context.socket(zmq::REQ)?;
         socket.connect(&server.endpoint)?;
         // Once, so that it is known to be connected.
         socket.send("hello", 0)?;
         socket.recv_bytes(0)?;
         Ok(socket)
     };
-    let _idle = (0..case.idle_connections).map(connect).collect::<zmq::Result<Vec<_>>>()?;
+    (0..case.silent_connections).map(connect).collect()
+}
+
+/// Returns what comes of one load on a server.
+fn figures(server: &Server, kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
     let outcome = load(kind, server, case, plan)?;
     if outcome.missing + outcome.wrong > 0 || !outcome.errors.is_empty() {
         return Err(format!("{}: {} lost replies", case.name, kind.name()).into());

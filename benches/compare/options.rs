@@ -41,6 +41,7 @@ pub struct Options {
 }
 
 /// How long and how often the loads run, and which of them.
+#[derive(Clone)]
 pub struct Plan {
     pub rounds: usize,
     pub warmup: Duration,
