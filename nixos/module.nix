@@ -279,12 +279,13 @@ in
       '';
     };
 
-    group = optional types.str {
+    group = optional (types.strMatching "[a-zA-Z_][a-zA-Z0-9_-]*") {
       example = "repd-clients";
       description = ''
         The group of users of this machine who can connect to ipc endpoints in {file}`/run/repd`, such as
         `ipc:///run/repd/clients`; it is made if it is not there. Without one it is root and the
         service's own user alone. The program too runs in this group, and lets it use the files that it makes.
+        An abstract endpoint, `ipc://@NAME`, is no file: every user of the machine can connect to it.
       '';
     };
 
@@ -309,7 +310,10 @@ in
         };
       in
       mkOption {
-        type = types.coercedTo file lib.singleton (types.listOf file);
+        # One file, or null for none, as before there were several.
+        type = types.coercedTo (types.nullOr file) (one: lib.optional (one != null) one) (
+          types.listOf file
+        );
         default = [ ];
         example = [ "/run/secrets/repd" ];
         description = ''
@@ -352,8 +356,19 @@ in
           message = "services.repd: an endpoint is given twice in listen, backend and upstream; give each once.";
         }
         {
-          assertion = !(settings ? check);
-          message = "services.repd.settings: a service does not run with check; leave it out, and see checkConfig.";
+          assertion = lib.all (name: settings.${name} or null != true) [
+            "check"
+            "help"
+          ];
+          message = "services.repd.settings: a service does not run with check or help; leave them out, and see checkConfig.";
+        }
+        {
+          assertion = settings.multipart or null == true -> isGiven "program";
+          message = "services.repd: cannot use multipart without a program; set program, or leave multipart out.";
+        }
+        {
+          assertion = settings.max-outstanding or null != null -> isGiven "backend" || isGiven "upstream";
+          message = "services.repd: cannot use max-outstanding with workers of this process; set backend or upstream, or leave it out.";
         }
         {
           assertion = cfg.openFirewall -> !lib.elem 0 openPorts;
@@ -396,8 +411,11 @@ in
       # A switch to a new system restarts the service at its end, rather than stopping it for all of the switch.
       stopIfChanged = false;
       serviceConfig = {
-        # An empty one drops what the package's unit reads on other systems.
-        EnvironmentFile = [ "" ] ++ cfg.environmentFile;
+        # An empty one in front drops what the package's unit reads on other systems.
+        EnvironmentFile = lib.mkMerge [
+          (lib.mkBefore [ "" ])
+          cfg.environmentFile
+        ];
         ExecStart = [
           ""
           (utils.escapeSystemdExecArgs (commandLine settings cfg.program))

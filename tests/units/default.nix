@@ -15,6 +15,8 @@ let
       modules = [
         module
         {
+          # Said in what is refused.
+          _file = ./default.nix;
           services.repd = {
             enable = true;
           }
@@ -103,6 +105,7 @@ let
       retries = 1;
       verbose = true;
       multipart = false;
+      max-outstanding = 50;
     };
     # Up when an address or a name is there.
     network.settings = {
@@ -111,6 +114,10 @@ let
       log = "syslog";
     };
     # As it was written before there were settings.
+    unset = {
+      environmentFile = null;
+      workers = null;
+    };
     before = {
       listen = [ "tcp://127.0.0.1:5555" ];
       handler = "echo";
@@ -205,6 +212,9 @@ in
         }
         { settings.framing = "lines"; }
         { settings.check = true; }
+        { settings.help = true; }
+        { settings.multipart = true; }
+        { settings.max-outstanding = 5; }
         {
           settings.listen = [ "tcp://*:*" ];
           openFirewall = true;
