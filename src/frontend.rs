@@ -11,7 +11,7 @@ use crate::fault::{Code, Fault};
 use crate::frame::{FEW_FRAMES, Frame};
 use crate::listen::{Listener, SocketFile};
 use crate::outbox::{Outbox, Reply};
-use crate::socket::{Context, Sent, Socket, Watched};
+use crate::socket::{Sent, Socket, Watched};
 use crate::tally::Tally;
 
 /// A request.
@@ -59,9 +59,8 @@ pub(crate) struct Stopped {
 }
 
 impl Frontend {
-    /// Serves clients at every endpoint that `config` names.
-    pub fn listen(context: &Context, config: &Config) -> Result<Frontend, Error> {
-        let mut socket = context.router(config)?;
+    /// Serves clients at every endpoint that `config` names, over a ROUTER.
+    pub fn listen(mut socket: Socket, config: &Config) -> Result<Frontend, Error> {
         // All endpoints are taken before the first client is let in.
         let open = |endpoint| Listener::open(endpoint, config.backlog);
         let listeners = config.listen.iter().map(open).collect::<Result<Vec<_>, Error>>()?;

@@ -10,7 +10,7 @@ use log::{error, info, warn};
 use sd_notify::NotifyState;
 
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, plain};
 use crate::frontend::Frontend;
 use crate::handler::{Answers, Handler, echo, kill_all};
 use crate::lane::{Lane, Remote};
@@ -42,12 +42,12 @@ where
     limit::raise(config)?;
     let signals = Signals::catch()?;
     sched::in_batches();
+    let is_single = config.workers == 0 && !config.is_remote();
+    let serving = is_single.then(|| watch(&signals, config.drain)).transpose()?;
     let service = Service::start(config, new_handler)?;
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }
-    let is_single = config.workers == 0 && !config.is_remote();
-    let serving = is_single.then(|| watch(&signals, config.drain)).transpose()?;
     // Tells systemd, if it asked to be told.
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot notify systemd: {error}");
@@ -59,7 +59,7 @@ where
 /// this gives is dropped in time. With a proxy there is no need: the proxy is never in a handler.
 fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
     const TO_SPARE: Duration = Duration::from_secs(1);
-    let cannot = |error| Error::failed("cannot watch over the stop").because(error);
+    let cannot = |error| Error::failed("cannot watch over the stop").because(plain(error));
     let stop = signals.as_fd().try_clone_to_owned().map_err(cannot)?;
     let (serving, ended) = channel();
     let body = move || {
@@ -76,7 +76,10 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
             exit(1);
         }
     };
-    Builder::new().name("watch".into()).spawn(body).map_err(cannot)?;
+    let thread = Builder::new().name("watch".into()).spawn(body);
+    thread.map_err(|error| {
+        cannot(error).remedy("allow the process more threads (ulimit -u, TasksMax=)")
+    })?;
     Ok(serving)
 }
 
@@ -120,6 +123,8 @@ impl Service {
             return Err(Error::config(format!("cannot use {mistake}")));
         }
         let context = Context::new(config.io_threads)?;
+        // First, since libzmq's threads come with it: if there are too few, no worker and no program is started.
+        let router = context.router(config)?;
         if config.is_remote() {
             let mut lanes = Vec::new();
             if !config.backend.is_empty() {
@@ -128,17 +133,17 @@ impl Service {
             for upstream in &config.upstream {
                 lanes.push(Lane::Remote(Remote::upstream(&context, upstream, config)?));
             }
-            let proxy = Proxy::new(Frontend::listen(&context, config)?, lanes, config);
+            let proxy = Proxy::new(Frontend::listen(router, config)?, lanes, config);
             return Ok(Service { server: Server::Proxy(proxy, None), context });
         }
         if config.workers == 0 {
             let answers = Answers::new(0, new_handler);
-            let single = Single::new(Frontend::listen(&context, config)?, answers, config);
+            let single = Single::new(Frontend::listen(router, config)?, answers, config);
             return Ok(Service { server: Server::Single(single), context });
         }
         let (pool, lanes) = Pool::start(config.workers, new_handler)?;
         // Last, so that who connects is served.
-        let frontend = match Frontend::listen(&context, config) {
+        let frontend = match Frontend::listen(router, config) {
             Ok(frontend) => frontend,
             Err(error) => {
                 drop(lanes);

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -42,7 +41,7 @@ impl Context {
         // SAFETY: no conditions. The result is checked before it is used.
         let raw = unsafe { zmq_sys::zmq_ctx_new() };
         if raw.is_null() {
-            return Err(failed("cannot make a ZeroMQ context", io::Error::last_os_error()));
+            return Err(cannot_make("a ZeroMQ context"));
         }
         let context = Context(Arc::new(RawContext(raw)));
         context.set(zmq_sys::ZMQ_IO_THREADS, io_threads)?;
@@ -73,7 +72,7 @@ impl Context {
         // SAFETY: the pointer is a live context's.
         let raw = unsafe { zmq_sys::zmq_socket(self.0.0, kind as c_int) };
         if raw.is_null() {
-            return Err(failed("cannot make a socket", last_error()));
+            return Err(cannot_make("a socket"));
         }
         // SAFETY: the pointer is a socket's that nobody else has; `Socket` keeps its context.
         let inner = unsafe { zmq::Socket::from_raw(raw) };
@@ -194,6 +193,17 @@ impl Context {
         socket.reach(endpoint)?;
         Ok(socket)
     }
+}
+
+/// Says why libzmq could not make that, and what to allow: with the first socket of a context come its threads.
+fn cannot_make(what: &str) -> Error {
+    let cause = last_error();
+    let remedy = match cause {
+        zmq::Error::EAGAIN => "allow the process more threads (ulimit -u, TasksMax=)",
+        zmq::Error::EMFILE => "allow the process more open files (ulimit -n, LimitNOFILE=)",
+        _ => return failed(&format!("cannot make {what}"), cause),
+    };
+    Error::config(format!("cannot make {what}")).because(cause).remedy(remedy)
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
