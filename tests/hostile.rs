@@ -7,10 +7,8 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::thread::scope;
 
-use common::raw::{MORE, Raw, frame};
-use common::{
-    Client, Folder, GREETING, Killed, LIMIT, Link, Process, Wire, code, time_limit, until,
-};
+use common::raw::{MORE, Raw, command, frame, greeting, property, request};
+use common::{Client, Folder, Killed, LIMIT, Link, Process, code, time_limit, until};
 
 const BOTH: [&str; 2] = ["5", "0"];
 
@@ -74,7 +72,7 @@ fn random_bytes_on_the_port_hurt_nobody() {
     };
     // Some noise gets past the greeting.
     let ready = b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03REQ";
-    let starts = [vec![], GREETING.to_vec(), [&GREETING[..], ready].concat()];
+    let starts = [vec![], greeting(), [&greeting()[..], ready].concat()];
     for round in 0..300 {
         let mut stream = connect(&service.endpoint);
         let noise: Vec<u8> = (0..round % 64).flat_map(|_| random()).collect();
@@ -202,8 +200,8 @@ fn clients_that_leave_before_their_reply_are_counted_and_forgotten() {
 
 /// Sends requests of `size` bytes for as long as the service takes them, without reading one reply.
 fn flood(endpoint: &str, size: usize) -> TcpStream {
-    let Wire(mut stream) = Wire::connect(endpoint);
-    let request = Wire::message(&vec![7; size]);
+    let Raw(mut stream) = Raw::dealer(endpoint, b"");
+    let request = request(&vec![7; size]);
     // 2 GiB at most: a service that took all that would have been seen to.
     stream.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
     for _ in 0..(2_usize << 30) / size {
@@ -329,7 +327,7 @@ fn a_dead_client_is_noticed_its_connection_closed_and_its_name_free() {
     let name = b"sensor 1";
     let mut client = link.connect("b", &service.endpoint);
     client.become_dealer(name);
-    assert_eq!(client.ask(b"a").unwrap(), b"a");
+    assert_eq!(client.ask(b"a").unwrap(), [b"a"]);
     until("the reply is acknowledged", || service.is_probed());
     link.set("down");
     let again = || {
@@ -339,23 +337,26 @@ fn a_dead_client_is_noticed_its_connection_closed_and_its_name_free() {
     };
     // The next one of that name is its system after a power failure.
     assert_eq!(again().rest(), b"");
-    until("the name is free", || again().ask(b"b").is_some_and(|reply| reply == b"b"));
+    until("the name is free", || again().ask(b"b").is_some_and(|reply| reply == [b"b"]));
 }
 
 /// Strangers who send as fast as they can and read nothing, each the same again and again.
 struct Flood {
     strangers: Vec<(Raw, usize)>,
     message: Vec<u8>,
+    /// How often each sends it.
+    times: usize,
 }
 
 impl Flood {
-    fn start(endpoint: &str, strangers: usize, message: &[u8]) -> Flood {
+    fn start(strangers: usize, connect: impl Fn() -> Raw, message: &[u8], times: usize) -> Flood {
         let connect = |_| {
-            let stranger = Raw::dealer(endpoint, b"");
+            let stranger = connect();
             stranger.0.set_nonblocking(true).unwrap();
             (stranger, 0)
         };
-        Flood { strangers: (0..strangers).map(connect).collect(), message: message.to_vec() }
+        let strangers = (0..strangers).map(connect).collect();
+        Flood { strangers, message: message.to_vec(), times }
     }
 
     /// Sends what the service takes by now, up to a share for each; how many bytes that was.
@@ -364,7 +365,7 @@ impl Flood {
         let mut taken = 0;
         self.strangers.retain_mut(|(stranger, sent)| {
             let mut share = 0;
-            while share < SHARE {
+            while share < SHARE && *sent / self.message.len() < self.times {
                 match stranger.0.write(&self.message[*sent % self.message.len()..]) {
                     Ok(written) => (*sent, share) = (*sent + written, share + written),
                     // One that is cut off is done.
@@ -386,25 +387,38 @@ impl Flood {
 fn what_strangers_send_and_do_not_read_is_bounded() {
     let _limit = time_limit(300);
     const MIB: u64 = 1 << 20;
+    type Connect = fn(&str) -> Raw;
     let body = vec![7; MIB as usize];
     let delimiter = frame(MORE, b"");
     let many_frames =
         [vec![frame(MORE, &body[..16 << 10]); 63], vec![frame(0, b"x")]].concat().concat();
     let long = frame(0, &body);
-    let attacks = [
-        ("large requests", [&delimiter[..], &long].concat()),
-        ("requests of many frames", [&delimiter[..], &many_frames].concat()),
-        ("endless messages", frame(MORE, &body[..64 << 10])),
-        ("endless empty frames", frame(MORE, b"").repeat(10_000)),
-        ("small requests", [&delimiter[..], &frame(0, &body[..40])].concat().repeat(1000)),
+    let half = [&delimiter[..], &long[..MIB as usize]].concat();
+    let ready = property("", b"").repeat(131_056);
+    let dealer = |endpoint: &str| Raw::dealer(endpoint, b"");
+    let greeted = |endpoint: &str| {
+        let mut stranger = Raw::connect(endpoint);
+        stranger.greet();
+        stranger
+    };
+    const EVER: usize = usize::MAX;
+    let attacks: [(_, Connect, _, _); _] = [
+        ("large requests", dealer, request(&body), EVER),
+        ("requests of many frames", dealer, [&delimiter[..], &many_frames].concat(), EVER),
+        ("endless messages", dealer, frame(MORE, &body[..64 << 10]), EVER),
+        ("endless empty frames", dealer, frame(MORE, b"").repeat(10_000), EVER),
+        ("small requests", dealer, request(&body[..40]).repeat(1000), EVER),
+        ("half a frame", dealer, half, 1),
+        ("a READY with properties", greeted, command("READY", &ready), 1),
     ];
     for (strangers, most) in [(1, 256 * MIB), (100, 512 * MIB)] {
         let service = echo("5", &[]);
         let innocent = Client::req(&service.endpoint);
         innocent.ask_text("a");
         let before = service.memory();
-        for (attack, message) in &attacks {
-            let mut flood = Flood::start(&service.endpoint, strangers, message);
+        for (attack, connect, message, times) in &attacks {
+            let connect = || connect(&service.endpoint);
+            let mut flood = Flood::start(strangers, connect, message, *times);
             let (mut quiet, mut peak) = (0, 0);
             // Until the service takes no more of them, and goes on serving others.
             let mut sent = 0;
@@ -435,8 +449,8 @@ fn what_all_strangers_together_have_unread_is_bounded() {
     stuck.send(&[b"never"]);
     service.wait_for_line("request \"never\"");
     let before = service.memory();
-    let body = frame(0, &[7; 64 << 10]);
-    let mut flood = Flood::start(&service.endpoint, 100, &[&frame(MORE, b"")[..], &body].concat());
+    let connect = || Raw::dealer(&service.endpoint, b"");
+    let mut flood = Flood::start(100, connect, &request(&[7; 64 << 10]), usize::MAX);
     let mut quiet = 0;
     until("the service takes no more", || {
         quiet = if flood.send() == 0 { quiet + 1 } else { 0 };

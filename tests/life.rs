@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::env;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, spawn};
 use std::time::Duration;
 
-use common::{Client, Folder, Killed, LIMIT, Local, Process, Wire, code, repd, time_limit};
+use common::raw::{Raw, command, greeting, property, request};
+use common::{Client, Folder, Killed, LIMIT, Local, Process, code, repd, time_limit};
 use nix::libc::{SCHED_BATCH, SCHED_IDLE, SCHED_OTHER};
 use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
@@ -27,15 +31,15 @@ fn stop_under_load(signal: Signal, workers: &str) {
     let (replies, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
     let endpoint = service.endpoint.clone();
     scope(|threads| {
-        for client in 0..50 {
+        for number in 0..50 {
             let (replies, stopping, endpoint) = (&replies, &stopping, &endpoint);
             threads.spawn(move || {
-                let mut wire = Wire::connect(endpoint);
-                for request in 0.. {
-                    let text = format!("client {client}, request {request}");
-                    let sent = wire.send(text.as_bytes());
+                let mut client = Raw::dealer(endpoint, b"");
+                for place in 0.. {
+                    let text = format!("client {number}, request {place}");
+                    client.send(&request(text.as_bytes()));
                     let before = !stopping.load(Ordering::SeqCst);
-                    match sent.ok().and_then(|()| wire.receive()) {
+                    match client.reply() {
                         Some(reply) if code(&reply) == Some(503) => return,
                         Some(reply) => assert_eq!(reply, [text.as_bytes()]),
                         None => return assert!(!before, "{text} was not answered"),
@@ -66,16 +70,94 @@ fn a_stop_under_load_answers_every_request() {
 fn a_stop_answers_what_was_sent_before_it_and_waits_its_turn() {
     let _limit = time_limit(60);
     let mut service = Process::sleepy(&["--workers", "2", "--verbose"]);
-    let mut client = Wire::connect(&service.endpoint);
-    (0..300).for_each(|_| client.send(b"100").unwrap());
+    let mut client = Raw::dealer(&service.endpoint, b"");
+    (0..300).for_each(|_| client.send(&request(b"100")));
     service.wait_for_line("request \"100\"");
     service.signal(SIGTERM);
     let replies: Vec<Option<u16>> =
-        (0..300).map(|_| code(&client.receive().expect("a reply"))).collect();
+        (0..300).map(|_| code(&client.reply().expect("a reply"))).collect();
     assert_eq!(service.wait().code(), Some(0));
     // Those that were in a worker's hands, and those that were not.
     assert!(replies.contains(&None) && replies.contains(&Some(503)));
     assert!(replies.iter().flatten().all(|&code| code == 503));
+}
+
+/// Asks as a peer of ZMTP 3.1 or 2.0 without libzmq, and leaves in one of the ways in which clients do.
+fn ask_and_leave(endpoint: &str, way: usize) -> io::Result<()> {
+    let mut stream = TcpStream::connect(endpoint.strip_prefix("tcp://").unwrap())?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    let said = match way % 2 {
+        0 => [greeting(), command("READY", &property("Socket-Type", b"REQ"))].concat(),
+        _ => b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x03\0\0".to_vec(),
+    };
+    stream.write_all(&said)?;
+    stream.write_all(&request(b"a request"))?;
+    match way % 5 {
+        0 => {}
+        1 => Raw(stream).reset(),
+        2 => {
+            stream.shutdown(Shutdown::Write)?;
+            stream.read_to_end(&mut Vec::new())?;
+        }
+        _ => {
+            let (mut heard, mut bytes) = (Vec::new(), [0; 1024]);
+            while !heard.ends_with(b"a request") {
+                match stream.read(&mut bytes)? {
+                    0 => return Err(ErrorKind::UnexpectedEof.into()),
+                    length => heard.extend(&bytes[..length]),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `REPD_STOPS=1000` in the environment makes it so many.
+#[test]
+fn a_stop_amid_clients_that_ask_and_leave_takes_no_time_and_is_0() {
+    let stops = env::var("REPD_STOPS").map_or(10, |stops| stops.parse().unwrap());
+    let _limit = time_limit(120 + stops);
+    for stop in 0..stops {
+        let workers = ["5", "0"][stop as usize % 2];
+        let options = ["--handler", "echo", "--workers", workers, "--drain", "3600"];
+        let mut service = Process::start(&options);
+        let endpoint = &service.endpoint.clone();
+        let (left, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let context = zmq::Context::new();
+        scope(|threads| {
+            let (left, stopped, context) = (&left, &stopped, &context);
+            let again = move || {
+                left.fetch_add(1, Ordering::Relaxed);
+                !stopped.load(Ordering::Relaxed)
+            };
+            for first in 0..4 {
+                threads.spawn(move || {
+                    let mut way = first;
+                    while again() {
+                        // Once it stops, anything may end a connection.
+                        let _ = ask_and_leave(endpoint, way);
+                        way += 1;
+                    }
+                });
+            }
+            for patience in [2, 20] {
+                threads.spawn(move || {
+                    while again() {
+                        let client = Client::within(context, zmq::REQ, endpoint, |_| ());
+                        client.socket.set_rcvtimeo(patience).unwrap();
+                        client.send(&[b"a request"]);
+                        client.try_receive();
+                    }
+                });
+            }
+            common::until("all are at work", || left.load(Ordering::Relaxed) > 200);
+            service.signal(SIGTERM);
+            // By itself: the drain's time would be up much later.
+            let code = service.wait().code();
+            stopped.store(true, Ordering::Relaxed);
+            assert_eq!(code, Some(0), "stop {stop}");
+        });
+    }
 }
 
 #[test]
@@ -357,12 +439,12 @@ fn signals_that_are_not_for_it_do_not_disturb_a_service() {
 fn the_single_threaded_server_refuses_what_it_has_not_begun_when_it_stops() {
     let _limit = time_limit(60);
     let mut service = Process::sleepy(&["--workers", "0", "--verbose"]);
-    let mut client = Wire::connect(&service.endpoint);
-    (0..200).for_each(|_| client.send(b"100").unwrap());
+    let mut client = Raw::dealer(&service.endpoint, b"");
+    (0..200).for_each(|_| client.send(&request(b"100")));
     service.wait_for_line("request \"100\"");
     service.signal(SIGTERM);
     let replies: Vec<Option<u16>> =
-        (0..200).map(|_| code(&client.receive().expect("a reply"))).collect();
+        (0..200).map(|_| code(&client.reply().expect("a reply"))).collect();
     assert!(replies.contains(&None) && replies.contains(&Some(503)));
     assert_eq!(service.wait().code(), Some(0));
 }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, sleep, spawn};
 use std::time::Duration;
 
-use common::{Client, Folder, Killed, Link, Local, Process, Wire, code, time_limit, until};
+use common::raw::{Raw, request};
+use common::{Client, Folder, Killed, Link, Local, Process, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Config, Frame, echo};
 
@@ -242,13 +243,13 @@ fn a_stop_waits_for_what_is_elsewhere() {
     let mut upstream = Process::sleepy(&["--workers", "5", "--verbose"]);
     let mut service = Process::start(&["--upstream", &upstream.endpoint, "--drain", "3600"]);
     service.wait_for_line(": connected");
-    let mut client = Wire::connect(&service.endpoint);
-    (0..20).for_each(|_| client.send(b"300").unwrap());
+    let mut client = Raw::dealer(&service.endpoint, b"");
+    (0..20).for_each(|_| client.send(&request(b"300")));
     (0..5).for_each(|_| drop(upstream.wait_for_line("request \"300\"")));
     service.signal(SIGTERM);
     let (mut replies, mut refused) = (0, 0);
     for _ in 0..20 {
-        match code(&client.receive().expect("a reply")) {
+        match code(&client.reply().expect("a reply")) {
             None => replies += 1,
             Some(503) => refused += 1,
             Some(code) => panic!("{code}"),

@@ -3,8 +3,8 @@
 #![allow(dead_code)]
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, PipeWriter, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, PipeWriter, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::os::unix::thread::JoinHandleExt;
@@ -374,76 +374,6 @@ impl Drop for Local {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-/// What a ZMTP 3.1 peer says first (RFC 23).
-pub const GREETING: [u8; 64] = {
-    let mut greeting = [0; 64];
-    let start = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL";
-    let mut place = 0;
-    while place < start.len() {
-        greeting[place] = start[place];
-        place += 1;
-    }
-    greeting
-};
-
-/// A DEALER without libzmq (RFC 23): what it has sent is on its way when `send` returns, and it sees the end
-/// of its connection.
-pub struct Wire(pub TcpStream);
-
-impl Wire {
-    pub fn connect(endpoint: &str) -> Wire {
-        let mut stream = TcpStream::connect(endpoint.strip_prefix("tcp://").unwrap()).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream.write_all(&GREETING).unwrap();
-        stream.write_all(b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER").unwrap();
-        stream.read_exact(&mut [0; GREETING.len()]).unwrap();
-        Wire(stream)
-    }
-
-    /// A request of one frame.
-    pub fn message(body: &[u8]) -> Vec<u8> {
-        const LONG: u8 = 2;
-        let delimiter = b"\x01\0";
-        [delimiter, &[LONG][..], &(body.len() as u64).to_be_bytes(), body].concat()
-    }
-
-    pub fn send(&mut self, body: &[u8]) -> io::Result<()> {
-        self.0.write_all(&Wire::message(body))
-    }
-
-    /// The frames of the next reply; none if the connection has ended.
-    pub fn receive(&mut self) -> Option<Vec<Vec<u8>>> {
-        const MORE: u8 = 1;
-        const LONG: u8 = 2;
-        const COMMAND: u8 = 4;
-        let mut frames = Vec::new();
-        loop {
-            let flags = self.read(1)?[0];
-            let length = self.read(if flags & LONG != 0 { 8 } else { 1 })?;
-            let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-            let frame = self.read(length)?;
-            if flags & COMMAND != 0 {
-                continue;
-            }
-            frames.push(frame);
-            if flags & MORE == 0 {
-                assert_eq!(frames.remove(0), b"", "no delimiter");
-                return Some(frames);
-            }
-        }
-    }
-
-    fn read(&mut self, length: usize) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        match self.0.read_exact(&mut bytes) {
-            Ok(()) => Some(bytes),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no reply"),
-            Err(_) => None,
         }
     }
 }

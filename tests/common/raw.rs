@@ -100,14 +100,20 @@ impl Raw {
         is_there(self.0.read_exact(&mut body)).then_some((flags & !LONG, body))
     }
 
-    /// The next message that has one frame behind its delimiter.
-    pub fn reply(&mut self) -> Option<Vec<u8>> {
-        let delimiter = self.receive()?;
-        assert_eq!(delimiter, (MORE, Vec::new()));
-        self.receive().map(|(_, body)| body)
+    /// The frames of the next reply, or `None` if the service has ended the connection.
+    pub fn reply(&mut self) -> Option<Vec<Vec<u8>>> {
+        assert_eq!(self.receive()?, (MORE, Vec::new()));
+        let mut frames = Vec::new();
+        loop {
+            let (flags, frame) = self.receive()?;
+            frames.push(frame);
+            if flags & MORE == 0 {
+                return Some(frames);
+            }
+        }
     }
 
-    pub fn ask(&mut self, body: &[u8]) -> Option<Vec<u8>> {
+    pub fn ask(&mut self, body: &[u8]) -> Option<Vec<Vec<u8>>> {
         self.send(&request(body));
         self.reply()
     }
