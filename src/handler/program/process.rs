@@ -61,9 +61,6 @@ impl Process {
             // SAFETY: it marks descriptors, and closes none before the program begins.
             unsafe { syscall(SYS_close_range, 3, c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
             set_pdeathsig(Signal::SIGKILL)?;
-            // The allocator has them off for this process, and so for those that it starts.
-            #[cfg(target_env = "musl")]
-            let _ = nix::sys::prctl::set_thp_disable(false);
             // One that died before that does not count any more.
             if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
         };
