@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::Call;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, plain};
+use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
 use crate::socket::{Context, Event, Monitor, wait};
@@ -114,10 +114,13 @@ fn no_reply(endpoint: &Endpoint, timeout: Duration, reached: Reached) -> Error {
     let within = format!("within {} s", timeout.as_secs_f64());
     match reached {
         Reached::Refused => {
-            let why = endpoint.probe().err().map_or("it was gone for a moment".into(), plain);
-            Error::failed(format!("cannot connect to {endpoint}"))
-                .because(why)
-                .remedy("is the service running there?")
+            let cannot = format!("cannot connect to {endpoint}");
+            match endpoint.probe() {
+                Ok(_) => Error::failed(cannot).because("it was gone for a moment"),
+                Err(error) => {
+                    Error::of_system(cannot, error).otherwise("is the service running there?")
+                }
+            }
         }
         Reached::Lost => {
             Error::failed(format!("{endpoint} closed the connection before it replied"))

@@ -41,6 +41,8 @@ pub const BENCH_WARMUP: Duration = Duration::from_secs(1);
 
 /// The most hops that a request may have come over before this service: the frames of its envelope.
 pub const MAX_HOPS: usize = 64;
+/// The longest envelope, in bytes: a routing id for each hop, of 255 at most (ZeroMQ RFC 37, section 2.3).
+pub const MAX_ENVELOPE: usize = MAX_HOPS * 255;
 
 // libzmq allows 1,023 sockets a context by default, and a worker has two.
 const WORKERS_RANGE: RangeInclusive<usize> = 0..=500;

@@ -38,12 +38,28 @@ impl Error {
         Error::failed("cannot print").because(plain(error))
     }
 
+    /// What the system would not do. Exit code 2 and what helps, where it gives this process too little.
+    pub(crate) fn of_system(what: impl Into<String>, error: impl Into<io::Error>) -> Error {
+        let error = error.into();
+        let remedy = match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE) => "allow the process more open files (ulimit -n, LimitNOFILE=)",
+            Some(Errno::EAGAIN) => "allow the process more threads (ulimit -u, TasksMax=)",
+            _ => return Error::failed(what).because(plain(error)),
+        };
+        Error::config(what).because(plain(error)).remedy(remedy)
+    }
+
     pub(crate) fn because(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         Error { cause: Some(cause.into()), ..self }
     }
 
     pub(crate) fn remedy(self, remedy: impl Into<String>) -> Error {
         Error { remedy: Some(remedy.into()), ..self }
+    }
+
+    /// What to do, if nothing better is known.
+    pub(crate) fn otherwise(self, remedy: &str) -> Error {
+        Error { remedy: self.remedy.or_else(|| Some(remedy.into())), ..self }
     }
 
     /// The exit code of the process that this error ends: 1 for a failure while running,

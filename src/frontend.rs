@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use crate::config::{Config, MAX_HOPS};
+use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{FEW_FRAMES, Frame};
@@ -118,7 +118,7 @@ impl Frontend {
             return Ok(Received::Nothing);
         }
         let mut more = frame.more();
-        let (mut delimited, mut bytes) = (false, 0);
+        let (mut delimited, mut way, mut bytes) = (false, 0, 0);
         envelope.push(frame);
         while more {
             let mut frame = Frame::default();
@@ -131,6 +131,7 @@ impl Frontend {
                 body.push(frame);
             } else {
                 delimited = frame.is_empty();
+                way += frame.len();
                 envelope.push(frame);
             }
         }
@@ -144,6 +145,8 @@ impl Frontend {
             format!("is larger than {} bytes", self.max_message_size)
         } else if envelope.len() - 2 > MAX_HOPS {
             format!("has come over more than {MAX_HOPS} hops")
+        } else if way > MAX_ENVELOPE {
+            format!("has an envelope of more than {MAX_ENVELOPE} bytes")
         } else {
             return Ok(Received::Request);
         };
@@ -183,7 +186,8 @@ impl Frontend {
         {
             let address = self.socket.last_cut_off()?;
             warn!(
-                "cut off {address}: its message is far larger than this service takes; so far: {count}"
+                "cut off {address}: its message or handshake is far larger than this service takes; \
+                 so far: {count}"
             );
             (self.cut_off, self.warned) = (count, Some(now));
         }
@@ -216,6 +220,7 @@ impl Frontend {
     pub fn close(self, mut tally: Tally, linger: Duration) -> Result<Stopped, Error> {
         let unread = self.outbox.len() + self.outbox.dropped() - self.dropped_before;
         tally.unread = self.outbox.len() + self.outbox.dropped();
+        tally.cut_off = self.socket.cut_off()? as u64;
         self.socket.linger(linger)?;
         drop(self.socket);
         Ok(Stopped { tally, unread, closed: Instant::now(), linger })

@@ -10,7 +10,7 @@ use log::{error, info, warn};
 use sd_notify::NotifyState;
 
 use crate::config::Config;
-use crate::error::{Error, plain};
+use crate::error::Error;
 use crate::frontend::Frontend;
 use crate::handler::{Answers, Handler, echo, kill_all};
 use crate::lane::{Lane, Remote};
@@ -59,7 +59,7 @@ where
 /// this gives is dropped in time. With a proxy there is no need: the proxy is never in a handler.
 fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
     const TO_SPARE: Duration = Duration::from_secs(1);
-    let cannot = |error| Error::failed("cannot watch over the stop").because(plain(error));
+    let cannot = |error| Error::of_system("cannot watch over the stop", error);
     let stop = signals.as_fd().try_clone_to_owned().map_err(cannot)?;
     let (serving, ended) = channel();
     let body = move || {
@@ -76,10 +76,7 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
             exit(1);
         }
     };
-    let thread = Builder::new().name("watch".into()).spawn(body);
-    thread.map_err(|error| {
-        cannot(error).remedy("allow the process more threads (ulimit -u, TasksMax=)")
-    })?;
+    Builder::new().name("watch".into()).spawn(body).map_err(cannot)?;
     Ok(serving)
 }
 

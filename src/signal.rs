@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
-use crate::error::{Error, plain};
+use crate::error::Error;
 
 /// Becomes readable at the first SIGTERM or SIGINT. The second ends the process at once, with exit
 /// code 128 and its number, from within the signal handler, whatever the process is doing.
@@ -18,7 +18,7 @@ pub(crate) struct Signals(UnixStream);
 impl Signals {
     /// Catches the signals from here on.
     pub fn catch() -> Result<Signals, Error> {
-        let cannot = |error| Error::failed("cannot catch signals").because(plain(error));
+        let cannot = |error| Error::of_system("cannot catch signals", error);
         let (reader, writer) = UnixStream::pair().map_err(cannot)?;
         let seen = Arc::new(AtomicBool::new(false));
         // Held back meanwhile: one that came between the parts of this would be lost.

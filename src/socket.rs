@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::ptr;
 use std::time::Duration;
@@ -30,8 +31,14 @@ fn milliseconds(time: Duration) -> c_int {
     c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
 }
 
-fn failed(what: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::failed(what).because(cause)
+fn failed(what: &str, cause: zmq::Error) -> Error {
+    match cause {
+        // libzmq's own, like EFSM, are not known to the system.
+        zmq::Error::EMFILE | zmq::Error::EAGAIN => {
+            Error::of_system(what, io::Error::from_raw_os_error(cause.to_raw()))
+        }
+        _ => Error::failed(what).because(cause),
+    }
 }
 
 /// libzmq's last error in this thread, by its own number and not by the nearest that `zmq` knows.

@@ -20,6 +20,8 @@ pub(crate) struct Tally {
     pub malformed: u64,
     /// Replies whose client was gone.
     pub gone: u64,
+    /// Clients whose message was far too large.
+    pub cut_off: u64,
     /// Replies that were not sent, since their client did not read.
     pub unread: usize,
     /// Requests that were given up when the service had to end.
@@ -48,6 +50,7 @@ impl fmt::Display for Tally {
             ("replies too late", self.late),
             ("replies not read", self.unread as u64),
             ("clients gone", self.gone),
+            ("clients cut off", self.cut_off),
             ("malformed messages", self.malformed),
         ];
         let mut seen = rare.into_iter().filter(|(_, count)| *count > 0);

@@ -131,7 +131,10 @@ fn a_message_far_beyond_the_limits_is_not_read_to_its_end() {
     let _limit = time_limit(60);
     let mut service = echo("5", &["--max-message-size", "1k", "--max-frames", "1"]);
     let innocent = Client::req(&service.endpoint);
-    for request in [&[&[7; 1 << 20][..]][..], &[&[7; 4096][..]; 40], &[&b""[..]; 2000]] {
+    let half: &[u8] = &[7; 40 << 10];
+    for request in
+        [&[&[7; 1 << 20][..]][..], &[half, half], &[&[7; 4096][..]; 40], &[&b""[..]; 2000]]
+    {
         let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
             socket.set_reconnect_ivl(-1).unwrap();
             socket.set_sndhwm(0).unwrap();
@@ -146,7 +149,8 @@ fn a_message_far_beyond_the_limits_is_not_read_to_its_end() {
         assert_eq!(innocent.ask(&[b"a"]), [b"a"]);
     }
     service.wait_for_line("warning: cut off tcp://127.0.0.1:");
-    ends_well(service);
+    let log = ends_well(service);
+    assert!(log.contains(", clients cut off: 4"), "{log}");
 }
 
 /// Over other services of this kind, or by REQ_CORRELATE: each adds a frame in front.
@@ -167,6 +171,11 @@ fn a_request_may_come_over_64_hops_and_beyond_that_gets_a_413() {
                 true => assert_eq!(body, [b"body"]),
                 false => assert_eq!(code(body), Some(413), "{hops} hops"),
             }
+        }
+        for (length, is_served) in [(16_320, true), (16_321, false), (1 << 20, false)] {
+            client.socket.send_multipart([&vec![1; length][..], b"", b"body"], 0).unwrap();
+            let reply = client.socket.recv_multipart(0).expect("a reply");
+            assert_eq!(code(&reply[2..]), (!is_served).then_some(413), "{length} bytes");
         }
     }
 }
@@ -407,6 +416,7 @@ fn what_strangers_send_and_do_not_read_is_bounded() {
         ("requests of many frames", dealer, [&delimiter[..], &many_frames].concat(), EVER),
         ("endless messages", dealer, frame(MORE, &body[..64 << 10]), EVER),
         ("endless empty frames", dealer, frame(MORE, b"").repeat(10_000), EVER),
+        ("long envelopes", dealer, [frame(MORE, &body), request(&body)].concat(), EVER),
         ("small requests", dealer, request(&body[..40]).repeat(1000), EVER),
         ("half a frame", dealer, half, 1),
         ("a READY with properties", greeted, command("READY", &ready), 1),

@@ -227,7 +227,7 @@ impl Part<'_> {
 }
 
 fn cannot_watch(error: Errno) -> Error {
-    Error::failed("cannot watch the clients").because(error.desc())
+    Error::of_system("cannot watch the clients", error)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::clients::Part;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, plain};
+use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::{Context, readable, wait};
 
@@ -229,7 +229,7 @@ pub fn run(
 }
 
 fn cannot_start(error: std::io::Error) -> Error {
-    Error::failed("cannot start the clients").because(plain(error))
+    Error::of_system("cannot start the clients", error)
 }
 
 /// What this process has used so far.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use zmq::SocketType;
 
 use super::{Monitor, Socket, again, failed, last_error, milliseconds};
-use crate::config::{Config, MAX_HOPS};
+use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
@@ -41,7 +41,7 @@ impl Context {
         // SAFETY: no conditions. The result is checked before it is used.
         let raw = unsafe { zmq_sys::zmq_ctx_new() };
         if raw.is_null() {
-            return Err(cannot_make("a ZeroMQ context"));
+            return Err(failed("cannot make a ZeroMQ context", last_error()));
         }
         let context = Context(Arc::new(RawContext(raw)));
         context.set(zmq_sys::ZMQ_IO_THREADS, io_threads)?;
@@ -72,7 +72,8 @@ impl Context {
         // SAFETY: the pointer is a live context's.
         let raw = unsafe { zmq_sys::zmq_socket(self.0.0, kind as c_int) };
         if raw.is_null() {
-            return Err(cannot_make("a socket"));
+            // With the first one come the threads of its context.
+            return Err(failed("cannot make a socket", last_error()));
         }
         // SAFETY: the pointer is a socket's that nobody else has; `Socket` keeps its context.
         let inner = unsafe { zmq::Socket::from_raw(raw) };
@@ -195,17 +196,6 @@ impl Context {
     }
 }
 
-/// Says why libzmq could not make that, and what to allow: with the first socket of a context come its threads.
-fn cannot_make(what: &str) -> Error {
-    let cause = last_error();
-    let remedy = match cause {
-        zmq::Error::EAGAIN => "allow the process more threads (ulimit -u, TasksMax=)",
-        zmq::Error::EMFILE => "allow the process more open files (ulimit -n, LimitNOFILE=)",
-        _ => return failed(&format!("cannot make {what}"), cause),
-    };
-    Error::config(format!("cannot make {what}")).because(cause).remedy(remedy)
-}
-
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -246,11 +236,11 @@ fn keep_alive(socket: &Socket, config: &Config) -> Result<(), Error> {
 /// ending too, whose other end may be gone from memory.
 fn limit_messages(socket: &Socket, config: &Config) -> Result<(), Error> {
     bound_message(socket, config)?;
-    let two = 2 * largest_message(config);
+    let one = largest_message(config);
     for (option, bytes) in [
-        (zmq_sys::ZMQ_RCVHWM_BYTES, two.max(1 << 20)),
-        (zmq_sys::ZMQ_SNDHWM_BYTES, two.max(1 << 20)),
-        (zmq_sys::ZMQ_RCVHWM_ALL_BYTES, two.max(32 << 20)),
+        (zmq_sys::ZMQ_RCVHWM_BYTES, (2 * one).max(1 << 20)),
+        (zmq_sys::ZMQ_SNDHWM_BYTES, one.max(1 << 20)),
+        (zmq_sys::ZMQ_RCVHWM_ALL_BYTES, (2 * one).max(32 << 20)),
     ] {
         socket.set_option(option, bytes)?;
     }
@@ -267,11 +257,8 @@ fn bound_message(socket: &Socket, config: &Config) -> Result<(), Error> {
 
 /// Returns the size of the largest message, with its envelope, in bytes.
 fn largest_message(config: &Config) -> i64 {
-    (config.max_message_size + MAX_HOPS * MAX_ROUTING_ID) as i64
+    (config.max_message_size + MAX_ENVELOPE) as i64
 }
-
-/// The longest routing id that a peer may have, in bytes: ZeroMQ RFC 37, section 2.3.
-const MAX_ROUTING_ID: usize = 255;
 
 /// The seconds of silence before the first probe and between probes, and the number of probes, so that
 /// a peer is known to be dead after two heartbeats.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::{Socket, failed};
+use super::Socket;
 use crate::descriptor::poll;
 use crate::error::Error;
 
@@ -41,7 +41,8 @@ pub(crate) fn wait(watched: &mut [Watched<'_>], time: Option<Duration>) -> Resul
     let time = if at_once { Some(Duration::ZERO) } else { time };
     let mut fds: Vec<_> =
         watched.iter().map(|watched| PollFd::new(watched.fd, PollFlags::POLLIN)).collect();
-    poll(&mut fds, time).map_err(|error| failed("cannot wait for messages", error))?;
+    poll(&mut fds, time)
+        .map_err(|error| Error::failed("cannot wait for messages").because(error))?;
     let readable: Vec<bool> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
     for (watched, readable) in watched.iter_mut().zip(readable) {
         watched.readable = readable;
