@@ -115,12 +115,11 @@ fn no_reply(endpoint: &Endpoint, timeout: Duration, reached: Reached) -> Error {
     match reached {
         Reached::Refused => {
             let cannot = format!("cannot connect to {endpoint}");
-            match endpoint.probe() {
-                Ok(_) => Error::failed(cannot).because("it was gone for a moment"),
-                Err(error) => {
-                    Error::of_system(cannot, error).otherwise("is the service running there?")
-                }
-            }
+            let error = match endpoint.probe() {
+                Ok(()) => Error::failed(cannot).because("it was gone for a moment"),
+                Err(error) => Error::of_system(cannot, error),
+            };
+            error.otherwise("is the service running there?")
         }
         Reached::Lost => {
             Error::failed(format!("{endpoint} closed the connection before it replied"))

@@ -172,11 +172,21 @@ fn a_request_may_come_over_64_hops_and_beyond_that_gets_a_413() {
                 false => assert_eq!(code(body), Some(413), "{hops} hops"),
             }
         }
+        // Of one more the delimiter, or all behind it, is thrown away: it cannot be answered.
+        let most = 128 + frames.parse::<usize>().unwrap();
+        for hops in [most + 1, most] {
+            let message = [vec![vec![1]; hops], vec![vec![], b"body".to_vec()]].concat();
+            client.socket.send_multipart(message, 0).unwrap();
+        }
+        let reply = client.socket.recv_multipart(0).expect("a reply");
+        assert_eq!((reply.len(), code(&reply[most + 1..])), (most + 4, Some(413)));
         for (length, is_served) in [(16_320, true), (16_321, false), (1 << 20, false)] {
             client.socket.send_multipart([&vec![1; length][..], b"", b"body"], 0).unwrap();
             let reply = client.socket.recv_multipart(0).expect("a reply");
             assert_eq!(code(&reply[2..]), (!is_served).then_some(413), "{length} bytes");
         }
+        let log = ends_well(service);
+        assert!(log.contains(", malformed messages: 1"), "{log}");
     }
 }
 

@@ -279,6 +279,9 @@ fn a_reply_that_is_larger_than_the_service_takes_is_a_500() {
         assert_eq!(replies[1], [vec![b'x'; 32768]]);
     }
     service.wait_for_line("backend: its reply is larger than this service takes");
+    // Far larger: its connection ends.
+    client.send(&[b"1000000"]);
+    assert_eq!(code(&client.receive()), Some(502));
 }
 
 /// A worker that says what nobody asked it, in every way, harms nobody.
