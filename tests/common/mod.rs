@@ -228,6 +228,18 @@ impl Process {
         kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
     }
 
+    /// Stops all its threads where they are, until a SIGCONT.
+    pub fn halt(&self) {
+        self.signal(Signal::SIGSTOP);
+        until("all its threads stand still", || {
+            let mut tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            tasks.all(|task| {
+                let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+                stat.rsplit(") ").next().unwrap().starts_with('T')
+            })
+        });
+    }
+
     /// Waits until the process has ended by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
