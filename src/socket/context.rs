@@ -244,8 +244,12 @@ fn limit_messages(socket: &Socket, config: &Config) -> Result<(), Error> {
     ] {
         socket.set_option(option, bytes)?;
     }
-    Ok(())
+    socket.set(|s| s.set_rcvhwm(READ_AHEAD))
 }
+
+/// How many requests of one client are read before the first of them is taken. The more these are, the longer the
+/// client waits for the first reply: client and service take turns on the processors, where both could work.
+const READ_AHEAD: i32 = 64;
 
 /// Bounds each message that a peer sends, while it is being received.
 fn bound_message(socket: &Socket, config: &Config) -> Result<(), Error> {
