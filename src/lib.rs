@@ -51,7 +51,8 @@
 //! - `socket`: all of libzmq; `listen`, `endpoint`: where clients connect; `names`: a host's addresses
 //! - `sched`: how the threads share the processors; `memory`: what a burst has left behind; these two, `names`,
 //!   `socket` and `handler::program::process` have all that is unsafe
-//! - `descriptor`, `signal`, `log`, `text`, `limit`, `tally`, `error`: what their names say
+//! - `log`: where lines go, and `repeats`, which lines are left out
+//! - `descriptor`, `signal`, `text`, `limit`, `tally`, `error`: what their names say
 //!
 //! `proxy` and `worker` do not know each other: they meet at an endpoint.
 //!
@@ -87,6 +88,7 @@ mod names;
 mod outbox;
 mod pool;
 mod proxy;
+mod repeats;
 mod sched;
 pub mod serve;
 mod signal;

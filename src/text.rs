@@ -1,16 +1,33 @@
 //! Bytes that anyone may have sent, as text for people.
 
-/// Text as it is, but for control characters; bytes that are no text as `\x` and two digits. So it is on
-/// one line, and changes no terminal.
+/// Text as it is, but for control characters, ends of lines and what changes the direction of text; bytes that are
+/// no text as `\x` and two digits. So it is on one line, and changes no terminal.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+            if changes(c) { text.extend(c.escape_default()) } else { text.push(c) }
         }
         text.extend(chunk.invalid().escape_ascii().map(char::from));
     }
     text
+}
+
+/// Whether it changes more than its own place: a control character, a separator of lines or paragraphs, or one that
+/// changes the direction of what follows (Unicode Standard Annex 9, section 2).
+fn changes(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Shortens text to so many bytes, at the end of a character, and marks it where it was cut.
+pub(crate) fn shorten(text: &mut String, most: usize) {
+    const MARK: &str = "...";
+    if text.len() > most {
+        let end = (0..=most - MARK.len()).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push_str(MARK);
+    }
 }
 
 #[cfg(test)]
@@ -24,9 +41,24 @@ mod tests {
             ("é 👩‍🚒".as_bytes(), "é 👩‍🚒"),
             (b"a\nb\tc\x1b[2J", "a\\nb\\tc\\u{1b}[2J"),
             (b"\xff\x00", "\\xff\\u{0}"),
+            (
+                "a\u{202e}b\u{2028}c\u{85}\u{2069}".as_bytes(),
+                "a\\u{202e}b\\u{2028}c\\u{85}\\u{2069}",
+            ),
             (b"", ""),
         ] {
             assert_eq!(printable(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_long_one_is_cut_at_the_end_of_a_character_and_marked() {
+        for (text, most, short) in
+            [("äöü", 6, "äöü"), ("äöüx", 6, "ä..."), ("äöüx", 5, "ä..."), ("abcdef", 5, "ab...")]
+        {
+            let mut shortened = text.to_string();
+            shorten(&mut shortened, most);
+            assert_eq!(shortened, short);
         }
     }
 }

@@ -7,16 +7,23 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
 use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit};
+use nix::pty::openpty;
 use nix::sys::signal::Signal::SIGTERM;
+
+/// The same, and says where the journal is that its standard error leads to: by device and inode.
+fn of_the_journal(command: Command) -> Command {
+    let shell = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$0\" \"$@\"";
+    let mut journaled = Command::new("sh");
+    journaled.args(["-c", shell]).arg(command.get_program()).args(command.get_args());
+    journaled
+}
 
 /// The log of a service that has answered one request.
 fn log(options: &[&str], journal: bool) -> String {
     let mut command = Command::new(REPD);
     command.args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options);
     command.env_remove("JOURNAL_STREAM");
-    if journal {
-        command.env("JOURNAL_STREAM", "8:12345");
-    }
+    let mut command = if journal { of_the_journal(command) } else { command };
     let mut service = Process::run(&mut command);
     assert_eq!(Client::req(&service.endpoint).ask_text("hello\n"), "\nolleh");
     service.signal(SIGTERM);
@@ -52,12 +59,16 @@ fn under_systemd_each_line_carries_its_priority() {
     assert!(logged.starts_with("<6>listening on "), "{logged}");
     assert!(logged.contains("\n<7>worker 1: request"), "{logged}");
     assert!(logged.lines().all(|line| line.starts_with("<6>") || line.starts_with("<7>")));
-    let failed = Command::new(REPD)
-        .args(["serve", "--listen", "ipc:///no/such/dir/x"])
-        .env("JOURNAL_STREAM", "8:12345")
-        .output()
-        .unwrap();
+    let fails = || {
+        let mut command = Command::new(REPD);
+        command.args(["serve", "--listen", "ipc:///no/such/dir/x"]);
+        command
+    };
+    let failed = of_the_journal(fails()).output().unwrap();
     assert!(failed.stderr.starts_with(b"<3>cannot listen on"), "{failed:?}");
+    // Its standard error goes elsewhere than that of who started it.
+    let elsewhere = fails().env("JOURNAL_STREAM", "8:12345").output().unwrap();
+    assert!(elsewhere.stderr.starts_with(b"error: cannot listen on"), "{elsewhere:?}");
 }
 
 /// `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a word where that
@@ -136,6 +147,29 @@ fn nobody_who_reads_the_log_does_not_stop_the_service() {
     assert!(service.0.wait().unwrap().success());
     assert!(rest.contains("warning: log lines lost, since nobody read them: "), "{rest}");
     assert!(rest.trim_end().ends_with("stopped: requests: 3001, replies: 3001"), "{rest}");
+}
+
+/// As a terminal is whose output somebody has stopped, or whose window hangs.
+#[test]
+fn a_terminal_that_takes_nothing_does_not_stop_the_service() {
+    let _limit = time_limit(60);
+    let terminal = openpty(None, None).unwrap();
+    let mut service = Command::new(REPD)
+        .args([
+            "serve",
+            "--verbose",
+            "--listen",
+            &format!("ipc://@repd-held-{}", std::process::id()),
+        ])
+        .stderr(terminal.slave)
+        .spawn()
+        .map(Killed)
+        .unwrap();
+    let client = Client::req(&format!("ipc://@repd-held-{}", std::process::id()));
+    // Many times what a terminal takes.
+    (0..3000).for_each(|_| assert_eq!(client.ask_text("ab"), "ba"));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();
+    assert!(service.0.wait().unwrap().success());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use log::info;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::descriptor::{poll, unblock};
+use crate::repeats::PROGRAM;
 use crate::text::printable;
 
 /// A longer line is cut, so that with what stands before it it fits into one line of the log.
@@ -104,10 +105,20 @@ impl Lines {
 
     fn flush(&mut self) {
         if !self.line.is_empty() {
-            let cut = if self.cut { "..." } else { "" };
-            info!("worker {}: {}{cut}", self.worker, printable(&self.line));
+            if self.cut {
+                let whole = whole_characters(&self.line);
+                self.line.truncate(whole);
+                self.line.extend(b"...");
+            }
+            info!(target: PROGRAM, "worker {}'s program says: {}", self.worker, printable(&self.line));
         }
         self.line.clear();
         self.cut = false;
     }
+}
+
+/// How many bytes are left without a character that is cut at the end, if it is text.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len());
+    bytes.len() - last
 }
