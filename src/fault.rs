@@ -43,6 +43,10 @@ impl Fault {
         Fault::new(Code::Unavailable, "the service is stopping")
     }
 
+    pub(crate) fn timeout() -> Fault {
+        Fault::new(Code::Timeout, "the deadline passed before the reply")
+    }
+
     /// The three digits on the wire.
     pub fn code(&self) -> u16 {
         self.code
@@ -59,11 +63,16 @@ impl Fault {
 
     /// The error reply that these frames are, if they are one.
     pub fn parse(frames: &[Frame]) -> Option<Fault> {
-        let [mark, code, text] = frames else { return None };
-        let digits = str::from_utf8(code).ok().filter(|code| code.len() == 3)?;
-        let code = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
-        (mark[..] == *MARK.as_bytes())
-            .then(|| Fault { code, text: String::from_utf8_lossy(text).into_owned() })
+        let code = Fault::code_of(frames)?;
+        frames.last().map(|text| Fault { code, text: String::from_utf8_lossy(text).into_owned() })
+    }
+
+    /// Its code alone.
+    pub(crate) fn code_of(frames: &[Frame]) -> Option<u16> {
+        let [mark, code, _] = frames else { return None };
+        let is_code = mark[..] == *MARK.as_bytes() && code.len() == 3;
+        let digits = str::from_utf8(code).ok().filter(|_| is_code)?;
+        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
     }
 }
 

@@ -1,6 +1,8 @@
 //! How many files the process may have open.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::sync::OnceLock;
+
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -40,8 +42,16 @@ pub(crate) fn raise_for_clients(clients: usize) -> Result<(), Error> {
     need("have so many clients", FEW + 3 * clients as u64)
 }
 
+/// The limit that this process was started with, soft and hard.
+pub(crate) fn at_start() -> (rlim_t, rlim_t) {
+    static AT_START: OnceLock<(rlim_t, rlim_t)> = OnceLock::new();
+    // It fails on a wrong address alone.
+    *AT_START.get_or_init(|| getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024)))
+}
+
 fn need(what: &str, needed: u64) -> Result<(), Error> {
     let cannot = |error| Error::failed("cannot tell the limit of open files").because(error);
+    at_start();
     let (soft, hard) =
         getrlimit(Resource::RLIMIT_NOFILE).map_err(|e: nix::Error| cannot(e.desc()))?;
     let raised = soft == hard || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();

@@ -159,7 +159,7 @@ fn whatever_a_program_does_its_client_is_told_and_no_other_client_notices() {
         (b"killed", Err(502), "it ended before it replied (signal: 9"),
         (b"garbage", Err(500), "its reply is longer than 1048576 bytes"),
         (b"half and exit", Err(502), "it ended before it replied"),
-        (b"twice", Err(500), "it wrote more than one reply"),
+        (b"twice", Err(500), "behind its reply; may it write one for each request?"),
         (b"too long", Err(500), "its reply is longer than 1048576 bytes"),
         (b"closes", Err(502), "it ended before it replied"),
         (b"flood", Ok("flooded"), ": xxx"),
@@ -175,9 +175,9 @@ fn a_program_that_stalls_is_late_and_no_other_client_notices() {
     let _limit = time_limit(60);
     scope(|threads| {
         for (request, says) in [
-            (&b"half"[..], "it did not reply before the deadline"),
-            (b"escape", "it did not reply before the deadline; starting"),
-            (b"stubborn", "it did not reply before the deadline; starting"),
+            (&b"half"[..], "the deadline passed before it replied"),
+            (b"escape", "the deadline passed before it replied; starting"),
+            (b"stubborn", "the deadline passed before it replied; starting"),
         ] {
             // Only who stalls is to be late, also on a machine that has other things to do.
             threads.spawn(|| misbehave("8", request, Err(504), says));
@@ -252,7 +252,7 @@ fn a_program_that_keeps_dying_is_started_less_and_less_and_requests_hear_so_at_o
     let _limit = time_limit(60);
     let mut marked =
         Marked::start("dying", &["--workers", "2", "--timeout", "20"], &["sh", "-c", "exit 3"]);
-    let lost = "worker 1: lost the program: it ended (exit status: 3); starting it again";
+    let lost = "worker 1: lost the program \"sh\": it ended (exit status: 3); starting it again";
     marked.service.wait_for_line(&format!("{lost} in 0.8 s"));
     let log = marked.service.log.join("\n");
     let pauses: Vec<&str> = log.lines().filter_map(|line| line.split(lost).nth(1)).collect();

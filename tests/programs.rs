@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use common::{Client, Folder, Process, code, repd, time_limit};
+use nix::sys::signal::Signal;
 
 /// `repd serve` with these options and that program.
 fn serve(options: &[&str], program: &[&str]) -> Process {
@@ -179,8 +181,8 @@ fn a_single_threaded_server_may_have_a_program_too() {
             code(&reply).is_none()
         });
     }
-    service.wait_for_line("worker 0: lost the program: it ended");
-    service.signal(nix::sys::signal::Signal::SIGTERM);
+    service.wait_for_line("lost the program \"python3\": it ended");
+    service.signal(Signal::SIGTERM);
     assert_eq!(service.wait().code(), Some(0));
 }
 
@@ -217,6 +219,33 @@ fn a_program_that_ends_after_each_reply_loses_no_request() {
 }
 
 /// What a program finds: its number, and of the descriptors of the service none.
+/// Whether the proxy or the program's worker meets a deadline first is a matter of chance.
+#[test]
+fn the_last_line_counts_what_each_request_was_answered_with() {
+    let _limit = time_limit(120);
+    let program = r#"while read -r line; do test "$line" = never && sleep 999; echo "$line"; done"#;
+    for workers in ["2", "0"] {
+        let options = ["--workers", workers, "--framing", "lines", "--timeout", "0.2"];
+        let mut service =
+            serve(&[&options[..], &["--max-frames", "1"]].concat(), &["sh", "-c", program]);
+        let client = Client::req(&service.endpoint);
+        let mut answers = BTreeMap::new();
+        for request in [&[&b"a"[..]][..], &[b"never"], &[b"a\nb"], &[b"a", b"b"]].repeat(10) {
+            let reply = client.ask(request);
+            if code(&reply) == Some(504) {
+                assert_eq!(reply[2], b"the deadline passed before the reply");
+            }
+            *answers.entry(code(&reply)).or_insert(0) += 1;
+        }
+        assert!(answers[&Some(504)] >= 10 && answers[&Some(413)] == 10, "{answers:?}");
+        service.signal(Signal::SIGTERM);
+        let replies = answers.remove(&None).unwrap_or(0);
+        let codes = answers.iter().map(|(code, count)| format!(", {}: {count}", code.unwrap()));
+        let counted = codes.collect::<String>();
+        service.wait_for_line(&format!("stopped: requests: 40, replies: {replies}{counted}"));
+    }
+}
+
 #[test]
 fn a_program_is_told_its_number_and_inherits_nothing_else() {
     let _limit = time_limit(60);
@@ -234,23 +263,208 @@ for line in sys.stdin:
     assert_eq!(said, "1 False ['0', '1', '2'] True 3");
 }
 
+/// `repd serve` as a shell starts it that has said these words before.
+fn serve_after(words: &str, options: &[&str]) -> Process {
+    let shell = format!("{words}; exec \"$0\" serve --listen 'tcp://127.0.0.1:*' \"$@\"");
+    Process::run(Command::new("sh").args(["-c", &shell, common::REPD]).args(options))
+}
+
+#[test]
+fn what_repd_was_started_with_does_not_reach_programs() {
+    let _limit = time_limit(60);
+    let program = r#"
+import os, resource, signal, sys
+ours = ["NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS", "WATCHDOG_USEC"]
+for line in sys.stdin:
+    print([name for name in ours if name in os.environ], resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+          [int(signal.getsignal(number)) for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP)],
+          os.environ["CREDENTIALS_DIRECTORY"], flush=True)
+"#;
+    let words = "ulimit -S -n 99; trap '' CHLD USR1 HUP; export NOTIFY_SOCKET=/no/such JOURNAL_STREAM=1:2 \
+                 LISTEN_FDS=1 WATCHDOG_USEC=1 CREDENTIALS_DIRECTORY=/c";
+    let options = ["--framing", "lines", "--workers", "1", "--", "python3", "-c", program];
+    let service = serve_after(words, &options);
+    assert_eq!(Client::req(&service.endpoint).ask_text("what?"), "[] 99 [0, 0, 0] /c");
+}
+
+#[test]
+fn a_program_has_no_capability_that_repd_was_given_for_its_port() {
+    let _limit = time_limit(60);
+    let program = "while read -r line; do grep -c '^Cap[AEP].*:.*[1-9a-f]' /proc/self/status; done";
+    let caps = ["--inh-caps", "+net_bind_service", "--ambient-caps", "+net_bind_service"];
+    let folder = Folder::new("capable");
+    let copy = folder.file("repd");
+    fs::copy(common::REPD, &copy).unwrap();
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let can = Command::new("setpriv").args(nobody).args(caps).arg("true").output();
+    if !can.is_ok_and(|run| run.status.success()) {
+        eprintln!("skipped: it takes root, and setpriv, to give a capability");
+        return;
+    }
+    let serve = ["serve", "--listen", "tcp://127.0.0.1:*", "--framing", "lines", "--", "sh", "-c"];
+    let mut command = Command::new("setpriv");
+    let command = command.args(nobody).args(caps).arg(&copy).args(serve).arg(program);
+    let service = Process::run(command.current_dir("/"));
+    assert_eq!(Client::req(&service.endpoint).ask_text("how many?"), "0");
+}
+
+#[test]
+fn who_is_started_with_sigchld_ignored_learns_how_programs_end() {
+    let _limit = time_limit(60);
+    let options = ["--framing", "once", "--", "sh", "-c", "read -r line; exit \"$line\""];
+    let mut service = serve_after("trap '' CHLD", &options);
+    let client = Client::req(&service.endpoint);
+    assert_eq!(client.ask_text("0\n"), "");
+    assert_eq!(code(&client.ask(&[b"3\n"])), Some(500));
+    service.wait_for_line("(exit status: 3)");
+}
+
+/// A command for which one system call fails with that error: seccomp(2).
+fn without(call: u32, errno: u32) -> Command {
+    let forbid = r#"
+import ctypes, os, struct, sys
+call, errno = int(sys.argv[1]), int(sys.argv[2])
+code = (0x20, 0, 0, 0), (0x15, 0, 1, call), (6, 0, 0, 0x50000 | errno), (6, 0, 0, 0x7fff0000)
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
+class Program(ctypes.Structure): _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+program = Program(4, ctypes.cast(code, ctypes.c_void_p))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program)) == 0
+os.execvp(sys.argv[3], sys.argv[3:])
+"#;
+    let mut command = Command::new("python3");
+    command.args(["-c", forbid, &call.to_string(), &errno.to_string()]);
+    command
+}
+
+/// The numbers of close_range(2) and pidfd_open(2), the same on each architecture.
+const CLOSE_RANGE: u32 = 436;
+const PIDFD_OPEN: u32 = 434;
+
+#[test]
+fn where_programs_cannot_be_watched_none_is_started() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("unwatched");
+    let started = folder.file("started");
+    for check in [&["--check"][..], &[]] {
+        let mut command = without(PIDFD_OPEN, nix::errno::Errno::EPERM as u32);
+        command.args([common::REPD, "serve", "--listen", "tcp://127.0.0.1:*"]).args(check);
+        let run = command.args(["--", "touch", &started]).output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{said}");
+        assert!(said.starts_with("error: cannot watch over programs: pidfd_open: "), "{said}");
+        assert!(!fs::exists(&started).unwrap());
+    }
+}
+
+#[test]
+fn a_program_inherits_nothing_on_an_old_kernel_either() {
+    let _limit = time_limit(60);
+    let program = "while read -r line; do ls /proc/$$/fd | wc -w; done";
+    let mut command = without(CLOSE_RANGE, nix::errno::Errno::ENOSYS as u32);
+    let shell = "exec 9</dev/null; exec \"$0\" \"$@\"";
+    command.args(["sh", "-c", shell, common::REPD, "serve", "--listen", "tcp://127.0.0.1:*"]);
+    let service = Process::run(command.args(["--framing", "lines", "--", "sh", "-c", program]));
+    assert_eq!(Client::req(&service.endpoint).ask_text("how many?"), "3");
+}
+
+#[test]
+fn the_first_process_of_a_container_takes_notice_of_orphans() {
+    let _limit = time_limit(60);
+    let contain = |program: &[&str]| {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(program);
+        command
+    };
+    if !contain(&["true"]).output().is_ok_and(|run| run.status.success()) {
+        eprintln!("skipped: no namespace of processes can be had");
+        return;
+    }
+    let options = ["--framing", "once", "--", "sh", "-c", "sleep 99 >/dev/null 2>&1 & cat"];
+    let serve = [common::REPD, "serve", "--listen", "tcp://127.0.0.1:*"];
+    let service = Process::run(&mut contain(&[&serve[..], &options].concat()));
+    let client = Client::req(&service.endpoint);
+    (0..50).for_each(|_| assert_eq!(client.ask_text("a"), "a"));
+    let children = |pid: u32| {
+        let ids = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        ids.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<u32>>()
+    };
+    let repd = children(service.pid())[0];
+    let threads = fs::read_dir(format!("/proc/{repd}/task"))
+        .unwrap()
+        .map(|task| task.unwrap().file_name().into_string().unwrap());
+    let threads: Vec<String> = threads.collect();
+    let of_thread = |thread: &String| {
+        fs::read_to_string(format!("/proc/{repd}/task/{thread}/children")).unwrap_or_default()
+    };
+    common::until("no zombie is left", || {
+        threads.iter().all(|thread| of_thread(thread).is_empty())
+    });
+}
+
+#[test]
+fn a_deadline_is_no_failed_start_and_a_program_that_never_replied_may_not_flush() {
+    let _limit = time_limit(60);
+    let program = "read -r line; sleep 99";
+    let options = ["--framing", "lines", "--workers", "1", "--timeout", "0.2"];
+    let mut service = serve(&options, &["sh", "-c", program]);
+    let client = Client::req(&service.endpoint);
+    for _ in 0..4 {
+        common::until("it is there", || code(&client.ask(&[b"a"])) == Some(504));
+        let line = service.wait_for_line("lost the program \"sh\"");
+        assert!(
+            line.ends_with("the deadline passed before it replied; starting it again"),
+            "{line}"
+        );
+        service.wait_for_line("\"sh\" has never replied; does it flush its output?");
+    }
+}
+
+#[test]
+fn what_a_program_wrote_wrongly_is_quoted() {
+    let _limit = time_limit(60);
+    let start = |framing: &str, program: &str| {
+        serve(&["--framing", framing, "--workers", "1"], &["sh", "-c", program])
+    };
+    let unasked = "it wrote \"ready\\n\", which nobody had asked for";
+    start("lines", "echo ready; cat").wait_for_line(unasked);
+    let text = "it wrote \"hello\\u{1b}\\n\" where a length should be; --framing lines?";
+    for (framing, program, says) in [
+        ("packet", "head -c 5 >/dev/null; printf 'hello\\033\\n'; sleep 99", text),
+        (
+            "lines",
+            "read -r line; printf 'one\\ntwo\\n'; sleep 99",
+            "it wrote \"two\\n\" behind its reply",
+        ),
+    ] {
+        let mut service = start(framing, program);
+        let reply = Client::req(&service.endpoint).ask(&[b"a"]);
+        assert_eq!(code(&reply), Some(500), "{reply:?}");
+        service.wait_for_line(says);
+    }
+}
+
 #[test]
 fn what_a_program_says_on_standard_error_is_in_the_log_line_by_line() {
     let _limit = time_limit(60);
     let program = r#"
 import os, sys
 for line in sys.stdin:
-    os.write(2, b"one\ntwo \x1b[2J\n" + b"x" * 10000 + b"\nlast")
+    os.write(2, b"one\ntwo \x1b[2J\nx" + "\u00e4".encode() * 5000 + b"\nlast")
     print("said", flush=True)
 "#;
     let mut service = serve(&["--framing", "lines", "--workers", "1"], &["python3", "-c", program]);
     assert_eq!(Client::req(&service.endpoint).ask_text("speak"), "said");
-    assert_eq!(service.wait_for_line("worker 1: "), "info: worker 1: one");
-    assert_eq!(service.wait_for_line("worker 1: "), "info: worker 1: two \\u{1b}[2J");
-    let long = service.wait_for_line("worker 1: ");
-    assert!(long.ends_with("xxx...") && long.len() < 4096, "{}", long.len());
-    service.signal(nix::sys::signal::Signal::SIGTERM);
-    assert_eq!(service.wait_for_line("worker 1: "), "info: worker 1: last");
+    let says = "info: worker 1's program says: ";
+    assert_eq!(service.wait_for_line(says), format!("{says}one"));
+    assert_eq!(service.wait_for_line(says), format!("{says}two \\u{{1b}}[2J"));
+    let long = service.wait_for_line(says);
+    assert!(long.ends_with("\u{e4}\u{e4}...") && long.len() < 4096, "{}", long.len());
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.wait_for_line(says), format!("{says}last"));
     assert_eq!(service.wait().code(), Some(0));
 }
 
@@ -324,7 +538,7 @@ fn the_examples_count_words() {
         {
             assert_eq!(client.ask_text(text), words, "{path}: {text:?}");
         }
-        service.signal(nix::sys::signal::Signal::SIGTERM);
+        service.signal(Signal::SIGTERM);
         assert_eq!(service.wait().code(), Some(0));
         assert!(!service.rest_of_log().contains("killed"), "{path}");
     }

@@ -47,6 +47,7 @@ impl Program {
         config: &Config,
     ) -> Result<impl Fn(usize) -> Copies + Clone + Send + use<>, Error> {
         self.check()?;
+        process::prepare()?;
         limit::raise_for_programs(config)?;
         let format = Format {
             framing: self.framing,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use nix::poll::{PollFd, PollFlags};
 
-use super::framing::{Broken, Format, Framing, Reader, lengths};
+use super::framing::{Broken, Format, Framing, Reader, lengths, quoted};
 use super::process::Process;
 use super::stderr::Stderr;
 use crate::descriptor::poll;
@@ -23,6 +23,9 @@ use crate::handler::Handler;
 /// further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What has a program flush what it writes.
+const FLUSH: &str = "flush(), python3 -u, stdbuf -oL";
 
 /// As much as a pipe holds: pipe(7).
 const BUFFER: usize = 64 << 10;
@@ -65,8 +68,9 @@ impl Failure {
     fn fault(&self) -> Fault {
         let code = match self {
             Failure::Lost | Failure::Untouched => Code::Lost,
-            Failure::Late => Code::Timeout,
             Failure::Broken(_) | Failure::Io(_) => Code::Failed,
+            // As the proxy has it, which may come before.
+            Failure::Late => return Fault::timeout(),
         };
         Fault::new(code, format!("the program failed: {}", self.why()))
     }
@@ -76,7 +80,7 @@ impl Failure {
             Failure::Lost => "it ended before it replied".into(),
             Failure::Untouched => "it ended".into(),
             Failure::Broken(why) => why.clone(),
-            Failure::Late => "it did not reply before the deadline".into(),
+            Failure::Late => "the deadline passed before it replied".into(),
             Failure::Io(error) => error.to_string(),
         }
     }
@@ -91,8 +95,9 @@ pub struct Copies {
     /// One that is to be ended, and why.
     failed: Option<(Process, Failure)>,
     started: Instant,
-    /// Whether this copy has replied.
+    /// Whether this copy has replied, and whether one of this worker's ever has.
     replied: bool,
+    has_replied: bool,
     /// How many that never replied have ended in a row.
     failures: u32,
     next_start: Instant,
@@ -111,6 +116,7 @@ impl Copies {
             failed: None,
             started: now,
             replied: false,
+            has_replied: false,
             failures: 0,
             next_start: now,
             stderr: None,
@@ -134,8 +140,7 @@ impl Copies {
     }
 
     fn complain_of_start(&self, error: io::Error, next: &str) {
-        let (worker, program) = (self.worker, &self.settings.command[0]);
-        warn!("worker {worker}: cannot start {program:?}: {}{next}", plain(error));
+        warn!("worker {}: cannot start {:?}: {}{next}", self.worker, self.name(), plain(error));
     }
 
     /// Ends what has failed, and says so.
@@ -146,11 +151,19 @@ impl Copies {
             process.is_ending();
         }
         let status = process.kill();
-        if !self.is_once() {
-            let why = failure.why();
-            return self.has_ended(&why, &status);
+        let is_late = matches!(failure, Failure::Late);
+        if self.is_once() {
+            let (worker, name, why) = (self.worker, self.name(), failure.why());
+            warn!("worker {worker}: the program {name:?} failed: {why}{}", how(&status));
+            return;
         }
-        warn!("worker {}: the program failed: {}{}", self.worker, failure.why(), how(&status));
+        // One that is late could be started.
+        self.replied |= is_late;
+        self.has_ended(&failure.why(), &status);
+        if is_late && !self.has_replied {
+            let (worker, name) = (self.worker, self.name());
+            warn!("worker {worker}: {name:?} has never replied; does it flush its output? {FLUSH}");
+        }
     }
 
     /// Takes account of a copy's end.
@@ -163,8 +176,16 @@ impl Copies {
         self.next_start = now + pause;
         let next =
             if pause.is_zero() { String::new() } else { format!(" in {} s", pause.as_secs_f64()) };
-        let worker = self.worker;
-        warn!("worker {worker}: lost the program: {why}{}; starting it again{next}", how(status));
+        let (worker, name) = (self.worker, self.name());
+        warn!(
+            "worker {worker}: lost the program {name:?}: {why}{}; starting it again{next}",
+            how(status)
+        );
+    }
+
+    /// The program's.
+    fn name(&self) -> &str {
+        &self.settings.command[0]
     }
 
     /// How long to wait after one more copy that came to nothing; not at all after the first in a row.
@@ -186,7 +207,12 @@ impl Copies {
             }
             Ok(0) if process.is_ending() => "it ended".into(),
             Ok(0) => "it closed its standard output".into(),
-            Ok(_) => "it wrote what nobody had asked for".into(),
+            Ok(read) => {
+                let wrote = quoted(&self.output[..read]);
+                format!(
+                    "it wrote {wrote}, which nobody had asked for; may it write nothing but replies?"
+                )
+            }
             Err(error) => error.to_string(),
         };
         let status = process.kill();
@@ -255,8 +281,9 @@ impl Copies {
                     Ok(read) => {
                         let Some(reply) = reader.push(&self.output[..read])? else { continue };
                         if !input.is_empty() {
-                            let why = "it replied before it had read the request";
-                            return Err(Failure::Broken(why.into()));
+                            let wrote = quoted(&self.output[..read]);
+                            let why = format!("it wrote {wrote} before it had read the request");
+                            return Err(Failure::Broken(why));
                         }
                         return Ok(reply);
                     }
@@ -323,7 +350,7 @@ impl Handler for Copies {
             };
             match self.exchange(&mut process, deadline) {
                 Ok(reply) => {
-                    self.replied = true;
+                    (self.replied, self.has_replied) = (true, true);
                     self.running = Some(process);
                     return Ok(reply);
                 }

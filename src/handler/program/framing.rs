@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
+use crate::text::printable;
 
 /// How requests and replies are told apart on a program's standard input and output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +78,13 @@ pub(crate) fn lengths(request: &[Frame]) -> String {
     text
 }
 
+/// What a program wrote, or the beginning of it, for people.
+pub(crate) fn quoted(bytes: &[u8]) -> String {
+    const MOST: usize = 40;
+    let (start, rest) = bytes.split_at(bytes.len().min(MOST));
+    format!("\"{}\"{}", printable(start), if rest.is_empty() { "" } else { "..." })
+}
+
 /// Reads one reply.
 pub(crate) struct Reader {
     format: Format,
@@ -107,7 +115,10 @@ impl Reader {
             }
         };
         if complete && !self.bytes.is_empty() {
-            return Err(Broken("it wrote more than one reply".into()));
+            let more = quoted(&self.bytes);
+            return Err(Broken(format!(
+                "it wrote {more} behind its reply; may it write one for each request?"
+            )));
         }
         Ok(complete.then(|| std::mem::take(&mut self.frames)))
     }
@@ -134,7 +145,20 @@ impl Reader {
             let head = u32::from_be_bytes(*head);
             let more = self.format.multipart && head & MORE != 0;
             let length = if more { head & !MORE } else { head } as usize;
-            self.fits(length)?;
+            self.fits(length).map_err(|broken| {
+                let start = &self.bytes[taken..];
+                // No length within reason looks like this.
+                let is_text =
+                    start[..4].iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'..=b'\r'));
+                if is_text {
+                    Broken(format!(
+                        "it wrote {} where a length should be; --framing lines?",
+                        quoted(start)
+                    ))
+                } else {
+                    broken
+                }
+            })?;
             let Some(frame) = rest.get(..length) else { break };
             if self.frames.len() >= self.format.max_frames {
                 let most = self.format.max_frames;
