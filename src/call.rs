@@ -8,7 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
-use crate::socket::{Context, Event, Monitor, wait};
+use crate::socket::{Context, Event, Monitor, Monitored, wait};
 use crate::text::printable;
 
 /// Sends the request and prints the reply.
@@ -66,8 +66,7 @@ fn attempt(
     patient: bool,
 ) -> Result<Vec<Frame>, Error> {
     let context = Context::new(1)?;
-    // The socket is declared last, and so closed first.
-    let (monitor, socket) = context.watched_req(endpoint)?;
+    let Monitored { socket, monitor } = &context.monitored_req(endpoint)?;
     socket.send_all(&mut request.iter().map(Frame::copy).collect::<Vec<_>>())?;
     let deadline = Instant::now() + timeout;
     let mut reached = Reached::NotYet;
@@ -78,7 +77,7 @@ fn attempt(
         if socket.try_receive(&mut reply)? {
             return Ok(reply);
         }
-        reached = reached.after(&monitor)?;
+        reached = reached.after(monitor)?;
         // Who may try again has time: the service may be about to start.
         let hopeless = matches!(reached, Reached::Refused | Reached::Lost) && !patient;
         if hopeless || left == Duration::ZERO {
@@ -123,7 +122,7 @@ fn no_reply(endpoint: &Endpoint, timeout: Duration, reached: Reached) -> Error {
         }
         Reached::Lost => {
             Error::failed(format!("{endpoint} closed the connection before it replied"))
-                .remedy("has the service ended, or is the request larger than it takes?")
+                .remedy("has the service ended, is the request larger than it takes, or is it no server of REQ clients?")
         }
         Reached::NotYet => {
             Error::failed(format!("timed out: no connection to {endpoint} {within}"))

@@ -201,12 +201,12 @@ mod tests {
 
     #[test]
     fn what_check_prints_is_a_command_line_that_means_the_same() {
-        let common = "serve --listen tcp://*:1 --listen ipc://x --timeout 0.25 --retries 2 --drain 0 \
+        let common = "serve --listen tcp://*:1 --listen ipc://x --timeout 0.25 --drain 0 \
                       --max-message-size 2k --max-frames 7 --io-threads 2 --backlog 9 --heartbeat 1.5 \
                       --log syslog --verbose";
         for own in [
             "--workers 3 --handler echo",
-            "--workers 3 --framing once --multipart -- cat -n --number",
+            "--workers 3 --retries 2 --framing once --multipart -- cat -n --number",
             "--backend tcp://*:2 --backend ipc://y --max-outstanding 9",
             "--upstream tcp://a:2 --upstream tcp://b:2",
         ] {

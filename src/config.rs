@@ -147,23 +147,9 @@ impl Config {
             ("drain", self.drain, DRAIN_RANGE),
             ("heartbeat", self.heartbeat, HEARTBEAT_RANGE),
         ];
-        let lists =
-            [("listen", &self.listen), ("backend", &self.backend), ("upstream", &self.upstream)];
-        for (name, endpoints) in lists {
-            let twice = |(place, endpoint): (usize, &Endpoint)| {
-                (endpoint.is_one_place() && endpoints[..place].contains(endpoint))
-                    .then(|| format!("{name}: {endpoint} is given twice; give it once"))
-            };
-            if let Some(mistake) = endpoints.iter().enumerate().find_map(twice) {
-                return Some(mistake);
-            }
-        }
-        for (name, endpoints) in [("backend", &self.backend), ("upstream", &self.upstream)] {
-            let is_own =
-                |endpoint: &&Endpoint| endpoint.is_one_place() && self.listen.contains(endpoint);
-            if let Some(own) = endpoints.iter().find(is_own) {
-                return Some(format!("{name}: {own} is where clients connect; give another"));
-            }
+        let twice = |(place, endpoint)| self.upstream[..place].contains(endpoint);
+        if let Some((_, upstream)) = self.upstream.iter().enumerate().find(|u| twice(*u)) {
+            return Some(format!("upstream: {upstream} is given twice; give it once"));
         }
         if !self.backend.is_empty() && !self.upstream.is_empty() {
             return Some("backend and upstream together; give one of them".into());

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 
 use crate::error::Error;
 use crate::names;
@@ -56,11 +57,6 @@ impl Endpoint {
         &self.address
     }
 
-    /// Whether it means the same place each time, which one whose port the system chooses does not.
-    pub(crate) fn is_one_place(&self) -> bool {
-        !matches!(self.address, Address::Tcp { port: 0, .. })
-    }
-
     /// Connects without ZeroMQ, to tell what stands in the way. Waits for a second at most.
     pub(crate) fn probe(&self) -> io::Result<()> {
         match &self.address {
@@ -96,8 +92,11 @@ impl Host {
         let Host::Named(name) = self else {
             return Ok(SocketAddr::from(([0, 0, 0, 0], port)));
         };
-        if let Some(address) = interface(name, port) {
-            return Ok(address);
+        if let Some(address) = interface(name) {
+            let ip = address.ok_or_else(|| {
+                format!("{name} has no IPv4 address yet; wait for one, or give an IPv6 address in brackets")
+            })?;
+            return Ok(SocketAddr::from((ip, port)));
         }
         let mut found = names::addresses(name, port);
         found.sort_by_key(SocketAddr::is_ipv6);
@@ -112,21 +111,23 @@ impl Host {
     }
 }
 
-/// The address of a network interface of that name; of several, IPv4 first.
-fn interface(name: &str, port: u16) -> Option<SocketAddr> {
-    let named = getifaddrs().ok()?.filter(|interface| interface.interface_name == name);
-    let addresses = named.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), port)));
-        // A link-local address means something only with its scope.
-        v4.or_else(|| {
-            address
-                .as_sockaddr_in6()
-                .map(|v6| (v6.ip(), v6.scope_id()))
-                .map(|(ip, scope)| SocketAddrV6::new(ip, port, 0, scope).into())
-        })
-    });
-    addresses.min_by_key(SocketAddr::is_ipv6)
+/// The IPv4 address of a network interface of that name, or that it has none: an IPv6 address is not taken for it, since
+/// a link-local one, or one that a router gave, comes before that of DHCP.
+fn interface(name: &str) -> Option<Option<Ipv4Addr>> {
+    let mut named =
+        getifaddrs().ok()?.filter(|interface| interface.interface_name == name).peekable();
+    named.peek()?;
+    Some(named.find_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())))
+}
+
+/// Whether that is an address of this machine.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    let is_it = |address: &SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or(address.as_sockaddr_in6().map(|v6| v6.ip().into())) == Some(ip)
+    };
+    let mut own = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
+    ip.is_loopback() || ip.is_unspecified() || own.any(|address| is_it(&address))
 }
 
 impl FromStr for Endpoint {

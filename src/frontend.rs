@@ -41,6 +41,7 @@ pub(crate) struct Frontend {
     max_frames: usize,
     max_message_size: usize,
     outbox: Outbox,
+    pub tally: Tally,
     /// How many replies had been dropped when the drain began.
     dropped_before: usize,
     /// How many clients were cut off, and when that was said last.
@@ -59,11 +60,13 @@ pub(crate) struct Stopped {
 }
 
 impl Frontend {
-    /// Serves clients at every endpoint that `config` names, over a ROUTER.
-    pub fn listen(mut socket: Socket, config: &Config) -> Result<Frontend, Error> {
-        // All endpoints are taken before the first client is let in.
-        let open = |endpoint| Listener::open(endpoint, config.backlog);
-        let listeners = config.listen.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+    /// Serves clients at these endpoints, over a ROUTER.
+    pub fn listen(
+        mut socket: Socket,
+        listeners: Vec<Listener>,
+        config: &Config,
+    ) -> Result<Frontend, Error> {
+        listeners.iter().try_for_each(Listener::listen)?;
         let (mut endpoints, mut files) = (Vec::new(), Vec::new());
         for listener in listeners {
             let (endpoint, file) = socket.listen(listener)?;
@@ -77,6 +80,7 @@ impl Frontend {
             max_frames: config.max_frames,
             max_message_size: config.max_message_size,
             outbox: Outbox::new(),
+            tally: Tally::default(),
             dropped_before: 0,
             cut_off: 0,
             warned: None,
@@ -107,7 +111,7 @@ impl Frontend {
     }
 
     /// The next message of a client, if one waits, into the room that `request` has.
-    pub fn receive(&self, request: &mut Request) -> Result<Received, Error> {
+    pub fn receive(&mut self, request: &mut Request) -> Result<Received, Error> {
         let Request { envelope, body } = request;
         for frames in [&mut *envelope, &mut *body] {
             frames.clear();
@@ -136,8 +140,10 @@ impl Frontend {
             }
         }
         if !delimited || body.is_empty() {
+            self.tally.malformed();
             return Ok(Received::Malformed);
         }
+        self.tally.requests += 1;
         // libzmq gives what is just too much, so that it is seen here, and throws the rest away.
         let what = if body.len() > self.max_frames {
             format!("has more than {} frames", self.max_frames)
@@ -154,15 +160,16 @@ impl Frontend {
         Ok(Received::TooLarge(Fault::new(Code::TooLarge, format!("the request {what}"))))
     }
 
-    /// Sends a reply; if its client has no room for it, keeps it and tries again until its time is up.
-    /// Whether the client is still there; if it is, the frames of both parts are used up.
+    /// Answers a request: sends the reply; if its client has no room for it, keeps it and tries again until its
+    /// time is up. The frames of both parts are used up, unless the client is gone.
     pub fn reply(
         &mut self,
         envelope: &mut [Frame],
         body: &mut [Frame],
         until: Instant,
         now: Instant,
-    ) -> Result<bool, Error> {
+    ) -> Result<(), Error> {
+        self.tally.answered(body);
         let mut sent = Sent::Full;
         if !self.outbox.has(&envelope[0]) {
             sent = self.socket.send_all(envelope.iter_mut().chain(&mut *body))?;
@@ -172,11 +179,15 @@ impl Frontend {
                 sent = self.socket.send_all(envelope.iter_mut().chain(&mut *body))?;
             }
         }
-        if sent == Sent::Full {
-            let frames = envelope.iter_mut().chain(body).map(std::mem::take).collect();
-            self.outbox.keep(Reply { frames, until }, now);
+        match sent {
+            Sent::Done => (),
+            Sent::Full => {
+                let frames = envelope.iter_mut().chain(body).map(std::mem::take).collect();
+                self.outbox.keep(Reply { frames, until }, now);
+            }
+            Sent::Gone => self.tally.client_gone(),
         }
-        Ok(sent != Sent::Gone)
+        Ok(())
     }
 
     /// Says that clients were cut off, but no more than once a second.
@@ -194,13 +205,13 @@ impl Frontend {
         Ok(())
     }
 
-    /// Tries the kept replies again, if it is time or something has happened to the socket. Gives how
-    /// many clients of theirs are gone.
-    pub fn retry(&mut self, now: Instant) -> Result<u64, Error> {
-        let mut gone = 0;
+    /// Tries the kept replies again, if it is time or something has happened to the socket.
+    pub fn retry(&mut self, now: Instant) -> Result<(), Error> {
         let send = |reply: &mut Reply| {
             let sent = self.socket.send_all(&mut reply.frames)?;
-            gone += u64::from(sent == Sent::Gone);
+            if sent == Sent::Gone {
+                self.tally.client_gone();
+            }
             Ok(sent != Sent::Full)
         };
         let woken = self.socket.take_woken();
@@ -208,7 +219,7 @@ impl Frontend {
         if woken {
             self.warn_of_cut_off(now)?;
         }
-        Ok(gone)
+        Ok(())
     }
 
     /// The replies that its clients do not take yet, and those that they did not take in time.
@@ -217,10 +228,11 @@ impl Frontend {
     }
 
     /// Closes the socket; what it has not yet sent may take that long.
-    pub fn close(self, mut tally: Tally, linger: Duration) -> Result<Stopped, Error> {
+    pub fn close(self, linger: Duration) -> Result<Stopped, Error> {
+        let mut tally = self.tally;
         let unread = self.outbox.len() + self.outbox.dropped() - self.dropped_before;
-        tally.unread = self.outbox.len() + self.outbox.dropped();
-        tally.cut_off = self.socket.cut_off()? as u64;
+        tally.unread = (self.outbox.len() + self.outbox.dropped()) as u64;
+        tally.cut_off = self.socket.cut_off()?.unsigned_abs().into();
         self.socket.linger(linger)?;
         drop(self.socket);
         Ok(Stopped { tally, unread, closed: Instant::now(), linger })

@@ -18,7 +18,7 @@ pub(crate) enum Lane {
     /// A worker of this process.
     Worker(WorkerLane),
     /// Workers that connect to this service, or a service that it connects to.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 impl Lane {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -12,50 +12,172 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr as RawUnixAddr, connect, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr as RawUnixAddr, bind,
+    connect, listen, setsockopt, socket, sockopt,
 };
 
-use crate::endpoint::{Address, Endpoint, Host};
+use crate::config::Config;
+use crate::endpoint::{Address, Endpoint, Host, is_local};
 use crate::error::{Error, plain};
 
-/// An endpoint that this process listens on.
+/// The endpoints of a service, taken before anything else is started.
+pub(crate) struct Taken {
+    /// Where clients connect.
+    pub listen: Vec<Listener>,
+    /// Where workers do.
+    pub backend: Vec<Listener>,
+}
+
+impl Taken {
+    /// Takes each endpoint that `config` names.
+    ///
+    /// # Errors
+    /// One that cannot be had, or that another of these has already; or an upstream that is one of these.
+    pub fn new(config: &Config) -> Result<Taken, Error> {
+        let mut own = Vec::new();
+        for endpoint in config.listen.iter().chain(&config.backend) {
+            let taken = Listener::take(endpoint, config.backlog, &own)?;
+            own.push(taken);
+        }
+        for upstream in &config.upstream {
+            if let Some(own) = own.iter().find(|listener| listener.place.is_reached_at(upstream)) {
+                return Err(Error::config(format!("cannot use the upstream {upstream}"))
+                    .because(format!("it is {} of this service itself", own.endpoint))
+                    .remedy("give that of another"));
+            }
+        }
+        let backend = own.split_off(config.listen.len());
+        Ok(Taken { listen: own, backend })
+    }
+}
+
+/// An endpoint that this process has taken.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub fd: OwnedFd,
     /// The endpoint as the user wrote it.
     pub endpoint: Endpoint,
     pub file: Option<SocketFile>,
+    place: Place,
+    backlog: usize,
 }
 
 impl Listener {
-    /// Listens at `endpoint`, with room for `backlog` connections that wait to be accepted.
-    pub fn open(endpoint: &Endpoint, backlog: usize) -> Result<Listener, Error> {
-        let cannot =
-            |why: String| Error::config(format!("cannot listen on {endpoint}")).because(why);
-        let (fd, file): (OwnedFd, _) = match endpoint.address() {
+    /// Takes `endpoint`, which none of `own` may have, and where `backlog` connections may wait to be accepted.
+    pub fn take(endpoint: &Endpoint, backlog: usize, own: &[Listener]) -> Result<Listener, Error> {
+        let cannot = |why: String| cannot(endpoint).because(why);
+        let is_free = |place: &Place| match own.iter().find(|other| other.place.overlaps(place)) {
+            Some(other) => {
+                Err(format!("{} of this service has it already; give another", other.endpoint))
+            }
+            None => Ok(()),
+        };
+        let (fd, file, place): (OwnedFd, _, _) = match endpoint.address() {
             Address::Tcp { host, port } => {
                 let address = host.resolve(*port).map_err(cannot)?;
-                let listener = TcpListener::bind(address)
-                    .map_err(|error| cannot(tcp_trouble(error, host, *port)))?;
-                (listener.into(), None)
+                is_free(&Place::Tcp(address)).map_err(cannot)?;
+                let fd = bind_tcp(address)
+                    .map_err(|error| cannot(tcp_trouble(error.into(), host, *port)))?;
+                (fd, None, Place::Tcp(address))
             }
             Address::Ipc { path } => {
+                if let Ok(identity) = identity(path) {
+                    is_free(&Place::File(identity)).map_err(cannot)?;
+                }
                 let (listener, file) = bind_file(path).map_err(cannot)?;
-                (listener.into(), Some(file))
+                let place = Place::File(file.identity);
+                (listener.into(), Some(file), place)
             }
             Address::Abstract { name } => {
+                let place = Place::Abstract(name.clone());
+                is_free(&place).map_err(cannot)?;
                 let listener = UnixAddr::from_abstract_name(name)
                     .and_then(|address| UnixListener::bind_addr(&address))
                     .map_err(|error| cannot(ipc_trouble(error)))?;
-                (listener.into(), None)
+                (listener.into(), None, place)
             }
         };
-        // A second listen() only changes the backlog.
-        let backlog =
-            Backlog::new(i32::try_from(backlog).unwrap_or(i32::MAX)).unwrap_or(Backlog::MAXCONN);
-        listen(&fd, backlog).map_err(|error| cannot(plain(error.into())))?;
-        Ok(Listener { fd, endpoint: endpoint.clone(), file })
+        Ok(Listener { fd, endpoint: endpoint.clone(), file, place, backlog })
     }
+
+    /// Lets clients connect. At ipc endpoints they can from the beginning: a file where nobody listens would be taken
+    /// for one that was left behind.
+    pub fn listen(&self) -> Result<(), Error> {
+        let backlog = i32::try_from(self.backlog).unwrap_or(i32::MAX);
+        listen(&self.fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN)).map_err(|error| {
+            cannot(&self.endpoint).because(
+                match (self.endpoint.address(), io::Error::from(error)) {
+                    (Address::Tcp { host, port }, error) => tcp_trouble(error, host, *port),
+                    (_, error) => ipc_trouble(error),
+                },
+            )
+        })
+    }
+}
+
+fn cannot(endpoint: &Endpoint) -> Error {
+    Error::config(format!("cannot listen on {endpoint}"))
+}
+
+/// Where the system has an endpoint.
+#[derive(Debug)]
+enum Place {
+    Tcp(SocketAddr),
+    /// By device and inode.
+    File((u64, u64)),
+    Abstract(String),
+}
+
+impl Place {
+    /// Whether both cannot be had.
+    fn overlaps(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::Tcp(one), Place::Tcp(other)) => {
+                one.port() == other.port()
+                    && one.port() != 0
+                    && (has(one.ip(), other.ip()) || has(other.ip(), one.ip()))
+            }
+            (Place::File(one), Place::File(other)) => one == other,
+            (Place::Abstract(one), Place::Abstract(other)) => one == other,
+            _ => false,
+        }
+    }
+
+    /// Whether who connects to `endpoint` comes here.
+    fn is_reached_at(&self, endpoint: &Endpoint) -> bool {
+        match (self, endpoint.address()) {
+            (Place::Tcp(own), Address::Tcp { host, port }) => {
+                let meant = host.resolve(*port).map(|meant| meant.ip());
+                own.port() == *port && meant.is_ok_and(|ip| has(own.ip(), ip) && is_local(ip))
+            }
+            (Place::File(own), Address::Ipc { path }) => identity(path).is_ok_and(|it| it == *own),
+            (Place::Abstract(own), Address::Abstract { name }) => own == name,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a socket that is bound to `bound` has that address too.
+fn has(bound: IpAddr, ip: IpAddr) -> bool {
+    match (bound, ip) {
+        (IpAddr::V4(any), IpAddr::V6(ip)) => {
+            ip.to_ipv4_mapped().is_some_and(|ip| any.is_unspecified() || any == ip)
+        }
+        _ => bound == ip || bound.is_unspecified(),
+    }
+}
+
+/// A socket that has that address, where nobody can connect yet. One for every IPv6 address is for every IPv4 address
+/// too, whatever the system's `net.ipv6.bindv6only` is.
+fn bind_tcp(address: SocketAddr) -> nix::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(fd)
 }
 
 /// The file of an ipc endpoint, removed with this value if it is still the one that we made.

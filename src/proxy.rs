@@ -17,7 +17,6 @@ use crate::lane::Lane;
 use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::socket::{readable, wait};
-use crate::tally::Tally;
 use crate::ticket::{Pending, Ticket, Tickets};
 
 /// How many messages are taken from one socket before the others have their turn.
@@ -40,7 +39,6 @@ pub(crate) struct Proxy {
     retries: usize,
     drain: Drain,
     memory: Memory,
-    tally: Tally,
     /// That requests are refused was said, and not yet that they are answered again.
     refuses_all: bool,
     now: Instant,
@@ -61,7 +59,6 @@ impl Proxy {
             retries: config.retries,
             drain: Drain::new(config.drain),
             memory: Memory::new(Instant::now()),
-            tally: Tally::default(),
             refuses_all: false,
             now: Instant::now(),
             look_at: Instant::now(),
@@ -95,7 +92,7 @@ impl Proxy {
             self.recall();
             self.dispatch()?;
             self.take_requests()?;
-            self.tally.gone += self.frontend.retry(self.now)?;
+            self.frontend.retry(self.now)?;
             self.memory.look_after(self.now);
             // A worker past its deadline has time to end too, and who comes meanwhile is told.
             let idle = self.lanes.iter().all(Lane::owes_nothing);
@@ -226,18 +223,18 @@ impl Proxy {
                 }
                 match self.tickets.remove(ticket) {
                     Some(Pending { request, deadline, .. }) => {
-                        self.tally.replies += 1;
                         let envelope = &mut request.envelope;
-                        if !self.frontend.reply(envelope, &mut reply, *deadline, self.now)? {
-                            self.tally.client_gone();
-                        }
+                        self.frontend.reply(envelope, &mut reply, *deadline, self.now)?;
                         // Those of a client that is gone are left.
                         envelope.clear();
                         envelope.shrink_to(FEW_FRAMES);
                     }
                     None => {
-                        debug!("lane {}: reply dropped: it came after the deadline", lane + 1);
-                        self.tally.late += 1;
+                        // That a program has met the deadline too is no reply.
+                        if Fault::code_of(&reply) != Some(Code::Timeout as u16) {
+                            debug!("lane {}: reply dropped: it came after the deadline", lane + 1);
+                            self.frontend.tally.late += 1;
+                        }
                     }
                 }
             }
@@ -252,16 +249,12 @@ impl Proxy {
             }
             match self.frontend.receive(&mut self.request)? {
                 Received::Nothing => return Ok(()),
-                Received::Malformed => self.tally.malformed(),
+                Received::Malformed => (),
                 Received::TooLarge(fault) => {
-                    self.tally.requests += 1;
                     let request = std::mem::take(&mut self.request);
                     self.refuse(request, &fault)?;
                 }
-                Received::Request => {
-                    self.tally.requests += 1;
-                    self.admit()?;
-                }
+                Received::Request => self.admit()?,
             }
             self.drain.heard(self.now);
         }
@@ -332,6 +325,7 @@ impl Proxy {
         let again = pending.lost < self.retries;
         if again {
             pending.lost += 1;
+            self.frontend.tally.retried += 1;
             self.waiting.push_back(ticket);
         }
         again
@@ -354,11 +348,9 @@ impl Proxy {
     /// Answers the requests whose deadline has passed, and takes back those that are not begun: nobody
     /// waits for them any more, or they have a chance elsewhere.
     fn expire(&mut self) -> Result<(), Error> {
-        let fault = Fault::new(Code::Timeout, "the deadline passed before the reply");
         let overdue = self.tickets.overdue(self.now);
         for &ticket in &overdue {
-            self.tally.timeouts += 1;
-            self.give_up(ticket, &fault)?;
+            self.give_up(ticket, &Fault::timeout())?;
         }
         if overdue.is_empty() {
             return Ok(());
@@ -387,23 +379,18 @@ impl Proxy {
     }
 
     fn refuse(&mut self, mut request: Request, fault: &Fault) -> Result<(), Error> {
-        self.tally.refused += 1;
         debug!("answered {fault}");
         let until = self.now + self.timeout;
-        let envelope = &mut request.envelope;
-        if !self.frontend.reply(envelope, &mut fault.to_frames(), until, self.now)? {
-            self.tally.client_gone();
-        }
-        Ok(())
+        self.frontend.reply(&mut request.envelope, &mut fault.to_frames(), until, self.now)
     }
 
     /// Tells those who still wait that there will be no reply, and lets the replies leave.
     fn finish(mut self) -> Result<Stopped, Error> {
         for ticket in self.tickets.all() {
-            self.tally.abandoned += 1;
+            self.frontend.tally.abandoned += 1;
             self.give_up(ticket, &Fault::stopping())?;
         }
-        self.frontend.close(self.tally, self.drain.linger(self.now))
+        self.frontend.close(self.drain.linger(self.now))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::frontend::Frontend;
 use crate::handler::{Answers, Handler, echo, kill_all};
 use crate::lane::{Lane, Remote};
 use crate::limit;
+use crate::listen::Taken;
 use crate::pool::Pool;
 use crate::proxy::Proxy;
 use crate::sched;
@@ -119,28 +120,34 @@ impl Service {
         if let Some(mistake) = config.mistake() {
             return Err(Error::config(format!("cannot use {mistake}")));
         }
+        let taken = Taken::new(config)?;
         let context = Context::new(config.io_threads)?;
         // First, since libzmq's threads come with it: if there are too few, no worker and no program is started.
         let router = context.router(config)?;
         if config.is_remote() {
             let mut lanes = Vec::new();
             if !config.backend.is_empty() {
-                lanes.push(Lane::Remote(Remote::backend(&context, config)?));
+                lanes.push(Lane::Remote(Box::new(Remote::backend(
+                    &context,
+                    taken.backend,
+                    config,
+                )?)));
             }
             for upstream in &config.upstream {
-                lanes.push(Lane::Remote(Remote::upstream(&context, upstream, config)?));
+                lanes.push(Lane::Remote(Box::new(Remote::upstream(&context, upstream, config)?)));
             }
-            let proxy = Proxy::new(Frontend::listen(router, config)?, lanes, config);
+            let proxy = Proxy::new(Frontend::listen(router, taken.listen, config)?, lanes, config);
             return Ok(Service { server: Server::Proxy(proxy, None), context });
         }
         if config.workers == 0 {
             let answers = Answers::new(0, new_handler);
-            let single = Single::new(Frontend::listen(router, config)?, answers, config);
+            let single =
+                Single::new(Frontend::listen(router, taken.listen, config)?, answers, config);
             return Ok(Service { server: Server::Single(single), context });
         }
         let (pool, lanes) = Pool::start(config.workers, new_handler)?;
         // Last, so that who connects is served.
-        let frontend = match Frontend::listen(router, config) {
+        let frontend = match Frontend::listen(router, taken.listen, config) {
             Ok(frontend) => frontend,
             Err(error) => {
                 drop(lanes);
@@ -195,6 +202,7 @@ impl Service {
         let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
         drop(answers);
         let stopped = stopped?;
+        log::logger().flush();
         info!("stopped: {}", stopped.tally);
         let lost = [
             (

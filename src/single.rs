@@ -16,7 +16,6 @@ use crate::frontend::{Frontend, Received, Request, Stopped};
 use crate::handler::Answer;
 use crate::memory::Memory;
 use crate::socket::{Watched, readable, wait};
-use crate::tally::Tally;
 
 /// How long requests are answered before it is looked whether the service is to stop, and whether
 /// clients take the replies that are kept for them.
@@ -31,7 +30,6 @@ pub(crate) struct Single {
     timeout: Duration,
     drain: Drain,
     memory: Memory,
-    tally: Tally,
     now: Instant,
 }
 
@@ -44,7 +42,6 @@ impl Single {
             timeout: config.timeout,
             drain: Drain::new(config.drain),
             memory: Memory::new(Instant::now()),
-            tally: Tally::default(),
             now: Instant::now(),
         }
     }
@@ -88,10 +85,10 @@ impl Single {
             }
             let burst_ends = self.now + BURST;
             while self.now < burst_ends && self.answer_one()? {}
-            self.tally.gone += self.frontend.retry(self.now)?;
+            self.frontend.retry(self.now)?;
             self.memory.look_after(self.now);
             if self.drain.ends(self.now, self.frontend.outbox().is_empty()) {
-                let stopped = self.frontend.close(self.tally, self.drain.linger(self.now))?;
+                let stopped = self.frontend.close(self.drain.linger(self.now))?;
                 return Ok((stopped, self.answers));
             }
         }
@@ -104,7 +101,6 @@ impl Single {
             Received::Malformed => {
                 // A burst of nothing else must end too.
                 self.now = Instant::now();
-                self.tally.malformed();
                 return Ok(true);
             }
             Received::TooLarge(fault) => self.refuse(&fault),
@@ -113,19 +109,15 @@ impl Single {
                 self.refuse(&Fault::new(Code::Unavailable, "there is no program to answer with"));
             }
             Received::Request => {
-                self.tally.replies += 1;
                 let body = std::mem::take(&mut self.request.body);
                 self.request.body = self.answers.answer(body).0;
             }
         }
         self.now = Instant::now();
-        self.tally.requests += 1;
         self.drain.heard(self.now);
         let until = self.now + self.timeout;
         let Request { envelope, body } = &mut self.request;
-        if !self.frontend.reply(envelope, body, until, self.now)? {
-            self.tally.client_gone();
-        }
+        self.frontend.reply(envelope, body, until, self.now)?;
         Ok(true)
     }
 
@@ -140,7 +132,6 @@ impl Single {
 
     fn refuse(&mut self, fault: &Fault) {
         debug!("answered {fault}");
-        self.tally.refused += 1;
         self.request.body = fault.to_frames();
     }
 }

@@ -24,7 +24,7 @@ mod monitor;
 mod wait;
 
 pub(crate) use context::Context;
-pub(crate) use monitor::{Event, Monitor};
+pub(crate) use monitor::{Event, Monitor, Monitored};
 pub(crate) use wait::{Watched, readable, wait};
 
 fn milliseconds(time: Duration) -> c_int {
@@ -195,7 +195,7 @@ impl Socket {
     /// Accepts clients from `listener`. Gives the endpoint as the system has it, and the file that is to
     /// be removed in the end.
     pub fn listen(&mut self, listener: Listener) -> Result<(String, Option<SocketFile>), Error> {
-        let Listener { fd, endpoint, file } = listener;
+        let Listener { fd, endpoint, file, .. } = listener;
         self.use_fd(fd.as_raw_fd())?;
         let cannot = |error| failed(&format!("cannot listen on {endpoint}"), error);
         // The address is the descriptor's; libzmq only looks at the transport, and the path.

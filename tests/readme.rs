@@ -95,12 +95,20 @@ fn its_tour_goes_as_it_says() {
 }
 
 #[test]
-fn its_python_client_gets_a_reply() {
+fn its_python_client_gets_replies_and_errors() {
     let _limit = time_limit(60);
     let Some(python) = common::python_with_pyzmq() else { return };
-    let service = Process::start(&[]);
-    let client = block("python").replace("tcp://localhost:5555", &service.endpoint);
-    assert_eq!(client.lines().count(), 6);
-    let run = Command::new(python).args(["-c", &client]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&run.stdout), "olleh\n", "{run:?}");
+    let (service, refusing) = (Process::start(&[]), Process::sleepy(&[]));
+    let error = "error 400 send milliseconds, never, or panic";
+    for (service, printed) in [(service, "olleh"), (refusing, error)] {
+        let client = block("python").replace("tcp://localhost:5555", &service.endpoint);
+        let (_, asks) = client.split_once("connect").unwrap().1.split_once('\n').unwrap();
+        // It can go on after either.
+        let run = Command::new(python).args(["-c", &[&client, asks].concat()]).output().unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&run.stdout),
+            format!("{printed}\n").repeat(2),
+            "{run:?}"
+        );
+    }
 }

@@ -282,6 +282,7 @@ fn a_reply_that_is_larger_than_the_service_takes_is_a_500() {
     // Far larger: its connection ends.
     client.send(&[b"1000000"]);
     assert_eq!(code(&client.receive()), Some(502));
+    service.wait_for_line("backend: cut off: its message is far larger than this service takes");
 }
 
 /// A worker that says what nobody asked it, in every way, harms nobody.
@@ -429,8 +430,8 @@ fn what_does_not_go_together_is_refused() {
         (&["--upstream", one, "--", "cat"], "cannot use a program beside --upstream"),
         (&["--max-outstanding", "3"], "cannot use --max-outstanding with workers of this process"),
         (&["--upstream", one, "--upstream", one], "is given twice"),
-        (&["--listen", one, "--upstream", one], "is where clients connect; give another"),
-        (&["--listen", one, "--backend", one], "is where clients connect; give another"),
+        (&["--listen", one, "--upstream", one], "of this service itself; give that of another"),
+        (&["--listen", one, "--backend", one], "of this service has it already; give another"),
         (&["--upstream", one, "--framing", "lines"], "cannot use --framing beside --upstream"),
         (&["--upstream", "tcp://*:1"], "name a host and a port"),
         (&["--upstream", "tcp://no.such.invalid:1"], "give an IP address"),

@@ -76,10 +76,48 @@ fn every_wrong_endpoint_is_refused_with_its_remedy() {
         let said = refused(&["--listen", endpoint]);
         assert!(said.contains(remedy) && said.contains(endpoint), "{endpoint}: {said}");
     }
-    // Two in one command line, the second of which is the first.
-    let twice =
-        refused(&["--listen", "tcp://127.0.0.1:23571", "--listen", "tcp://127.0.0.1:23571"]);
-    assert!(twice.contains("is given twice"), "{twice}");
+}
+
+#[test]
+fn endpoints_that_are_another_of_the_same_service_are_refused() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("own");
+    let file = format!("ipc://{}/s", folder.0.display());
+    let again = format!("ipc://{}/./s", folder.0.display());
+    let abstract_ = format!("ipc://@repd-own-{}", std::process::id());
+    let v4 = [
+        ["tcp://127.0.0.1:23571", "tcp://127.0.0.1:23571"],
+        ["tcp://*:23571", "tcp://127.0.0.1:23571"],
+        ["tcp://127.0.0.1:23571", "tcp://localhost:23571"],
+        ["tcp://lo:23571", "tcp://*:23571"],
+        [&file, &again],
+        [&abstract_, &abstract_],
+    ];
+    let v6 = [["tcp://*:23571", "tcp://[::]:23571"], ["tcp://[::]:23571", "tcp://127.0.0.1:23571"]];
+    for [one, other] in v4.iter().chain(v6.iter().filter(|_| common::has_ipv6())) {
+        for option in ["--listen", "--backend"] {
+            let said = refused(&["--listen", one, option, other]);
+            let says = format!("cannot listen on {other}: {one} of this service has it already");
+            assert!(said.contains(&says), "{one} {option} {other}: {said}");
+        }
+        if *other != "tcp://*:23571" && *other != "tcp://[::]:23571" {
+            let said = refused(&["--listen", one, "--upstream", other]);
+            let says = format!("{other}: it is {one} of this service itself");
+            assert!(said.contains(&says), "{one} {other}: {said}");
+        }
+    }
+    // Any port is another one each time.
+    let any = "tcp://127.0.0.1:*";
+    assert_eq!(
+        repd(&["serve", "--check", "--listen", any, "--listen", any], b"").status.code(),
+        Some(0)
+    );
+}
+
+#[test]
+fn retries_of_what_is_never_lost_are_refused() {
+    let _limit = time_limit(60);
+    assert!(refused(&["--retries", "1"]).contains("it is never lost"));
 }
 
 /// Runs a copy of repd as an ordinary user, who root is not. None with a word if root may not become one here.
@@ -283,4 +321,64 @@ fn a_closed_standard_output_or_error_is_no_reason_to_panic() {
         .map(Killed)
         .unwrap();
     assert_eq!(Client::req(&endpoint).ask_text("ab"), "ba");
+}
+
+/// What a shell says, to which this program is `$0`, in a network namespace of its own where it is root. None with a word
+/// if there is none to be had.
+fn in_own_network(script: &str) -> Option<Output> {
+    let run = |script: &str| {
+        let shell = ["--map-root-user", "--net", "sh", "-c", script, REPD];
+        Command::new("unshare").args(shell).output()
+    };
+    let can = run("ip link set lo up").is_ok_and(|run| run.status.success());
+    if !can {
+        eprintln!("skipped: no network namespace can be had");
+    }
+    can.then(|| run(&format!("ip link set lo up; {script}")).unwrap())
+}
+
+#[test]
+fn an_interface_without_an_ipv4_address_is_no_place_to_listen() {
+    let _limit = time_limit(60);
+    let script = "ip link add eth7 type veth peer name eth8 && ip link set eth8 up && ip link set eth7 up && ip -6 addr add fd00::7/64 dev eth7 nodad; \
+                  exec $0 serve --check --listen tcp://eth7:5555";
+    let Some(run) = in_own_network(script) else { return };
+    assert_eq!(run.status.code(), Some(2));
+    assert!(line(&run).contains("eth7 has no IPv4 address yet"), "{run:?}");
+}
+
+#[test]
+fn every_ipv6_address_is_every_ipv4_address_too() {
+    let _limit = time_limit(60);
+    if !common::has_ipv6() {
+        return;
+    }
+    let script = "echo 1 > /proc/sys/net/ipv6/bindv6only && test \"$(cat /proc/sys/net/ipv6/bindv6only)\" = 1 || exit 77; \
+                  $0 serve --listen 'tcp://[::]:5555' & service=$!; \
+                  $0 call --retries 600 --timeout 0.1 tcp://127.0.0.1:5555 ab; kill $service; wait $service";
+    let Some(run) = in_own_network(script) else { return };
+    if run.status.code() == Some(77) {
+        eprintln!("skipped: the system's setting cannot be changed here");
+        return;
+    }
+    assert_eq!((run.status.code(), &run.stdout[..]), (Some(0), &b"ba\n"[..]), "{run:?}");
+}
+
+#[test]
+fn a_service_whose_endpoint_is_taken_starts_no_program() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("second");
+    let first = Process::start(&[]);
+    let started = folder.file("started");
+    for workers in ["0", "3"] {
+        let program = format!("touch {started}; exec cat");
+        let options = ["serve", "--workers", workers, "--listen", &first.endpoint];
+        let run = repd(
+            &[&options[..], &["--framing", "lines", "--", "sh", "-c", &program]].concat(),
+            b"",
+        );
+        assert_eq!(run.status.code(), Some(2), "{run:?}");
+        assert!(line(&run).contains("the port is in use"), "{run:?}");
+        assert!(!Path::new(&started).exists());
+    }
 }

@@ -207,6 +207,11 @@ impl Serve {
             return Err(Error::config("cannot use --max-outstanding with workers of this process")
                 .remedy("give it with --backend or --upstream"));
         }
+        if self.retries > 0 && self.program.is_empty() && !self.config().is_remote() {
+            return Err(Error::config("cannot use --retries with a handler of this process")
+                .because("it is never lost")
+                .remedy("leave it out, or give a program, --backend or --upstream"));
+        }
         Ok(())
     }
 

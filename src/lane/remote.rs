@@ -4,6 +4,7 @@
 //! A request goes there as `[ticket][empty][body...]`, and the reply comes back with the same in front, in
 //! any order. Among several workers the DEALER deals in turn, and does not say who has what.
 
+use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, log_enabled, warn};
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};
 use crate::listen::{Listener, SocketFile};
-use crate::socket::{Context, Event, Monitor, Sent, Socket, Watched, share};
+use crate::socket::{Context, Event, Monitored, Sent, Watched, share};
 use crate::ticket::Ticket;
 
 /// How long requests wait for somebody to connect before they are refused.
@@ -25,13 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 10;
 const LOOK: Duration = Duration::from_millis(10);
 
-type Connect = Box<dyn Fn() -> Result<(Socket, Monitor), Error>>;
+type Connect = Box<dyn Fn() -> Result<Monitored, Error>>;
 
 pub(crate) struct Remote {
     name: String,
-    // Declared before what tells of it, and so closed before.
-    socket: Socket,
-    monitor: Monitor,
+    link: Monitored,
     /// To another repd: makes the socket anew. Else any number of workers connect.
     connect: Option<Connect>,
     /// Of another repd, whether its connection is ready; of workers this says nothing.
@@ -54,20 +53,23 @@ pub(crate) struct Remote {
     /// That it cannot connect was said since then.
     has_complained: bool,
     lost: Vec<Ticket>,
+    /// How many connections of the socket were cut off.
+    cut_off: c_int,
     /// Of the endpoints where workers connect; they are removed in the end.
     files: Vec<SocketFile>,
 }
 
 impl Remote {
-    /// A lane to the REP workers that connect to one of the configured endpoints.
-    pub fn backend(context: &Context, config: &Config) -> Result<Remote, Error> {
-        let open = |endpoint| Listener::open(endpoint, config.backlog);
-        let listeners = config.backend.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
-        let (socket, monitor) = context.backend(config)?;
-        // From here on the two are closed in the right order, also if an endpoint is refused.
-        let mut remote = Remote::new("backend".into(), socket, monitor, None, config);
+    /// A lane to the REP workers that connect to one of these endpoints.
+    pub fn backend(
+        context: &Context,
+        listeners: Vec<Listener>,
+        config: &Config,
+    ) -> Result<Remote, Error> {
+        listeners.iter().try_for_each(Listener::listen)?;
+        let mut remote = Remote::new("backend".into(), context.backend(config)?, None, config);
         for listener in listeners {
-            let (endpoint, file) = remote.socket.listen(listener)?;
+            let (endpoint, file) = remote.link.socket.listen(listener)?;
             info!("workers connect to {endpoint}");
             remote.files.extend(file);
         }
@@ -83,22 +85,15 @@ impl Remote {
         let address = endpoint.to_connect()?;
         let (context, settings) = (context.clone(), config.clone());
         let connect = move || context.upstream(&address, &settings);
-        let (socket, monitor) = connect()?;
+        let link = connect()?;
         let name = format!("upstream {endpoint}");
-        Ok(Remote::new(name, socket, monitor, Some(Box::new(connect)), config))
+        Ok(Remote::new(name, link, Some(Box::new(connect)), config))
     }
 
-    fn new(
-        name: String,
-        socket: Socket,
-        monitor: Monitor,
-        connect: Option<Connect>,
-        config: &Config,
-    ) -> Remote {
+    fn new(name: String, link: Monitored, connect: Option<Connect>, config: &Config) -> Remote {
         Remote {
             name,
-            socket,
-            monitor,
+            link,
             is_ready: connect.is_none(),
             connect,
             peer: None,
@@ -111,17 +106,20 @@ impl Remote {
             alone_since: Instant::now(),
             has_complained: false,
             lost: Vec::new(),
+            cut_off: 0,
             files: Vec::new(),
         }
     }
 
     pub fn readable(&self) -> [Watched<'_>; 2] {
-        [self.socket.readable(), self.monitor.readable()]
+        [self.link.socket.readable(), self.link.monitor.readable()]
     }
 
     /// Whether there may be a reply, or news of a connection, without another wait.
     pub fn may_have_more(&self) -> bool {
-        self.socket.may_have_more() || self.monitor.may_have_more() || !self.lost.is_empty()
+        self.link.socket.may_have_more()
+            || self.link.monitor.may_have_more()
+            || !self.lost.is_empty()
     }
 
     pub fn owes_nothing(&self) -> bool {
@@ -152,7 +150,7 @@ impl Remote {
         }
         let mut envelope = [Frame::from(&ticket.to_bytes()[..]), Frame::default()];
         let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
-        let sent = self.socket.send_all(envelope.iter_mut().chain(&mut body))?;
+        let sent = self.link.socket.send_all(envelope.iter_mut().chain(&mut body))?;
         match (sent, &mut self.peer) {
             (Sent::Done, Some(peer)) => {
                 peer.sent(ticket, now);
@@ -160,7 +158,7 @@ impl Remote {
             }
             // One has gone at this moment, which the monitor is yet to tell; others may be left.
             _ => {
-                self.is_leaving |= !self.socket.has_taker()?;
+                self.is_leaving |= !self.link.socket.has_taker()?;
                 Ok(false)
             }
         }
@@ -179,7 +177,7 @@ impl Remote {
         now: Instant,
     ) -> Result<Option<Option<(Ticket, bool)>>, Error> {
         body.clear();
-        if !self.socket.try_receive(body)? {
+        if !self.link.socket.try_receive(body)? {
             if self.is_leaving {
                 self.leave(now);
             }
@@ -216,13 +214,13 @@ impl Remote {
     /// That nobody is connected is known from the socket, which then takes no message: not each connection
     /// that ends had been one of a worker's.
     pub fn take_lost(&mut self, now: Instant) -> Result<Vec<Ticket>, Error> {
-        let mut news = self.socket.take_woken();
+        let mut news = self.link.socket.take_woken();
         if self.looks > 0 && now >= self.look_at {
             news = true;
             self.looks -= 1;
             self.look_at = now + LOOK;
         }
-        while let Some(event) = self.monitor.next()? {
+        while let Some(event) = self.link.monitor.next()? {
             news = true;
             match event {
                 Event::Ready => {
@@ -236,6 +234,15 @@ impl Remote {
                 }
                 Event::Disconnected => {
                     info!("{}: a connection has ended", self.name);
+                    let cut_off = self.link.socket.cut_off()?;
+                    if cut_off != self.cut_off {
+                        warn!(
+                            "{}: cut off: its message is far larger than this service takes; \
+                             raise --max-message-size or --max-frames",
+                            self.name
+                        );
+                        self.cut_off = cut_off;
+                    }
                     if self.connect.is_some() {
                         self.is_ready = false;
                         self.is_leaving = self.peer.is_some();
@@ -251,7 +258,7 @@ impl Remote {
             }
         }
         if news {
-            match self.socket.has_taker()? {
+            match self.link.socket.has_taker()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
                 true => (),
                 false => self.is_leaving = self.peer.is_some(),
@@ -278,35 +285,9 @@ impl Remote {
         (self.look_at, self.looks) = (now, LOOKS);
         // What the old socket had not sent yet would go out over its next connection.
         match self.connect.as_ref().map(|connect| connect()) {
-            Some(Ok((socket, monitor))) => {
-                (self.socket, self.monitor, self.is_ready) = (socket, monitor, false);
-            }
+            Some(Ok(link)) => (self.link, self.is_ready, self.cut_off) = (link, false, 0),
             Some(Err(error)) => warn!("{}: {error}", self.name),
             None => (),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-    use std::thread::spawn;
-
-    use super::*;
-
-    #[test]
-    fn a_backend_that_is_refused_holds_up_nobody() {
-        let (done, is_done) = channel();
-        // In a thread of its own: what is held up is held up for ever.
-        spawn(move || {
-            let backend = vec!["ipc:///no/such/folder/x".parse().unwrap()];
-            let config = Config { backend, ..Config::default() };
-            for _ in 0..2000 {
-                let context = Context::new(1).unwrap();
-                assert!(Remote::backend(&context, &config).is_err());
-            }
-            done.send(()).unwrap();
-        });
-        is_done.recv_timeout(Duration::from_secs(60)).expect("a socket does not close");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zmq::SocketType;
 
-use super::{Monitor, Socket, again, failed, last_error, milliseconds};
+use super::{Monitor, Monitored, Socket, again, failed, last_error, milliseconds};
 use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -106,10 +106,8 @@ impl Context {
     }
 
     /// The DEALER that REP workers connect to, and what tells of them.
-    pub fn backend(&self, config: &Config) -> Result<(Socket, Monitor), Error> {
-        let socket = self.remote(config)?;
-        let monitor = self.monitor(&socket)?;
-        Ok((socket, monitor))
+    pub fn backend(&self, config: &Config) -> Result<Monitored, Error> {
+        self.monitored(self.remote(config)?)
     }
 
     /// A DEALER that is connected to another repd whenever that is there, and what tells of it. Where that is,
@@ -118,16 +116,16 @@ impl Context {
         &self,
         (address, v6): &(String, bool),
         config: &Config,
-    ) -> Result<(Socket, Monitor), Error> {
+    ) -> Result<Monitored, Error> {
         let socket = self.remote(config)?;
         // Not ZMQ_IMMEDIATE: when such a connection ends, libzmq 4.3.5 throws away replies that have come, and
         // aborts if one of them is half received.
         // A host that does not answer at all is tried again after that time, and not after minutes.
         socket.set_number(zmq_sys::ZMQ_CONNECT_TIMEOUT, milliseconds(CONNECT_TIMEOUT))?;
-        let monitor = self.monitor(&socket)?;
         socket.set(|s| s.set_ipv6(*v6))?;
-        socket.connect(address)?;
-        Ok((socket, monitor))
+        let monitored = self.monitored(socket)?;
+        monitored.socket.connect(address)?;
+        Ok(monitored)
     }
 
     fn remote(&self, config: &Config) -> Result<Socket, Error> {
@@ -156,17 +154,15 @@ impl Context {
         Ok(socket)
     }
 
-    /// A REQ client of `endpoint`, and a PAIR that tells what becomes of the connection, an event of
-    /// zmq_socket_monitor(3) each.
-    pub fn watched_req(&self, endpoint: &Endpoint) -> Result<(Monitor, Socket), Error> {
-        let socket = self.socket(zmq::REQ)?;
-        let monitor = self.monitor(&socket)?;
-        socket.reach(endpoint)?;
-        Ok((monitor, socket))
+    /// A REQ client of `endpoint`, and what tells of its connection.
+    pub fn monitored_req(&self, endpoint: &Endpoint) -> Result<Monitored, Error> {
+        let monitored = self.monitored(self.socket(zmq::REQ)?)?;
+        monitored.socket.reach(endpoint)?;
+        Ok(monitored)
     }
 
-    /// What tells of each event of a socket's connections.
-    fn monitor(&self, socket: &Socket) -> Result<Monitor, Error> {
+    /// Adds what tells of a socket's connections, an event of zmq_socket_monitor(3) each, before it has any.
+    fn monitored(&self, socket: Socket) -> Result<Monitored, Error> {
         static MONITORS: AtomicUsize = AtomicUsize::new(0);
         // Another name for each: that of one that is closed is free only some time later.
         let number = MONITORS.fetch_add(1, Ordering::Relaxed);
@@ -174,9 +170,9 @@ impl Context {
         // Not of its own end: if the reader could not be made, or is closed before, libzmq would wait for it for ever.
         let events = zmq::SocketEvent::ALL.to_raw() & !zmq::SocketEvent::MONITOR_STOPPED.to_raw();
         socket.set(|s| s.monitor(&endpoint, events.into()))?;
-        let monitor = self.socket(zmq::PAIR)?;
-        monitor.connect(&endpoint)?;
-        Ok(Monitor(monitor))
+        let reader = self.socket(zmq::PAIR)?;
+        reader.connect(&endpoint)?;
+        Ok(Monitored { socket, monitor: Monitor(reader) })
     }
 
     /// A client of `endpoint`.
@@ -296,7 +292,8 @@ mod tests {
     }
 
     fn listen(socket: &mut Socket) -> SocketAddrV4 {
-        let listener = Listener::open(&"tcp://127.0.0.1:*".parse().unwrap(), 10).unwrap();
+        let listener = Listener::take(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap();
+        listener.listen().unwrap();
         socket.listen(listener).unwrap().0.strip_prefix("tcp://").unwrap().parse().unwrap()
     }
 

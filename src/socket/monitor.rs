@@ -17,6 +17,15 @@ pub(crate) enum Event {
     Other,
 }
 
+/// A socket, and what tells of its connections.
+///
+/// The fields stand in the order in which they are to be closed: libzmq's I/O thread waits until its events are read, so
+/// that a socket whose reader is closed first may never be.
+pub(crate) struct Monitored {
+    pub socket: Socket,
+    pub monitor: Monitor,
+}
+
 /// The PAIR that tells of each event.
 pub(crate) struct Monitor(pub(super) Socket);
 
@@ -57,7 +66,7 @@ mod tests {
 
     use crate::config::Config;
     use crate::endpoint::Endpoint;
-    use crate::socket::{Context, wait};
+    use crate::socket::{Context, Monitored, wait};
 
     #[test]
     fn a_socket_is_closed_though_nobody_hears_of_it_any_more() {
@@ -65,7 +74,7 @@ mod tests {
         spawn(move || {
             for _ in 0..1000 {
                 let context = Context::new(1).unwrap();
-                let (socket, monitor) = context.backend(&Config::default()).unwrap();
+                let Monitored { socket, monitor } = context.backend(&Config::default()).unwrap();
                 drop(monitor);
                 drop(socket);
             }
@@ -84,12 +93,10 @@ mod tests {
             let endpoint: Endpoint = endpoint.parse().unwrap();
             let context = Context::new(1).unwrap();
             for _ in 0..300 {
-                let (monitor, socket) = context.watched_req(&endpoint).unwrap();
+                let _monitored = context.monitored_req(&endpoint).unwrap();
                 drop(listener.accept().unwrap());
-                drop(socket);
-                drop(monitor);
             }
-            let (monitor, _socket) = context.watched_req(&endpoint).unwrap();
+            let Monitored { socket: _socket, monitor } = context.monitored_req(&endpoint).unwrap();
             while monitor.next().unwrap().is_none() {
                 wait(&mut [monitor.readable()], None).unwrap();
             }
