@@ -63,6 +63,13 @@ pub fn bench(options: &cli::Bench) -> Result<(), Error> {
         let _ = write!(stderr(), "\r\x1b[K");
     }
     let outcome = outcome?;
+    if outcome.sent == 0 && outcome.missing_before > 0 {
+        let missing = outcome.missing_before;
+        return Err(Error::failed(format!(
+            "nothing was measured: of the warm-up, no reply: {missing}"
+        ))
+        .remedy("is the service overloaded, or gone? more time: --timeout"));
+    }
     if outcome.sent == 0 {
         return Err(Error::failed("nothing was measured: the load ended within its warm-up")
             .remedy("let it run, or give less --warmup"));

@@ -1,9 +1,6 @@
 //! The ROUTER: requests in, replies out, and the replies that a client does not take yet.
 
-use std::ffi::c_int;
 use std::time::{Duration, Instant};
-
-use log::warn;
 
 use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
 use crate::error::Error;
@@ -11,8 +8,11 @@ use crate::fault::{Code, Fault};
 use crate::frame::{FEW_FRAMES, Frame};
 use crate::listen::{Listener, SocketFile};
 use crate::outbox::{Outbox, Reply};
-use crate::socket::{Sent, Socket, Watched};
+use crate::socket::{Refusals, Sent, Socket, Watched};
 use crate::tally::Tally;
+
+/// How soon it is looked again whether clients were refused. At the latest it is when the loop wakes by itself.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// A request.
 #[derive(Default)]
@@ -44,9 +44,9 @@ pub(crate) struct Frontend {
     pub tally: Tally,
     /// How many replies had been dropped when the drain began.
     dropped_before: usize,
-    /// How many clients were cut off, and when that was said last.
-    cut_off: c_int,
-    warned: Option<Instant>,
+    refusals: Refusals,
+    /// When it is looked next whether some were refused: nothing else tells of it.
+    tell_at: Instant,
 }
 
 /// A server that serves no more.
@@ -82,8 +82,8 @@ impl Frontend {
             outbox: Outbox::new(),
             tally: Tally::default(),
             dropped_before: 0,
-            cut_off: 0,
-            warned: None,
+            refusals: Refusals::new(String::new(), "ZeroMQ client"),
+            tell_at: Instant::now(),
         })
     }
 
@@ -190,21 +190,6 @@ impl Frontend {
         Ok(())
     }
 
-    /// Says that clients were cut off, but no more than once a second.
-    fn warn_of_cut_off(&mut self, now: Instant) -> Result<(), Error> {
-        let count = self.socket.cut_off()?;
-        if count != self.cut_off && self.warned.is_none_or(|at| now >= at + Duration::from_secs(1))
-        {
-            let address = self.socket.last_cut_off()?;
-            warn!(
-                "cut off {address}: its message or handshake is far larger than this service takes; \
-                 so far: {count}"
-            );
-            (self.cut_off, self.warned) = (count, Some(now));
-        }
-        Ok(())
-    }
-
     /// Tries the kept replies again, if it is time or something has happened to the socket.
     pub fn retry(&mut self, now: Instant) -> Result<(), Error> {
         let send = |reply: &mut Reply| {
@@ -216,8 +201,9 @@ impl Frontend {
         };
         let woken = self.socket.take_woken();
         self.outbox.retry(now, woken, send)?;
-        if woken {
-            self.warn_of_cut_off(now)?;
+        if now >= self.tell_at {
+            self.refusals.tell(&self.socket)?;
+            self.tell_at = now + A_MOMENT;
         }
         Ok(())
     }

@@ -21,10 +21,12 @@ use crate::listen::{Listener, SocketFile};
 
 mod context;
 mod monitor;
+mod refusals;
 mod wait;
 
 pub(crate) use context::Context;
 pub(crate) use monitor::{Event, Monitor, Monitored};
+pub(crate) use refusals::Refusals;
 pub(crate) use wait::{Watched, readable, wait};
 
 fn milliseconds(time: Duration) -> c_int {
@@ -230,17 +232,27 @@ impl Socket {
 
     /// Returns how many peers were cut off, since their message was far beyond its bounds.
     pub fn cut_off(&self) -> Result<c_int, Error> {
+        self.get_number(zmq_sys::ZMQ_CUT_OFF)
+    }
+
+    /// Returns how many peers were refused, since they broke the protocol in another way.
+    fn refused(&self) -> Result<c_int, Error> {
+        self.get_number(zmq_sys::ZMQ_REFUSED)
+    }
+
+    /// Reads an option whose value is an int.
+    fn get_number(&self, option: u32) -> Result<c_int, Error> {
         let mut count: c_int = 0;
         let mut size = size_of::<c_int>();
-        self.get_option(zmq_sys::ZMQ_CUT_OFF, (&raw mut count).cast(), &mut size)?;
+        self.get_option(option, (&raw mut count).cast(), &mut size)?;
         Ok(count)
     }
 
-    /// Returns the address of the last peer that was cut off.
-    pub fn last_cut_off(&self) -> Result<String, Error> {
+    /// Reads an option whose value is an address.
+    fn last_address(&self, option: u32) -> Result<String, Error> {
         let mut text = [0_u8; 256];
         let mut size = text.len();
-        self.get_option(zmq_sys::ZMQ_LAST_CUT_OFF, (&raw mut text).cast(), &mut size)?;
+        self.get_option(option, (&raw mut text).cast(), &mut size)?;
         Ok(String::from_utf8_lossy(&text[..size.saturating_sub(1)]).into_owned())
     }
 

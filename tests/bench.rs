@@ -303,3 +303,16 @@ fn there_may_be_many_clients() {
     let (report, status) = report(&service.endpoint, &options);
     assert_eq!((status, count(&report, "replies")), (Some(0), 6000), "{report}");
 }
+
+#[test]
+fn a_service_that_is_gone_within_the_warm_up_is_told_of() {
+    let _limit = time_limit(60);
+    // It answers the first request, by which the service is looked for, and nothing else.
+    let (endpoint, _server) =
+        server(|number, message| if number == 0 { vec![message] } else { Vec::new() });
+    let times = ["--warmup", "1", "--duration", "0.5", "--timeout", "2"];
+    let run = bench(&endpoint, &times);
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(said.contains("no reply: ") && said.contains("overloaded, or gone?"), "{said}");
+}

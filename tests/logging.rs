@@ -5,6 +5,7 @@ mod common;
 use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::Instant;
 
 use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit};
 use nix::pty::openpty;
@@ -147,6 +148,26 @@ fn nobody_who_reads_the_log_does_not_stop_the_service() {
     assert!(service.0.wait().unwrap().success());
     assert!(rest.contains("warning: log lines lost, since nobody read them: "), "{rest}");
     assert!(rest.trim_end().ends_with("stopped: requests: 3001, replies: 3001"), "{rest}");
+}
+
+#[test]
+fn lines_that_come_again_and_again_are_summed_up() {
+    const REQUESTS: usize = 40;
+    let _limit = time_limit(60);
+    let start = Instant::now();
+    let mut service = Process::start(&["--framing", "once", "--", "false"]);
+    let client = Client::req(&service.endpoint);
+    (0..REQUESTS).for_each(|_| assert_eq!(client.ask(&[b"a"])[1], b"500"));
+    service.signal(SIGTERM);
+    assert_eq!(service.wait().code(), Some(0));
+    let log = service.rest_of_log();
+    let number = |text: &str| text.split(' ').next().unwrap().parse::<usize>().unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("the program failed")).collect();
+    let more = lines.iter().filter_map(|line| line.split("(and ").nth(1)).map(number);
+    let left_out = log.lines().filter_map(|line| line.split("like others before them: ").nth(1));
+    let counted = lines.len() + more.sum::<usize>() + left_out.map(number).sum::<usize>();
+    assert_eq!(counted, REQUESTS, "{log}");
+    assert!(lines.len() as u64 <= 11 + start.elapsed().as_secs(), "{log}");
 }
 
 /// As a terminal is whose output somebody has stopped, or whose window hangs.

@@ -2,15 +2,15 @@
 
 mod common;
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, sleep, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::raw::{Raw, request};
+use common::raw::{Raw, greeting, request};
 use common::{Client, Folder, Killed, Link, Local, Process, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Config, Frame, echo};
@@ -282,7 +282,55 @@ fn a_reply_that_is_larger_than_the_service_takes_is_a_500() {
     // Far larger: its connection ends.
     client.send(&[b"1000000"]);
     assert_eq!(code(&client.receive()), Some(502));
-    service.wait_for_line("backend: cut off: its message is far larger than this service takes");
+    let line = service.wait_for_line("backend: cut off tcp://127.0.0.1:");
+    assert!(line.contains("far larger than this service takes"), "{line}");
+}
+
+/// One that ends each connection, and one that wants another mechanism.
+#[test]
+fn an_upstream_that_is_none_is_tried_less_and_less_and_served_when_it_is_there() {
+    let _limit = time_limit(120);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let mut service = Process::start(&["--upstream", &endpoint]);
+    let began = Instant::now();
+    for number in 0..7 {
+        let (mut connection, _) = listener.accept().unwrap();
+        if number % 2 == 0 {
+            let other = [&greeting()[..12], b"PLAIN", &[0; 47]].concat();
+            let _ = connection.write_all(&other);
+            let _ = connection.read_to_end(&mut Vec::new());
+        }
+    }
+    // 0.1 s, and twice as long each time up to 2 s: no less.
+    assert!(began.elapsed() >= Duration::from_millis(100 + 200 + 400 + 800 + 1600));
+    service.wait_for_line(
+        "the connection ends before its handshake; is that a server of REQ clients?",
+    );
+    assert!(
+        service.log.iter().filter(|line| line.contains("upstream")).count() <= 12,
+        "{:?}",
+        service.log
+    );
+    drop(listener);
+    let _upstream = Process::start(&["--listen", &endpoint]);
+    service.wait_for_line(": connected");
+    assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
+}
+
+#[test]
+fn who_only_looks_whether_the_backends_port_is_open_is_no_news() {
+    let _limit = time_limit(60);
+    let (mut service, backend) = with_backend(&[]);
+    for _ in 0..20 {
+        drop(TcpStream::connect(backend.strip_prefix("tcp://").unwrap()).unwrap());
+    }
+    // One that is no worker is.
+    let publisher = Client::new(zmq::PUB, &backend);
+    service.wait_for_line("backend: refused tcp://127.0.0.1:");
+    drop(publisher);
+    let ended = service.log.iter().filter(|line| line.contains("has ended"));
+    assert!(ended.count() <= 1, "{:?}", service.log);
 }
 
 /// A worker that says what nobody asked it, in every way, harms nobody.
@@ -324,7 +372,7 @@ fn what_no_worker_should_send_is_dropped() {
 #[test]
 fn a_stranger_at_the_workers_door_disturbs_nobody() {
     let _limit = time_limit(60);
-    let (mut service, backend) = with_backend(&["--timeout", "20"]);
+    let (mut service, backend) = with_backend(&["--timeout", "20", "--verbose"]);
     let (begin, begun) = std::sync::mpsc::channel();
     let (open, gate) = std::sync::mpsc::channel::<()>();
     worker(&backend, move |request| {

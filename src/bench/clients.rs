@@ -222,6 +222,8 @@ impl Part<'_> {
             self.outcome.missing += 1;
             let given_up = request.at + self.load.timeout - self.start;
             self.outcome.elapsed = self.outcome.elapsed.max(given_up);
+        } else {
+            self.outcome.missing_before += 1;
         }
     }
 }

@@ -87,6 +87,8 @@ pub struct Outcome {
     pub replies: u64,
     /// Requests that got no reply in time.
     pub missing: u64,
+    /// Requests of the warm-up that got none.
+    pub missing_before: u64,
     /// Replies other than what was expected.
     pub wrong: u64,
     /// How many `REPD-ERROR` replies came of each code.
@@ -124,6 +126,7 @@ impl Outcome {
         self.sent += other.sent;
         self.replies += other.replies;
         self.missing += other.missing;
+        self.missing_before += other.missing_before;
         self.wrong += other.wrong;
         for (code, count) in other.errors {
             *self.errors.entry(code).or_default() += count;

@@ -4,7 +4,6 @@
 //! A request goes there as `[ticket][empty][body...]`, and the reply comes back with the same in front, in
 //! any order. Among several workers the DEALER deals in turn, and does not say who has what.
 
-use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, log_enabled, warn};
@@ -16,7 +15,7 @@ use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};
 use crate::listen::{Listener, SocketFile};
-use crate::socket::{Context, Event, Monitored, Sent, Watched, share};
+use crate::socket::{Context, Event, Monitored, Refusals, Sent, Watched, share};
 use crate::ticket::Ticket;
 
 /// How long requests wait for somebody to connect before they are refused.
@@ -53,8 +52,9 @@ pub(crate) struct Remote {
     /// That it cannot connect was said since then.
     has_complained: bool,
     lost: Vec<Ticket>,
-    /// How many connections of the socket were cut off.
-    cut_off: c_int,
+    refusals: Refusals,
+    /// How many connections are about to end whose handshake came to nothing.
+    failed: usize,
     /// Of the endpoints where workers connect; they are removed in the end.
     files: Vec<SocketFile>,
 }
@@ -91,7 +91,10 @@ impl Remote {
     }
 
     fn new(name: String, link: Monitored, connect: Option<Connect>, config: &Config) -> Remote {
+        let peer = if connect.is_some() { "server of REQ clients" } else { "REP worker" };
         Remote {
+            refusals: Refusals::new(format!("{name}: "), peer),
+            failed: 0,
             name,
             link,
             is_ready: connect.is_none(),
@@ -106,7 +109,6 @@ impl Remote {
             alone_since: Instant::now(),
             has_complained: false,
             lost: Vec::new(),
-            cut_off: 0,
             files: Vec::new(),
         }
     }
@@ -232,17 +234,21 @@ impl Remote {
                     self.has_complained = false;
                     self.is_ready = true;
                 }
-                Event::Disconnected => {
-                    info!("{}: a connection has ended", self.name);
-                    let cut_off = self.link.socket.cut_off()?;
-                    if cut_off != self.cut_off {
+                Event::Failed => self.failed += 1,
+                Event::Disconnected if self.failed > 0 => {
+                    self.failed -= 1;
+                    if self.connect.is_none() {
+                        // Somebody who looks whether the port is open.
+                        debug!("{}: a connection has ended before its handshake", self.name);
+                    } else if !std::mem::replace(&mut self.has_complained, true) {
                         warn!(
-                            "{}: cut off: its message is far larger than this service takes; \
-                             raise --max-message-size or --max-frames",
+                            "{}: the connection ends before its handshake; is that a server of REQ clients? trying on",
                             self.name
                         );
-                        self.cut_off = cut_off;
                     }
+                }
+                Event::Disconnected => {
+                    info!("{}: a connection has ended", self.name);
                     if self.connect.is_some() {
                         self.is_ready = false;
                         self.is_leaving = self.peer.is_some();
@@ -258,6 +264,7 @@ impl Remote {
             }
         }
         if news {
+            self.refusals.tell(&self.link.socket)?;
             match self.link.socket.has_taker()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
                 true => (),
@@ -285,7 +292,11 @@ impl Remote {
         (self.look_at, self.looks) = (now, LOOKS);
         // What the old socket had not sent yet would go out over its next connection.
         match self.connect.as_ref().map(|connect| connect()) {
-            Some(Ok(link)) => (self.link, self.is_ready, self.cut_off) = (link, false, 0),
+            Some(Ok(link)) => {
+                (self.link, self.is_ready) = (link, false);
+                self.refusals.forget();
+                self.failed = 0;
+            }
             Some(Err(error)) => warn!("{}: {error}", self.name),
             None => (),
         }

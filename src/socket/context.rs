@@ -122,6 +122,8 @@ impl Context {
         // aborts if one of them is half received.
         // A host that does not answer at all is tried again after that time, and not after minutes.
         socket.set_number(zmq_sys::ZMQ_CONNECT_TIMEOUT, milliseconds(CONNECT_TIMEOUT))?;
+        // From a tenth of a second on, twice as long each time, as long as nobody is there, or somebody else.
+        socket.set(|s| s.set_reconnect_ivl_max(milliseconds(RECONNECT_MOST)))?;
         socket.set(|s| s.set_ipv6(*v6))?;
         let monitored = self.monitored(socket)?;
         monitored.socket.connect(address)?;
@@ -193,6 +195,8 @@ impl Context {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+const RECONNECT_MOST: Duration = Duration::from_secs(2);
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -10,6 +10,8 @@ pub(crate) enum Event {
     Connected,
     /// Messages may be sent over it.
     Ready,
+    /// The handshake came to nothing: it ends, which is told next.
+    Failed,
     /// It ended.
     Disconnected,
     /// It could not be made, and is tried again.
@@ -50,6 +52,9 @@ impl Monitor {
         Ok(Some(match u32::from(number) {
             zmq_sys::ZMQ_EVENT_CONNECTED => Event::Connected,
             zmq_sys::ZMQ_EVENT_HANDSHAKE_SUCCEEDED => Event::Ready,
+            zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Event::Failed,
             zmq_sys::ZMQ_EVENT_DISCONNECTED => Event::Disconnected,
             zmq_sys::ZMQ_EVENT_CONNECT_RETRIED => Event::Retried,
             _ => Event::Other,

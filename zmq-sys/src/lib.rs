@@ -48,3 +48,7 @@ pub const ZMQ_RCVHWM_ALL_BYTES: u32 = 1015;
 pub const ZMQ_CUT_OFF: u32 = 1016;
 /// Read only: the address of the last one, a string.
 pub const ZMQ_LAST_CUT_OFF: u32 = 1017;
+/// Read only: how many peers broke the protocol in another way, or are of another kind: an `int`.
+pub const ZMQ_REFUSED: u32 = 1018;
+/// Read only: the address of the last one, a string.
+pub const ZMQ_LAST_REFUSED: u32 = 1019;
