@@ -82,7 +82,7 @@ impl Frontend {
             outbox: Outbox::new(),
             tally: Tally::default(),
             dropped_before: 0,
-            refusals: Refusals::new(String::new(), "ZeroMQ client"),
+            refusals: Refusals::new("ZeroMQ client"),
             tell_at: Instant::now(),
         })
     }
@@ -202,7 +202,7 @@ impl Frontend {
         let woken = self.socket.take_woken();
         self.outbox.retry(now, woken, send)?;
         if now >= self.tell_at {
-            self.refusals.tell(&self.socket)?;
+            self.refusals.tell("", &self.socket)?;
             self.tell_at = now + A_MOMENT;
         }
         Ok(())

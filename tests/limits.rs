@@ -73,9 +73,10 @@ fn with_too_few_threads_or_files_it_says_so_and_exits() {
             inherited.extend((0..n).map(|_| dup(&nothing).unwrap()));
             runs(&repd, "--nofile=90", command)
         };
-        // How many the bench has open at once is a matter of chance, but not by so many.
         let few = [1; 10].map(more);
-        assert!(!few[9], "{command:?}: {few:?}");
+        // The bench has one more or less open at once, as its clients come to connect.
+        let first = if command[0] == "bench" { 1 } else { 0 };
+        assert!(few[first..].iter().all(|runs| !runs), "{command:?}: {few:?}");
     }
 }
 

@@ -175,18 +175,14 @@ fn lines_that_come_again_and_again_are_summed_up() {
 fn a_terminal_that_takes_nothing_does_not_stop_the_service() {
     let _limit = time_limit(60);
     let terminal = openpty(None, None).unwrap();
+    let endpoint = format!("ipc://@repd-held-{}", std::process::id());
     let mut service = Command::new(REPD)
-        .args([
-            "serve",
-            "--verbose",
-            "--listen",
-            &format!("ipc://@repd-held-{}", std::process::id()),
-        ])
+        .args(["serve", "--verbose", "--listen", &endpoint])
         .stderr(terminal.slave)
         .spawn()
         .map(Killed)
         .unwrap();
-    let client = Client::req(&format!("ipc://@repd-held-{}", std::process::id()));
+    let client = Client::req(&endpoint);
     // Many times what a terminal takes.
     (0..3000).for_each(|_| assert_eq!(client.ask_text("ab"), "ba"));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();

@@ -218,7 +218,6 @@ fn a_program_that_ends_after_each_reply_loses_no_request() {
     }
 }
 
-/// What a program finds: its number, and of the descriptors of the service none.
 /// Whether the proxy or the program's worker meets a deadline first is a matter of chance.
 #[test]
 fn the_last_line_counts_what_each_request_was_answered_with() {
@@ -246,6 +245,7 @@ fn the_last_line_counts_what_each_request_was_answered_with() {
     }
 }
 
+/// What a program finds: its number, and of the descriptors of the service none.
 #[test]
 fn a_program_is_told_its_number_and_inherits_nothing_else() {
     let _limit = time_limit(60);

@@ -93,7 +93,7 @@ impl Remote {
     fn new(name: String, link: Monitored, connect: Option<Connect>, config: &Config) -> Remote {
         let peer = if connect.is_some() { "server of REQ clients" } else { "REP worker" };
         Remote {
-            refusals: Refusals::new(format!("{name}: "), peer),
+            refusals: Refusals::new(peer),
             failed: 0,
             name,
             link,
@@ -264,7 +264,7 @@ impl Remote {
             }
         }
         if news {
-            self.refusals.tell(&self.link.socket)?;
+            self.refusals.tell(&format!("{}: ", self.name), &self.link.socket)?;
             match self.link.socket.has_taker()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
                 true => (),

@@ -196,6 +196,7 @@ impl Context {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long it is at most until an upstream is tried again.
 const RECONNECT_MOST: Duration = Duration::from_secs(2);
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,8 +9,6 @@ use crate::error::Error;
 
 /// What has been said of them in the log.
 pub(crate) struct Refusals {
-    /// What stands in front of it.
-    name: String,
     /// What a peer of this socket should be.
     peer: &'static str,
     cut_off: c_int,
@@ -18,18 +16,17 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    pub fn new(name: String, peer: &'static str) -> Refusals {
-        Refusals { name, peer, cut_off: 0, refused: 0 }
+    pub fn new(peer: &'static str) -> Refusals {
+        Refusals { peer, cut_off: 0, refused: 0 }
     }
 
-    /// Says what is new of those of `socket`.
-    pub fn tell(&mut self, socket: &Socket) -> Result<(), Error> {
-        let name = &self.name;
+    /// Says what is new of those of `socket`, with `of` in front of it.
+    pub fn tell(&mut self, of: &str, socket: &Socket) -> Result<(), Error> {
         let cut_off = socket.cut_off()?;
         if std::mem::replace(&mut self.cut_off, cut_off) != cut_off {
             let address = shown(socket.last_address(zmq_sys::ZMQ_LAST_CUT_OFF)?);
             warn!(
-                "{name}cut off {address}: its message or handshake is far larger than this service takes; so far: \
+                "{of}cut off {address}: its message or handshake is far larger than this service takes; so far: \
                  {cut_off}"
             );
         }
@@ -38,7 +35,7 @@ impl Refusals {
             let address = shown(socket.last_address(zmq_sys::ZMQ_LAST_REFUSED)?);
             let peer = self.peer;
             warn!(
-                "{name}refused {address}: it is no {peer}, or breaks the protocol; so far: {refused}"
+                "{of}refused {address}: it is no {peer}, or breaks the protocol; so far: {refused}"
             );
         }
         Ok(())

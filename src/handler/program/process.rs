@@ -38,6 +38,10 @@ const A_LITTLE: Duration = Duration::from_millis(100);
 /// The groups that are running, for [`kill_all`].
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
+/// Held while a program is started, so that it is among these before it is taken for an orphan. Not theirs: a start may
+/// take long, and [`kill_all`] must not wait for it.
+static STARTING: Mutex<()> = Mutex::new(());
+
 pub(crate) struct Process {
     child: Child,
     /// None once it is closed.
@@ -145,12 +149,11 @@ fn reap_orphans() {
     loop {
         let ended = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         let pid = ended.ok().and_then(|status| status.pid());
-        // Held while a program is started, so that it is known before it can end.
-        let running = lock();
-        match pid.filter(|pid| !running.contains(pid)) {
+        let starting = STARTING.lock();
+        match pid.filter(|pid| !lock().contains(pid)) {
             Some(orphan) => drop(waitpid(orphan, Some(WaitPidFlag::WNOHANG))),
             None => {
-                drop(running);
+                drop(starting);
                 // There is no child, or its worker is about to take notice.
                 sleep(A_LITTLE);
             }
@@ -186,10 +189,10 @@ impl Process {
         };
         // SAFETY: between fork and exec it makes system calls alone, and allocates nothing.
         unsafe { command.pre_exec(prepare) };
-        let mut running = lock();
+        let starting = STARTING.lock();
         let mut child = command.spawn()?;
-        running.push(group(&child));
-        drop(running);
+        lock().push(group(&child));
+        drop(starting);
         match watch(&mut child) {
             Ok((stdin, stdout, exit)) => Ok(Process { child, stdin: Some(stdin), stdout, exit }),
             Err(error) => {
