@@ -263,9 +263,11 @@ for line in sys.stdin:
     assert_eq!(said, "1 False ['0', '1', '2'] True 3");
 }
 
-/// `repd serve` as a shell starts it that has said these words before.
-fn serve_after(words: &str, options: &[&str]) -> Process {
-    let shell = format!("{words}; exec \"$0\" serve --listen 'tcp://127.0.0.1:*' \"$@\"");
+/// `repd serve` as a shell starts it that has said these words before, with these signals ignored: env(1), since a shell may
+/// keep SIGCHLD for itself.
+fn serve_after(words: &str, ignored: &str, options: &[&str]) -> Process {
+    let start = format!("exec env --ignore-signal={ignored} \"$0\" serve");
+    let shell = format!("{words}; {start} --listen 'tcp://127.0.0.1:*' \"$@\"");
     Process::run(Command::new("sh").args(["-c", &shell, common::REPD]).args(options))
 }
 
@@ -280,10 +282,10 @@ for line in sys.stdin:
           [int(signal.getsignal(number)) for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGHUP)],
           os.environ["CREDENTIALS_DIRECTORY"], flush=True)
 "#;
-    let words = "ulimit -S -n 99; trap '' CHLD USR1 HUP; export NOTIFY_SOCKET=/no/such JOURNAL_STREAM=1:2 \
+    let words = "ulimit -S -n 99; export NOTIFY_SOCKET=/no/such JOURNAL_STREAM=1:2 \
                  LISTEN_FDS=1 WATCHDOG_USEC=1 CREDENTIALS_DIRECTORY=/c";
     let options = ["--framing", "lines", "--workers", "1", "--", "python3", "-c", program];
-    let service = serve_after(words, &options);
+    let service = serve_after(words, "CHLD,USR1,HUP", &options);
     assert_eq!(Client::req(&service.endpoint).ask_text("what?"), "[] 99 [0, 0, 0] /c");
 }
 
@@ -313,7 +315,7 @@ fn a_program_has_no_capability_that_repd_was_given_for_its_port() {
 fn who_is_started_with_sigchld_ignored_learns_how_programs_end() {
     let _limit = time_limit(60);
     let options = ["--framing", "once", "--", "sh", "-c", "read -r line; exit \"$line\""];
-    let mut service = serve_after("trap '' CHLD", &options);
+    let mut service = serve_after("true", "CHLD", &options);
     let client = Client::req(&service.endpoint);
     assert_eq!(client.ask_text("0\n"), "");
     assert_eq!(code(&client.ask(&[b"3\n"])), Some(500));
