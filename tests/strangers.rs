@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
@@ -240,8 +241,10 @@ fn what_came_in_time_counts_however_late_it_is_read() {
 #[test]
 fn who_speaks_another_protocol_is_told_of() {
     let _limit = time_limit(60);
+    let folder = Folder::new("refused");
+    let path = folder.file("socket");
     for workers in BOTH {
-        let mut service = echo(workers, &[]);
+        let mut service = echo(workers, &["--listen", &format!("ipc://{path}")]);
         let mut stranger = Raw::connect(&service.endpoint);
         // A greeting of another mechanism, and a READY of another kind of socket.
         stranger.send(&[&raw::greeting()[..12], b"PLAN", &[0; 48]].concat());
@@ -256,6 +259,9 @@ fn who_speaks_another_protocol_is_told_of() {
             line.ends_with("it is no ZeroMQ client, or breaks the protocol; so far: 2"),
             "{line}"
         );
+        let mut local = UnixStream::connect(&path).unwrap();
+        local.write_all(&[&raw::greeting()[..12], b"PLAIN", &[0; 47]].concat()).unwrap();
+        service.wait_for_line("warning: refused a process of this machine: ");
         // Who only looks whether the port is open is no news.
         drop(Raw::connect(&service.endpoint));
         is_served(&service.endpoint);

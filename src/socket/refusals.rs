@@ -49,5 +49,5 @@ impl Refusals {
 
 /// Who connects over ipc has no address.
 fn shown(address: String) -> String {
-    if address.is_empty() { "a process of this machine".into() } else { address }
+    if address == "ipc://" { "a process of this machine".into() } else { address }
 }
