@@ -235,11 +235,6 @@ impl Socket {
         self.get_number(zmq_sys::ZMQ_CUT_OFF)
     }
 
-    /// Returns how many peers were refused, since they broke the protocol in another way.
-    fn refused(&self) -> Result<c_int, Error> {
-        self.get_number(zmq_sys::ZMQ_REFUSED)
-    }
-
     /// Reads an option whose value is an int.
     fn get_number(&self, option: u32) -> Result<c_int, Error> {
         let mut count: c_int = 0;

@@ -296,11 +296,13 @@ fn an_upstream_that_is_none_is_tried_less_and_less_and_served_when_it_is_there()
     let began = Instant::now();
     for number in 0..7 {
         let (mut connection, _) = listener.accept().unwrap();
-        if number % 2 == 0 {
-            let other = [&greeting()[..12], b"PLAIN", &[0; 47]].concat();
-            let _ = connection.write_all(&other);
-            let _ = connection.read_to_end(&mut Vec::new());
-        }
+        let other: &[u8] = match number % 3 {
+            0 => &[&greeting()[..12], b"PLAIN", &[0; 47]].concat(),
+            1 => b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            _ => continue,
+        };
+        let _ = connection.write_all(other);
+        let _ = connection.read_to_end(&mut Vec::new());
     }
     // 0.1 s, and twice as long each time up to 2 s: no less.
     assert!(began.elapsed() >= Duration::from_millis(100 + 200 + 400 + 800 + 1600));

@@ -75,10 +75,15 @@ fn nobody_can_take_a_name_and_the_replies_that_are_due_to_it() {
         let mut owner = Raw::dealer(&service.endpoint, b"sensor 1");
         owner.send(&raw::request(b"500"));
         service.wait_for_line("request \"500\"");
-        let mut thief = Raw::dealer(&service.endpoint, b"sensor 1");
-        thief.send(&raw::request(b"0"));
+        let mut thieves = raw::handshakes(b"sensor 1").map(|handshake| {
+            let mut thief = Raw::connect(&service.endpoint);
+            thief.send(&[handshake, raw::request(b"0")].concat());
+            thief
+        });
         assert_eq!(owner.reply().unwrap(), [b"500"]);
-        assert_eq!(thief.rest(), b"");
+        for thief in &mut thieves {
+            assert!(!thief.rest().windows(3).any(|bytes| bytes == b"500"));
+        }
         assert_eq!(owner.ask(b"1").unwrap(), [b"1"]);
         ends_well(service);
     }
@@ -107,6 +112,26 @@ fn a_client_that_leaves_and_comes_back_under_its_name_is_served() {
 }
 
 #[test]
+fn a_client_whose_name_is_not_free_yet_loses_nothing() {
+    let _limit = time_limit(60);
+    for workers in BOTH {
+        let mut service = echo(workers, &["--io-threads", "2"]);
+        // Such as its last connection, of whose end nobody has heard yet.
+        let mut last = Raw::dealer(&service.endpoint, b"sensor 1");
+        assert_eq!(last.ask(b"0").unwrap(), [b"0"]);
+        let name = |socket: &zmq::Socket| socket.set_identity(b"sensor 1").unwrap();
+        let client = Client::with(zmq::REQ, &service.endpoint, name);
+        client.send(&[b"1"]);
+        let line = service.wait_for_line("warning: refused tcp://127.0.0.1:");
+        assert!(line.contains(": its name is that of a connection that lives; so far: "), "{line}");
+        assert_eq!(last.ask(b"2").unwrap(), [b"2"]);
+        drop(last);
+        assert_eq!(client.receive(), [b"1"]);
+        ends_well(service);
+    }
+}
+
+#[test]
 fn who_is_refused_leaves_no_descriptor_whatever_it_still_sends() {
     let _limit = time_limit(120);
     let flood = raw::request(b"0").repeat(5000);
@@ -118,8 +143,9 @@ fn who_is_refused_leaves_no_descriptor_whatever_it_still_sends() {
         // The one server thread learns of them when all have left.
         owner.send(&raw::request(b"300"));
         service.wait_for_line("request \"300\"");
-        for _ in 0..20 {
-            let mut namesake = Raw::dealer(&service.endpoint, b"sensor 1");
+        for handshake in raw::handshakes(b"sensor 1").iter().cycle().take(40) {
+            let mut namesake = Raw::connect(&service.endpoint);
+            namesake.send(handshake);
             namesake.send(&flood);
             namesake.reset();
         }
@@ -287,6 +313,11 @@ fn a_bad_handshake_is_ended_at_once() {
         after_greeting(raw::frame(raw::COMMAND, b"")),
         after_greeting(raw::frame(0, b"no command")),
         after_greeting([&ready[..], &ready].concat()),
+        // Others than ZeroMQ's, whose first byte may be the length of a name in ZMTP 1.0.
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".to_vec(),
+        b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
+        b"\xff\0\0\0\0\0\0\x01\0\x02".to_vec(),
     ] {
         // It has less than its time left once the other is gone, but some.
         let mut slow = Raw::connect(&service.endpoint);

@@ -52,3 +52,7 @@ pub const ZMQ_LAST_CUT_OFF: u32 = 1017;
 pub const ZMQ_REFUSED: u32 = 1018;
 /// Read only: the address of the last one, a string.
 pub const ZMQ_LAST_REFUSED: u32 = 1019;
+/// Read only: how many peers named a routing id that is that of another: an `int`.
+pub const ZMQ_NAMESAKES: u32 = 1020;
+/// Read only: the address of the last one, a string.
+pub const ZMQ_LAST_NAMESAKE: u32 = 1021;
