@@ -240,7 +240,7 @@ fn a_load_that_ends_within_its_warm_up_has_measured_nothing_and_says_so() {
 fn on_a_terminal_the_rate_is_shown_meanwhile() {
     let _limit = time_limit(60);
     if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no script to have a terminal with");
+        common::skipped("there is no script to have a terminal with");
         return;
     }
     let (is_shown, shown) = channel();
@@ -294,7 +294,7 @@ fn there_may_be_many_clients() {
     let _limit = time_limit(120);
     let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     if files < 4096 {
-        eprintln!("skipped: no more than {files} open files are allowed");
+        common::skipped(&format!("no more than {files} open files are allowed"));
         return;
     }
     let service = Process::start(&[]);

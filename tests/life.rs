@@ -498,7 +498,7 @@ fn all_threads_run_in_batches_unless_another_policy_was_chosen() {
     };
     assert!(policies_are.iter().all(|&policy| policy == expected), "{policies_are:?}");
     if Command::new("chrt").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no chrt to choose another policy with");
+        common::skipped("there is no chrt to choose another policy with");
         return;
     }
     let mut idle = Command::new("chrt");

@@ -84,7 +84,7 @@ fn with_too_few_threads_or_files_it_says_so_and_exits() {
 fn with_too_few_threads_no_program_is_started() {
     let _limit = time_limit(60);
     if !geteuid().is_root() {
-        eprintln!("skipped: it takes root to be a user who has no other process");
+        common::skipped("it takes root to be a user who has no other process");
         return;
     }
     let folder = Folder::new("no-program");

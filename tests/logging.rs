@@ -83,7 +83,7 @@ fn with_dev(dev: &Folder, options: &[&str]) -> Option<Command> {
     };
     let can = run_with(&["true"]).output().is_ok_and(|run| run.status.success());
     if !can {
-        eprintln!("skipped: no namespace can be had with a syslog of its own");
+        common::skipped("no namespace can be had with a syslog of its own");
         return None;
     }
     Some(run_with(&[&[REPD, "serve", "--log", "syslog"], options].concat()))

@@ -301,7 +301,7 @@ fn a_program_has_no_capability_that_repd_was_given_for_its_port() {
     let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
     let can = Command::new("setpriv").args(nobody).args(caps).arg("true").output();
     if !can.is_ok_and(|run| run.status.success()) {
-        eprintln!("skipped: it takes root, and setpriv, to give a capability");
+        common::skipped("it takes root, and setpriv, to give a capability");
         return;
     }
     let serve = ["serve", "--listen", "tcp://127.0.0.1:*", "--framing", "lines", "--", "sh", "-c"];
@@ -382,7 +382,7 @@ fn the_first_process_of_a_container_takes_notice_of_orphans() {
         command
     };
     if !contain(&["true"]).output().is_ok_and(|run| run.status.success()) {
-        eprintln!("skipped: no namespace of processes can be had");
+        common::skipped("no namespace of processes can be had");
         return;
     }
     let options = ["--framing", "once", "--", "sh", "-c", "sleep 99 >/dev/null 2>&1 & cat"];
@@ -423,6 +423,11 @@ fn a_deadline_is_no_failed_start_and_a_program_that_never_replied_may_not_flush(
         );
         service.wait_for_line("\"sh\" has never replied; does it flush its output?");
     }
+    // The commonest reason, with what is the default.
+    let mut service = serve(&["--workers", "1", "--timeout", "0.2"], &["rev"]);
+    assert_eq!(Client::req(&service.endpoint).ask(&[b"a"]).first().unwrap(), b"REPD-ERROR");
+    let never = "\"rev\" has never replied; does it read lines? --framing lines; does it flush";
+    service.wait_for_line(never);
 }
 
 #[test]
@@ -517,7 +522,7 @@ fn example(needs: &str, name: &str) -> Option<String> {
     let is_there = Command::new(needs).arg("--version").output().is_ok();
     assert!(is_there || needs == "node" || std::env::var_os("CI").is_none(), "install {needs}");
     if !is_there {
-        eprintln!("skipped: there is no {needs}");
+        common::skipped(&format!("there is no {needs}"));
     }
     let path = format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
     assert!(fs::read_to_string(&path).unwrap().lines().count() <= 20);

@@ -337,7 +337,7 @@ fn may_open(files: u64) -> bool {
         now >= files || (most >= files && setrlimit(Resource::RLIMIT_NOFILE, files, most).is_ok());
     assert!(may || std::env::var_os("CI").is_none(), "this needs {files} open files");
     if !may {
-        eprintln!("skipped: {files} files cannot be open here");
+        common::skipped(&format!("{files} files cannot be open here"));
     }
     may
 }

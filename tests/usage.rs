@@ -130,7 +130,8 @@ fn as_nobody(folder: &Path, arguments: &[&str]) -> Option<Output> {
         command.uid(65534).gid(65534);
     }
     let run = command.args(arguments).current_dir("/").output();
-    run.inspect_err(|error| eprintln!("skipped: nobody else can run repd here: {error}")).ok()
+    run.inspect_err(|error| common::skipped(&format!("nobody else can run repd here: {error}")))
+        .ok()
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn an_ordinary_user_is_told_of_a_port_that_is_not_his() {
     let folder = Folder::new("nobodys-port");
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
     if first.trim().parse::<u16>().unwrap() <= 80 {
-        eprintln!("skipped: any user may have port 80 here");
+        common::skipped("any user may have port 80 here");
         return;
     }
     let listen = ["serve", "--listen", "tcp://127.0.0.1:80"];
@@ -157,7 +158,7 @@ fn an_ordinary_user_is_told_of_folders_that_are_not_his() {
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(rights)).unwrap();
         if !geteuid().is_root() && fs::write(path.join("file"), "").is_ok() {
-            eprintln!("skipped: this user may write where nobody may");
+            common::skipped("this user may write where nobody may");
             return;
         }
         let endpoint = format!("ipc://{}", path.join("s").display());
@@ -332,7 +333,7 @@ fn in_own_network(script: &str) -> Option<Output> {
     };
     let can = run("ip link set lo up").is_ok_and(|run| run.status.success());
     if !can {
-        eprintln!("skipped: no network namespace can be had");
+        common::skipped("no network namespace can be had");
     }
     can.then(|| run(&format!("ip link set lo up; {script}")).unwrap())
 }
@@ -358,7 +359,7 @@ fn every_ipv6_address_is_every_ipv4_address_too() {
                   $0 call --retries 600 --timeout 0.1 tcp://127.0.0.1:5555 ab; kill $service; wait $service";
     let Some(run) = in_own_network(script) else { return };
     if run.status.code() == Some(77) {
-        eprintln!("skipped: the system's setting cannot be changed here");
+        common::skipped("the system's setting cannot be changed here");
         return;
     }
     assert_eq!((run.status.code(), &run.stdout[..]), (Some(0), &b"ba\n"[..]), "{run:?}");

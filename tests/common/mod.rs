@@ -80,11 +80,17 @@ pub fn refusing() -> (OwnedFd, String) {
     (socket, format!("tcp://{address}"))
 }
 
+/// Says that the test is skipped, or a part of it, and why: past what keeps the output of a test that passes.
+pub fn skipped(why: &str) {
+    let test = std::thread::current();
+    let _ = writeln!(std::io::stderr(), "skipped: {}: {why}", test.name().unwrap_or_default());
+}
+
 /// Whether this machine has IPv6. Without it a test is skipped, or what is about it, with a word.
 pub fn has_ipv6() -> bool {
     let has = TcpListener::bind("[::1]:0").is_ok();
     if !has {
-        eprintln!("skipped: there is no IPv6");
+        skipped("there is no IPv6");
     }
     has
 }
@@ -119,7 +125,7 @@ pub fn python_with_pyzmq() -> Option<&'static str> {
     let python = ["python3", "/usr/bin/python3"].into_iter().find(has_pyzmq);
     if python.is_none() {
         assert!(std::env::var_os("CI").is_none(), "install pyzmq");
-        eprintln!("skipped: there is no python3 with pyzmq");
+        skipped("there is no python3 with pyzmq");
     }
     python
 }
@@ -494,7 +500,7 @@ impl Link {
         let added = |side| add(side).is_ok_and(|added| added.status.success());
         if !(geteuid().is_root() && has_iptables() && added("a") && added("b")) {
             assert!(std::env::var_os("CI").is_none(), "be root, and install iproute2 and iptables");
-            eprintln!("skipped: it takes root, iproute2 and iptables, and network namespaces");
+            skipped("it takes root, iproute2 and iptables, and network namespaces");
             return None;
         }
         let (a, b) = (link.namespace("a"), link.namespace("b"));

@@ -162,7 +162,11 @@ impl Copies {
         self.has_ended(&failure.why(), &status);
         if is_late && !self.has_replied {
             let (worker, name) = (self.worker, self.name());
-            warn!("worker {worker}: {name:?} has never replied; does it flush its output? {FLUSH}");
+            let is_packet = self.settings.format.framing == Framing::Packet;
+            let lines = if is_packet { "does it read lines? --framing lines; " } else { "" };
+            warn!(
+                "worker {worker}: {name:?} has never replied; {lines}does it flush its output? {FLUSH}"
+            );
         }
     }
 
