@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use common::raw::{MORE, Raw, command, frame, greeting, property, request};
+use common::raw::{MORE, Raw, command, frame, greeting, property, ready, request};
 use common::{Client, Folder, Killed, LIMIT, Link, Process, code, time_limit, until};
 
 const BOTH: [&str; 2] = ["5", "0"];
@@ -361,16 +361,21 @@ fn dies(heartbeat: &str) {
     assert_eq!(client.ask(b"a").unwrap(), [b"a"]);
     until("the reply is acknowledged", || service.is_probed());
     link.set("down");
+    // The next one of that name is its system after a power failure.
     let again = || {
         let mut next = link.connect("a", &service.endpoint);
-        next.become_dealer(name);
-        next
+        next.greet();
+        next.send(&ready(name));
+        next.receive().is_some().then_some(next)
     };
-    // The next one of that name is its system after a power failure.
-    assert_eq!(again().rest(), b"");
-    while again().ask(b"b").is_none_or(|reply| reply != [b"b"]) {
-        sleep(Duration::from_millis(10));
-    }
+    assert!(again().is_none());
+    let mut next = loop {
+        match again() {
+            Some(next) => break next,
+            None => sleep(Duration::from_millis(10)),
+        }
+    };
+    assert_eq!(next.ask(b"b").unwrap(), [b"b"]);
 }
 
 /// Strangers who send as fast as they can and read nothing, each the same again and again.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use common::raw::{Raw, greeting, request};
+use common::raw::{Raw, command, greeting, property, request};
 use common::{Client, Folder, Killed, Link, Local, Process, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Config, Frame, echo};
@@ -328,9 +328,11 @@ fn who_only_looks_whether_the_backends_port_is_open_is_no_news() {
         drop(TcpStream::connect(backend.strip_prefix("tcp://").unwrap()).unwrap());
     }
     // One that is no worker is.
-    let publisher = Client::new(zmq::PUB, &backend);
+    let mut publisher = Raw::connect(&backend);
+    publisher.greet();
+    publisher.send(&command("READY", &property("Socket-Type", b"PUB")));
+    publisher.rest();
     service.wait_for_line("backend: refused tcp://127.0.0.1:");
-    drop(publisher);
     let ended = service.log.iter().filter(|line| line.contains("has ended"));
     assert!(ended.count() <= 1, "{:?}", service.log);
 }

@@ -39,12 +39,16 @@ pub fn property(name: &str, value: &[u8]) -> Vec<u8> {
     [&[name.len() as u8], name.as_bytes(), &length[..], value].concat()
 }
 
+/// The READY of a DEALER of that name.
+pub fn ready(name: &[u8]) -> Vec<u8> {
+    let properties = [property("Socket-Type", b"DEALER"), property("Identity", name)];
+    command("READY", &properties.concat())
+}
+
 /// What a DEALER of that name says in its handshake: in ZMTP 3.0, and in ZMTP 2.0.
 pub fn handshakes(name: &[u8]) -> [Vec<u8>; 2] {
-    let properties = [property("Socket-Type", b"DEALER"), property("Identity", name)];
-    let ready = command("READY", &properties.concat());
     let older = b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x05";
-    [[greeting(), ready].concat(), [&older[..], &frame(0, name)].concat()]
+    [[greeting(), ready(name)].concat(), [&older[..], &frame(0, name)].concat()]
 }
 
 /// A request of one frame, as a DEALER sends it.
