@@ -8,7 +8,7 @@ use std::thread::{park, sleep};
 use std::time::Duration;
 
 use repd::cli::{Command, Request, parse};
-use repd::{Code, Error, Fault, Frame, log, serve};
+use repd::{Code, Error, Fault, Frame, logging, serve};
 
 fn sleepy(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
     match str::from_utf8(&request[0]).unwrap_or_default() {
@@ -28,10 +28,10 @@ fn sleepy(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
 
 fn run() -> Result<(), Error> {
     let Request::Run(Command::Serve(options)) = parse(std::env::args_os())? else { return Ok(()) };
-    log::start(options.log, options.verbose)?;
-    serve::serve(&options.config(), |_| sleepy)
+    logging::start(options.log, options.verbose)?;
+    serve(&options.config(), |_| sleepy)
 }
 
 fn main() -> ExitCode {
-    run().map_or_else(|error| log::report(&error), |()| ExitCode::SUCCESS)
+    run().map_or_else(|error| logging::report(&error), |()| ExitCode::SUCCESS)
 }

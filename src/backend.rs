@@ -5,14 +5,20 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
-use crate::ticket::Ticket;
 
-mod peer;
+mod claim;
+mod credit;
+mod peer_load;
+mod pool;
 mod remote;
+mod ticket;
 mod worker;
+mod worker_lane;
 
+pub(crate) use pool::Pool;
 pub(crate) use remote::Remote;
-pub(crate) use worker::WorkerLane;
+pub(crate) use ticket::Ticket;
+pub(crate) use worker_lane::WorkerLane;
 
 pub(crate) enum Lane {
     /// A worker of this process.

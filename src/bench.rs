@@ -10,8 +10,8 @@ use crate::config::{BENCH_CLIENTS, BENCH_DURATION};
 use crate::error::{Error, plain};
 use crate::frame::Frame;
 use crate::handler::{echo, reverse};
-use crate::limit;
-use crate::signal::Signals;
+use crate::sys::rlimit;
+use crate::sys::signals::Signals;
 
 mod clients;
 mod load;
@@ -49,7 +49,7 @@ pub fn bench(options: &cli::Bench) -> Result<(), Error> {
         },
         timeout: options.timeout,
     };
-    limit::raise_for_clients(clients.sockets())?;
+    rlimit::raise_for_clients(clients.sockets())?;
     // A service that is not there is said at once, and not for each client at the end.
     ask(&options.endpoint, &[Frame::from(&body[..])], options.timeout)?;
     let stop = Signals::catch()?;

@@ -8,6 +8,7 @@ use crate::error::Error;
 
 mod bench;
 mod call;
+mod parse;
 mod serve;
 
 pub use bench::{Bench, Size};

@@ -14,7 +14,11 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
 use crate::error::Error;
-use crate::names;
+
+mod listener;
+mod resolve;
+
+pub(crate) use listener::{Listener, SocketFile, Taken};
 
 /// Where clients connect: `tcp://HOST:PORT` or `ipc://PATH`.
 ///
@@ -98,7 +102,7 @@ impl Host {
             })?;
             return Ok(SocketAddr::from((ip, port)));
         }
-        let mut found = names::addresses(name, port);
+        let mut found = resolve::addresses(name, port);
         found.sort_by_key(SocketAddr::is_ipv6);
         let address = *found.first().ok_or_else(|| {
             format!("no address, interface or host is called {name:?} here; give an IP address")

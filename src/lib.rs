@@ -7,7 +7,7 @@
 //!
 //! # Your own handler
 //!
-//! A handler is a function of the request's frames; [`serve`](serve::serve) runs it until SIGTERM. Here the service
+//! A handler is a function of the request's frames; [`serve`] runs it until SIGTERM. Here the service
 //! is stopped by a pipe instead, after one request:
 //!
 //! ```
@@ -36,25 +36,23 @@
 //!
 //! # What lives where
 //!
-//! Data flows one way: each room knows only rooms below it.
+//! Data flows one way: each room knows only rooms below it. `backend` and `handler` know nothing of `service`, and
+//! handlers nothing of ZeroMQ.
 //!
-//! - `cli`: the command line; `config`: settings, defaults, ranges
-//! - [`serve`]: the service put together, in the order in which it starts and ends;
-//!   [`call`]: the client; [`bench`](mod@bench): the load tool, of a `load`, its `clients` and a `report`
-//! - `proxy`: the loop between `frontend` (the ROUTER), `lane` (a DEALER) and `ticket` (requests in
-//!   flight); `single`: the server without a proxy; `outbox`: replies that clients do not take yet;
-//!   `drain`: when a service that is stopping may end
-//! - `pool`: the worker threads; `worker`: the REP loop; `credit` and `claim`: the two figures that a
-//!   worker and its lane share
+//! - `cli`: the command line, and how its values are read (`parse`); `config`: settings, defaults, ranges
+//! - `service`: put together in the order in which it starts and ends. `proxy` is the loop between the `frontend` (the
+//!   ROUTER) and the lanes, `in_flight` the table of requests that it has taken, `single_threaded` the server without a
+//!   proxy, `outbox` the replies that clients do not take yet, `drain` when a service that is stopping may end, `stats`
+//!   what it has done
+//! - `backend`: lanes and what stands behind them. `worker_lane`, `worker` and their `pool` in this process, with the two
+//!   figures that a worker and its lane share, `credit` and `claim`; `remote`: those elsewhere, and their `peer_load`.
+//!   A lane and its worker do not know each other: they meet at an endpoint
 //! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a program
-//!   as the handler, of its `copies`, each a `process`, the `framing`, and what they say on `stderr`
-//! - `socket`: all of libzmq; `listen`, `endpoint`: where clients connect; `names`: a host's addresses
-//! - `sched`: how the threads share the processors; `memory`: what a burst has left behind; these two, `names`,
-//!   `socket` and `handler::program::process` have all that is unsafe
-//! - `log`: where lines go, and `repeats`, which lines are left out
-//! - `descriptor`, `signal`, `text`, `limit`, `tally`, `error`: what their names say
-//!
-//! `proxy` and `worker` do not know each other: they meet at an endpoint.
+//!   as the handler, its copies looked after by the `supervisor`, each a `process`, the `framing`, and what they say
+//!   on `stderr`
+//! - `socket`: all of libzmq; `endpoint`: what a user may write, the `listener` there, and `resolve`, a host's addresses
+//! - `sys`: what is Linux; `logging`: where lines go, and which `repeats` are left out; `text`, `error`: what their names say
+//! - [`call`]: the client; [`bench`](mod@bench): the load tool, of a `load`, its `clients` and a `report`
 //!
 //! # What it does not do, and why
 //!
@@ -65,39 +63,21 @@
 //! - It does not ask a second worker when one has failed, unless it is told to: a request is handled at
 //!   most once.
 
+mod backend;
 pub mod bench;
 pub mod call;
-mod claim;
 pub mod cli;
 mod config;
-mod credit;
-mod descriptor;
-mod drain;
 mod endpoint;
 mod error;
 mod fault;
 mod frame;
-mod frontend;
 mod handler;
-mod lane;
-mod limit;
-mod listen;
-pub mod log;
-mod memory;
-mod names;
-mod outbox;
-mod pool;
-mod proxy;
-mod repeats;
-mod sched;
-pub mod serve;
-mod signal;
-mod single;
+pub mod logging;
+mod service;
 mod socket;
-mod tally;
+mod sys;
 mod text;
-mod ticket;
-mod worker;
 
 pub use config::Config;
 pub use endpoint::Endpoint;
@@ -105,7 +85,7 @@ pub use error::Error;
 pub use fault::{Code, Fault, MARK};
 pub use frame::Frame;
 pub use handler::{Copies, Framing, Handler, Program, echo, reverse};
-pub use serve::Service;
+pub use service::{Service, check, serve};
 
 /// The README's code is compiled too.
 #[cfg(doctest)]

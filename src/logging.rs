@@ -16,8 +16,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
 use crate::error::Error;
-use crate::repeats::Summed;
+use crate::logging::repeats::Summed;
 use crate::text::{printable, shorten};
+
+mod repeats;
+
+pub(crate) use repeats::PROGRAM;
 
 /// Where log lines go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use repd::cli::{Answering, Builtin, Command, Request, Serve, parse};
-use repd::{Error, bench, call, echo, log, reverse, serve};
+use repd::{Error, bench, call, check, echo, logging, reverse, serve};
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
@@ -17,23 +17,23 @@ fn main() -> ExitCode {
         Request::Run(Command::Call(options)) => call::call(&options),
         Request::Run(Command::Serve(options)) => run(&options),
     });
-    done.map_or_else(|error| log::report(&error), |()| ExitCode::SUCCESS)
+    done.map_or_else(|error| logging::report(&error), |()| ExitCode::SUCCESS)
 }
 
 fn run(options: &Serve) -> Result<(), Error> {
-    log::start(options.log, options.verbose)?;
+    logging::start(options.log, options.verbose)?;
     let (config, answering) = (options.config(), options.answering());
     if options.check {
         if let Answering::Program(program) = &answering {
             program.handlers(&config).map(drop)?;
         }
-        serve::check(&config)?;
+        check(&config)?;
         return print(&options.describe());
     }
     match answering {
-        Answering::Builtin(Builtin::Reverse) => serve::serve(&config, |_| reverse),
-        Answering::Builtin(Builtin::Echo) => serve::serve(&config, |_| echo),
-        Answering::Program(program) => serve::serve(&config, program.handlers(&config)?),
+        Answering::Builtin(Builtin::Reverse) => serve(&config, |_| reverse),
+        Answering::Builtin(Builtin::Echo) => serve(&config, |_| echo),
+        Answering::Program(program) => serve(&config, program.handlers(&config)?),
     }
 }
 

@@ -9,19 +9,27 @@ use std::time::Duration;
 use log::{error, info, warn};
 use sd_notify::NotifyState;
 
+use crate::backend::Pool;
+use crate::backend::{Lane, Remote};
 use crate::config::Config;
+use crate::endpoint::Taken;
 use crate::error::Error;
-use crate::frontend::Frontend;
 use crate::handler::{Answers, Handler, echo, kill_all};
-use crate::lane::{Lane, Remote};
-use crate::limit;
-use crate::listen::Taken;
-use crate::pool::Pool;
-use crate::proxy::Proxy;
-use crate::sched;
-use crate::signal::Signals;
-use crate::single::Single;
+use crate::service::frontend::Frontend;
+use crate::service::proxy::Proxy;
+use crate::service::single_threaded::Single;
 use crate::socket::{Context, readable, wait};
+use crate::sys::rlimit;
+use crate::sys::sched;
+use crate::sys::signals::Signals;
+
+mod drain;
+mod frontend;
+mod in_flight;
+mod outbox;
+mod proxy;
+mod single_threaded;
+mod stats;
 
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
 ///
@@ -40,7 +48,7 @@ where
     F: Fn(usize) -> H + Clone + Send + 'static,
     H: Handler + 'static,
 {
-    limit::raise(config)?;
+    rlimit::raise(config)?;
     let signals = Signals::catch()?;
     sched::in_batches();
     let is_single = config.workers == 0 && !config.is_remote();
@@ -87,7 +95,7 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
 /// # Errors
 /// As of [`serve`].
 pub fn check(config: &Config) -> Result<(), Error> {
-    limit::raise(config)?;
+    rlimit::raise(config)?;
     let service = Service::start(config, |_| echo)?;
     service.end()
 }

@@ -15,19 +15,19 @@ use std::time::Duration;
 use zmq::{DONTWAIT, SNDMORE};
 
 use crate::endpoint::Endpoint;
+use crate::endpoint::{Listener, SocketFile};
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::listen::{Listener, SocketFile};
 
 mod context;
 mod monitor;
+mod poll;
 mod refusals;
-mod wait;
 
 pub(crate) use context::Context;
 pub(crate) use monitor::{Event, Monitor, Monitored};
+pub(crate) use poll::{Watched, readable, wait};
 pub(crate) use refusals::Refusals;
-pub(crate) use wait::{Watched, readable, wait};
 
 fn milliseconds(time: Duration) -> c_int {
     c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)

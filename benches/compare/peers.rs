@@ -210,7 +210,7 @@ pub fn serve_if_asked() -> Result<bool, Failure> {
 
 /// repd with a handler that looks for slow requests.
 fn repd(workers: usize) -> Result<(), Failure> {
-    repd::log::start(repd::log::Target::Stderr, false)?;
+    repd::logging::start(repd::logging::Target::Stderr, false)?;
     let listen: Vec<Endpoint> = vec!["tcp://127.0.0.1:*".parse()?];
     let handler = |_| {
         |request: Vec<Frame>| {
@@ -220,7 +220,7 @@ fn repd(workers: usize) -> Result<(), Failure> {
             reverse(request)
         }
     };
-    Ok(serve::serve(&Config { listen, workers, ..Config::default() }, handler)?)
+    Ok(serve(&Config { listen, workers, ..Config::default() }, handler)?)
 }
 
 /// A program for `--framing packet`, which looks for slow requests and ends with its input.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::ticket::Ticket;
+use crate::backend::ticket::Ticket;
 
 /// How much one more reply counts against those before.
 const WEIGHT: f64 = 0.125;
@@ -85,23 +85,22 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frontend::Request;
-    use crate::ticket::Tickets;
 
     const MS: Duration = Duration::from_millis(1);
 
     struct Harness {
-        tickets: Tickets,
+        sent: u32,
         now: Instant,
     }
 
     impl Harness {
         fn new() -> Harness {
-            Harness { tickets: Tickets::default(), now: Instant::now() }
+            Harness { sent: 0, now: Instant::now() }
         }
 
         fn send(&mut self, peer: &mut Peer) -> Ticket {
-            let ticket = self.tickets.insert(&mut Request::default(), self.now);
+            let ticket = Ticket { slot: self.sent, generation: 0 };
+            self.sent += 1;
             peer.sent(ticket, self.now);
             ticket
         }

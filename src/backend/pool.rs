@@ -5,14 +5,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::claim::Claim;
-use crate::credit::{Credit, Meter};
-use crate::descriptor::unblock;
+use crate::backend::claim::Claim;
+use crate::backend::credit::{Credit, Meter};
+use crate::backend::worker::Worker;
+use crate::backend::{Lane, WorkerLane};
 use crate::error::{Error, plain};
 use crate::handler::{Answers, Handler, kill_all};
-use crate::lane::{Lane, WorkerLane};
 use crate::socket::{Context, readable, wait};
-use crate::worker::Worker;
+use crate::sys::fd::unblock;
 
 /// The REP workers of a service, each a thread behind a lane of its own.
 pub(crate) struct Pool {

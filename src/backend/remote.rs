@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, log_enabled, warn};
 
-use super::peer::Peer;
+use super::peer_load::Peer;
+use crate::backend::ticket::Ticket;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
+use crate::endpoint::{Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};
-use crate::listen::{Listener, SocketFile};
 use crate::socket::{Context, Event, Monitored, Refusals, Sent, Watched, share};
-use crate::ticket::Ticket;
 
 /// How long requests wait for somebody to connect before they are refused.
 const PATIENCE: Duration = Duration::from_secs(1);

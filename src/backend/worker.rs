@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::claim::Claim;
-use crate::credit::{Meter, Standing};
+use crate::backend::claim::Claim;
+use crate::backend::credit::{Meter, Standing};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::handler::{Answer, Handler};

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::claim::Claim;
-use crate::credit::Credit;
+use crate::backend::claim::Claim;
+use crate::backend::credit::Credit;
+use crate::backend::ticket::Ticket;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::{Sent, Socket, Watched, share};
-use crate::ticket::Ticket;
 
 /// How long a lane's foremost request may take before nothing more is sent behind it, and what is
 /// behind it already is taken back. No shorter, since a worker may wait that long for a processor.

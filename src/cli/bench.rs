@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::{Builtin, builtin};
+use super::{Builtin, builtin, parse};
 use crate::config;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -27,19 +27,19 @@ pub struct Bench {
     pub endpoint: Endpoint,
 
     /// REQ sockets, each with one request outstanding, 1 to 10000 (default 50)
-    #[argh(option, arg_name = "n", from_str_fn(config::clients))]
+    #[argh(option, arg_name = "n", from_str_fn(parse::clients))]
     pub clients: Option<usize>,
 
     /// instead of these, one DEALER with so many requests outstanding, 1 to 100000
-    #[argh(option, arg_name = "n", from_str_fn(config::pipeline))]
+    #[argh(option, arg_name = "n", from_str_fn(parse::pipeline))]
     pub pipeline: Option<usize>,
 
     /// seconds that the load lasts, 0.001 to 86400 (default 10)
-    #[argh(option, arg_name = "seconds", from_str_fn(config::timeout))]
+    #[argh(option, arg_name = "seconds", from_str_fn(parse::timeout))]
     pub duration: Option<Duration>,
 
     /// instead of a duration, how many requests are sent
-    #[argh(option, arg_name = "n", from_str_fn(config::requests))]
+    #[argh(option, arg_name = "n", from_str_fn(parse::requests))]
     pub requests: Option<u64>,
 
     /// bytes of each request, with k for KiB or M for MiB, or a file that holds them (default 64)
@@ -56,7 +56,7 @@ pub struct Bench {
         option,
         arg_name = "seconds",
         default = "config::BENCH_WARMUP",
-        from_str_fn(config::drain)
+        from_str_fn(parse::drain)
     )]
     pub warmup: Duration,
 
@@ -65,7 +65,7 @@ pub struct Bench {
         option,
         arg_name = "seconds",
         default = "config::CALL_TIMEOUT",
-        from_str_fn(config::timeout)
+        from_str_fn(parse::timeout)
     )]
     pub timeout: Duration,
 
@@ -107,7 +107,7 @@ pub enum Size {
 
 fn bench_size(text: &str) -> Result<Size, String> {
     match text.starts_with(|c: char| c.is_ascii_digit()) {
-        true => config::size(text).map(Size::Bytes),
+        true => parse::size(text).map(Size::Bytes),
         false => Ok(Size::File(text.into())),
     }
 }

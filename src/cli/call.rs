@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
+use super::parse;
 use crate::config;
 use crate::endpoint::Endpoint;
 
@@ -30,12 +31,12 @@ pub struct Call {
         option,
         arg_name = "seconds",
         default = "config::CALL_TIMEOUT",
-        from_str_fn(config::timeout)
+        from_str_fn(parse::timeout)
     )]
     pub timeout: Duration,
 
     /// tries after the first, each with a fresh socket (default 0)
-    #[argh(option, arg_name = "n", default = "0", from_str_fn(config::retries))]
+    #[argh(option, arg_name = "n", default = "0", from_str_fn(parse::retries))]
     pub retries: usize,
 
     /// print the reply's bytes as they are, and nothing else

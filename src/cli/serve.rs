@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::{Builtin, builtin};
+use super::{Builtin, builtin, parse};
 use crate::config::{self, Config};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::handler::{Framing, Program};
-use crate::log::Target;
+use crate::logging::Target;
 
 /// Run the service.
 #[derive(FromArgs)]
@@ -31,7 +31,7 @@ pub struct Serve {
 
     /// REP workers, 0 to 500; 0 is the single-threaded server, without deadlines but for programs
     /// (default 5)
-    #[argh(option, arg_name = "n", from_str_fn(config::workers))]
+    #[argh(option, arg_name = "n", from_str_fn(parse::workers))]
     workers: Option<usize>,
 
     /// what answers: reverse or echo (default reverse)
@@ -59,26 +59,21 @@ pub struct Serve {
 
     /// most requests that may be outstanding with all workers of the backend, or with each upstream, 1 to
     /// 100000 (default 1000)
-    #[argh(option, arg_name = "n", from_str_fn(config::max_outstanding))]
+    #[argh(option, arg_name = "n", from_str_fn(parse::max_outstanding))]
     max_outstanding: Option<usize>,
 
     /// seconds that a request may take once the proxy has taken it, 0.001 to 86400; then the client
     /// gets a 504 (default 30)
-    #[argh(
-        option,
-        arg_name = "seconds",
-        default = "config::TIMEOUT",
-        from_str_fn(config::timeout)
-    )]
+    #[argh(option, arg_name = "seconds", default = "config::TIMEOUT", from_str_fn(parse::timeout))]
     timeout: Duration,
 
     /// to how many others in turn a request is given when what was to answer it was lost, 0 to 100;
     /// 0 is: handled at most once (default 0)
-    #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(config::again))]
+    #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(parse::again))]
     retries: usize,
 
     /// seconds that a stop may take, 0 to 86400 (default 5)
-    #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(config::drain))]
+    #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(parse::drain))]
     drain: Duration,
 
     /// largest request, 1 byte to 1024M, with k for KiB or M for MiB, all frames of its body together; a
@@ -88,30 +83,20 @@ pub struct Serve {
         option,
         arg_name = "bytes",
         default = "config::MAX_MESSAGE_SIZE",
-        from_str_fn(config::size)
+        from_str_fn(parse::size)
     )]
     max_message_size: usize,
 
     /// most frames of a request, 1 to 65536; one with more gets a 413 (default 64)
-    #[argh(
-        option,
-        arg_name = "n",
-        default = "config::MAX_FRAMES",
-        from_str_fn(config::max_frames)
-    )]
+    #[argh(option, arg_name = "n", default = "config::MAX_FRAMES", from_str_fn(parse::max_frames))]
     max_frames: usize,
 
     /// threads that move bytes between network and sockets, 1 to 64 (default 1)
-    #[argh(
-        option,
-        arg_name = "n",
-        default = "config::IO_THREADS",
-        from_str_fn(config::io_threads)
-    )]
+    #[argh(option, arg_name = "n", default = "config::IO_THREADS", from_str_fn(parse::io_threads))]
     io_threads: usize,
 
     /// connections that may wait to be accepted, 1 to 4096 (default 1024)
-    #[argh(option, arg_name = "n", default = "config::BACKLOG", from_str_fn(config::backlog))]
+    #[argh(option, arg_name = "n", default = "config::BACKLOG", from_str_fn(parse::backlog))]
     backlog: usize,
 
     /// seconds of silence after which a client's host is asked whether it is there; one that does not
@@ -121,7 +106,7 @@ pub struct Serve {
         option,
         arg_name = "seconds",
         default = "config::HEARTBEAT",
-        from_str_fn(config::heartbeat)
+        from_str_fn(parse::heartbeat)
     )]
     heartbeat: Duration,
 

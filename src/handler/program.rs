@@ -11,19 +11,19 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::config::Config;
 use crate::error::{Error, plain};
-use crate::limit;
+use crate::sys::rlimit;
 
-mod copies;
 mod framing;
 mod process;
 mod stderr;
+mod supervisor;
 
-pub use copies::Copies;
 pub use framing::Framing;
 pub(crate) use process::kill_all;
+pub use supervisor::Copies;
 
-use copies::Settings;
 use framing::Format;
+use supervisor::Settings;
 
 /// A program that answers requests.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Program {
     ) -> Result<impl Fn(usize) -> Copies + Clone + Send + use<>, Error> {
         self.check()?;
         process::prepare()?;
-        limit::raise_for_programs(config)?;
+        rlimit::raise_for_programs(config)?;
         let format = Format {
             framing: self.framing,
             multipart: self.multipart,

@@ -3,26 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
+use crate::endpoint::{Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{FEW_FRAMES, Frame};
-use crate::listen::{Listener, SocketFile};
-use crate::outbox::{Outbox, Reply};
+use crate::service::in_flight::Request;
+use crate::service::outbox::{Outbox, Reply};
+use crate::service::stats::Tally;
 use crate::socket::{Refusals, Sent, Socket, Watched};
-use crate::tally::Tally;
 
 /// How soon it is looked again whether clients were refused. At the latest it is when the loop wakes by itself.
 const A_MOMENT: Duration = Duration::from_millis(100);
-
-/// A request.
-#[derive(Default)]
-pub(crate) struct Request {
-    /// The frames up to and including the empty delimiter, which lead the reply back over any number of
-    /// hops.
-    pub envelope: Vec<Frame>,
-    /// The frames that are the handler's.
-    pub body: Vec<Frame>,
-}
 
 /// What came in.
 pub(crate) enum Received {

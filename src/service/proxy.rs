@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
+use crate::backend::Lane;
+use crate::backend::Pool;
+use crate::backend::Ticket;
 use crate::config::Config;
-use crate::drain::Drain;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::FEW_FRAMES;
-use crate::frontend::{Frontend, Received, Request, Stopped};
-use crate::lane::Lane;
-use crate::memory::Memory;
-use crate::pool::Pool;
+use crate::service::drain::Drain;
+use crate::service::frontend::{Frontend, Received, Stopped};
+use crate::service::in_flight::{Pending, Request, Tickets};
 use crate::socket::{readable, wait};
-use crate::ticket::{Pending, Ticket, Tickets};
+use crate::sys::memory::Memory;
 
 /// How many messages are taken from one socket before the others have their turn.
 const BURST: usize = 32;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 
 use crate::config::Config;
-use crate::drain::Drain;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
-use crate::frontend::{Frontend, Received, Request, Stopped};
 use crate::handler::Answer;
-use crate::memory::Memory;
+use crate::service::drain::Drain;
+use crate::service::frontend::{Frontend, Received, Stopped};
+use crate::service::in_flight::Request;
 use crate::socket::{Watched, readable, wait};
+use crate::sys::memory::Memory;
 
 /// How long requests are answered before it is looked whether the service is to stop, and whether
 /// clients take the replies that are kept for them.

@@ -287,7 +287,7 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
     use crate::config::Config;
-    use crate::listen::Listener;
+    use crate::endpoint::Listener;
     use crate::socket::{Context, Socket};
 
     fn router(context: &Context, options: &[(u32, i32)]) -> Socket {

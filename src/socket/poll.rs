@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags};
 
 use super::Socket;
-use crate::descriptor::poll;
 use crate::error::Error;
+use crate::sys::fd::poll;
 
 /// What [`wait`] is to watch.
 pub(crate) struct Watched<'a> {

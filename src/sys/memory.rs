@@ -1,4 +1,4 @@
-//! Memory that a burst has left behind: it goes back to the system. One of the few places with unsafe code.
+//! Memory that a burst has left behind: it goes back to the system.
 #![allow(unsafe_code)]
 
 use std::time::{Duration, Instant};

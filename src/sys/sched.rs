@@ -1,4 +1,4 @@
-//! How the threads share the processors. One of the few places with unsafe code.
+//! How the threads share the processors.
 #![allow(unsafe_code)]
 
 use std::io;

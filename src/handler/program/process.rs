@@ -1,33 +1,25 @@
 //! A program that is running: how it is started, watched and ended. It and all that it starts are one
 //! process group.
-#![allow(unsafe_code)]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::libc::{
-    CLOSE_RANGE_CLOEXEC, F_SETFD, FD_CLOEXEC, O_NONBLOCK, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL,
-    RLIMIT_NOFILE, SA_NOCLDWAIT, SIG_DFL, SIG_IGN, SIGCHLD, SIGRTMAX, SYS_close_range,
-    SYS_pidfd_open, c_int, c_uint, fcntl, prctl, rlim_t, rlimit, setrlimit, sigaction, signal,
-    syscall,
-};
+use nix::libc::O_NONBLOCK;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::{Pid, getpid};
 
-use crate::descriptor::{poll, unblock};
 use crate::error::{Error, plain};
-use crate::limit;
+use crate::sys::fd::{poll, unblock};
+use crate::sys::{pidfd, spawn};
 
 /// How long a program has to end when its standard input is closed, and again when it is asked to by
 /// SIGTERM.
@@ -51,96 +43,22 @@ pub(crate) struct Process {
     exit: OwnedFd,
 }
 
-/// Variables that are meant for this process alone: sd_notify(3), sd_listen_fds(3), systemd.exec(5).
-const OURS: [&str; 7] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "LISTEN_PID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "JOURNAL_STREAM",
-];
-
-/// What a process inherits, and a program is not to have from this one.
-#[derive(Clone, Copy)]
-struct Inherited {
-    /// The last descriptor, where they are to be marked one by one.
-    last: Option<c_int>,
-    /// The limit of open files that this process was started with.
-    files: (rlim_t, rlim_t),
-}
-
-impl Inherited {
-    fn now() -> Inherited {
-        static MARKS_ALL: OnceLock<bool> = OnceLock::new();
-        // Of no descriptor at all. Refused before Linux 5.11, or where it is forbidden.
-        let marks_all = MARKS_ALL.get_or_init(|| mark_from(c_uint::MAX));
-        let last = || {
-            let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-            open.filter_map(|fd| fd.file_name().to_str()?.parse().ok()).max().unwrap_or(1 << 16)
-        };
-        Inherited { last: (!marks_all).then(last), files: limit::at_start() }
-    }
-
-    /// To be called between fork and exec.
-    fn leave(self) {
-        // Our own descriptors are closed anyway; these are of who started us.
-        match self.last {
-            None => drop(mark_from(3)),
-            Some(last) => (3..=last).for_each(|fd| {
-                // SAFETY: as in `mark_from`; one that is not open is refused.
-                unsafe { fcntl(fd, F_SETFD, FD_CLOEXEC) };
-            }),
-        }
-        let (rlim_cur, rlim_max) = self.files;
-        // SAFETY: no conditions but that the limits are there to be read.
-        unsafe { setrlimit(RLIMIT_NOFILE, &rlimit { rlim_cur, rlim_max }) };
-        // Such as that for a port below 1024: capabilities(7).
-        // SAFETY: no conditions.
-        unsafe { prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-        for number in 1..=SIGRTMAX() {
-            // SAFETY: no handler is set. Those that cannot be changed are refused.
-            unsafe { signal(number, SIG_DFL) };
-        }
-    }
-}
-
-/// Has the descriptors from that one on closed when a program begins: close_range(2). Whether the system does that.
-fn mark_from(first: c_uint) -> bool {
-    // SAFETY: it marks descriptors, and closes none before a program begins.
-    unsafe { syscall(SYS_close_range, first, c_uint::MAX, CLOSE_RANGE_CLOEXEC) == 0 }
-}
-
 /// Sees that programs can be started, watched and waited for by this process.
 ///
 /// # Errors
 /// The system does not let it watch processes.
 pub(super) fn prepare() -> Result<(), Error> {
-    watched(getpid()).map_err(|error| {
+    pidfd::open(getpid()).map_err(|error| {
         Error::config("cannot watch over programs")
             .because(format!("pidfd_open: {}", plain(error)))
             .remedy("Linux 5.3 or later is needed, and that a container allows this call")
     })?;
-    heed_ends();
+    spawn::heed_ends();
     if getpid() == Pid::from_raw(1) {
         let thread = Builder::new().name("orphans".into()).spawn(reap_orphans);
         thread.map_err(|error| Error::of_system("cannot look after orphans", error))?;
     }
     Ok(())
-}
-
-/// Has the system tell how programs end, also if this process was started with SIGCHLD ignored.
-fn heed_ends() {
-    // SAFETY: the first call only reads what is set; no handler is set, and none of somebody's is taken away.
-    unsafe {
-        let mut now: sigaction = std::mem::zeroed();
-        if sigaction(SIGCHLD, std::ptr::null(), &mut now) == 0
-            && (now.sa_sigaction == SIG_IGN || now.sa_flags & SA_NOCLDWAIT != 0)
-        {
-            signal(SIGCHLD, SIG_DFL);
-        }
-    }
 }
 
 /// Takes notice of the ends of processes that nobody else will, as the first process of a container is to: children of
@@ -176,19 +94,7 @@ impl Process {
         let mut command = Command::new(program);
         command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
-        for name in OURS {
-            command.env_remove(name);
-        }
-        let parent = getpid();
-        let inherited = Inherited::now();
-        let prepare = move || {
-            inherited.leave();
-            set_pdeathsig(Signal::SIGKILL)?;
-            // One that died before that does not count any more.
-            if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
-        };
-        // SAFETY: between fork and exec it makes system calls alone, and allocates nothing.
-        unsafe { command.pre_exec(prepare) };
+        spawn::inherit_little(&mut command);
         let starting = STARTING.lock();
         let mut child = command.spawn()?;
         lock().push(group(&child));
@@ -320,16 +226,5 @@ fn watch(child: &mut Child) -> io::Result<(ChildStdin, ChildStdout, OwnedFd)> {
     let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     unblock(&stdin)?;
     unblock(&stdout)?;
-    Ok((stdin, stdout, watched(group(child))?))
-}
-
-/// A descriptor that is readable once that process has ended: pidfd_open(2).
-fn watched(process: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: no conditions.
-    let exit = unsafe { syscall(SYS_pidfd_open, process.as_raw(), 0) };
-    if exit == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the system has just made it, for nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(exit as i32) })
+    Ok((stdin, stdout, pidfd::open(group(child))?))
 }

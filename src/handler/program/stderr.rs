@@ -8,8 +8,8 @@ use std::thread::{Builder, JoinHandle};
 use log::info;
 use nix::poll::{PollFd, PollFlags};
 
-use crate::descriptor::{poll, unblock};
-use crate::repeats::PROGRAM;
+use crate::logging::PROGRAM;
+use crate::sys::fd::{poll, unblock};
 use crate::text::printable;
 
 /// A longer line is cut, so that with what stands before it it fits into one line of the log.

@@ -13,11 +13,11 @@ use nix::poll::{PollFd, PollFlags};
 use super::framing::{Broken, Format, Framing, Reader, lengths, quoted};
 use super::process::Process;
 use super::stderr::Stderr;
-use crate::descriptor::poll;
 use crate::error::plain;
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::handler::Handler;
+use crate::sys::fd::poll;
 
 /// How long nothing is started after a copy has ended that never replied; twice as long after each
 /// further one.

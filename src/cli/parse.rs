@@ -1,0 +1,125 @@
+//! How the values of options are read.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::{
+    AGAIN_RANGE, BACKLOG_RANGE, CLIENTS_RANGE, DRAIN_RANGE, FRAMES_RANGE, HEARTBEAT_RANGE,
+    IO_THREADS_RANGE, OUTSTANDING_RANGE, PIPELINE_RANGE, REQUESTS_RANGE, RETRIES_RANGE, SHORTEST,
+    SIZE_RANGE, TIMEOUT_RANGE, WORKERS_RANGE, asked, asked_seconds,
+};
+
+fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| digits && range.contains(number));
+    number.ok_or_else(|| asked(&range))
+}
+
+fn seconds(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    // One that is next to nothing is not meant to be nothing.
+    let time = time.filter(|time| *time >= SHORTEST || seconds == Some(0.0));
+    time.filter(|time| range.contains(time)).ok_or_else(|| asked_seconds(&range))
+}
+
+pub fn workers(text: &str) -> Result<usize, String> {
+    number(text, WORKERS_RANGE)
+}
+
+pub fn max_frames(text: &str) -> Result<usize, String> {
+    number(text, FRAMES_RANGE)
+}
+
+pub fn io_threads(text: &str) -> Result<usize, String> {
+    number(text, IO_THREADS_RANGE)
+}
+
+pub fn backlog(text: &str) -> Result<usize, String> {
+    number(text, BACKLOG_RANGE)
+}
+
+pub fn max_outstanding(text: &str) -> Result<usize, String> {
+    number(text, OUTSTANDING_RANGE)
+}
+
+pub fn again(text: &str) -> Result<usize, String> {
+    number(text, AGAIN_RANGE)
+}
+
+pub fn retries(text: &str) -> Result<usize, String> {
+    number(text, RETRIES_RANGE)
+}
+
+pub fn clients(text: &str) -> Result<usize, String> {
+    number(text, CLIENTS_RANGE)
+}
+
+pub fn pipeline(text: &str) -> Result<usize, String> {
+    number(text, PIPELINE_RANGE)
+}
+
+pub fn requests(text: &str) -> Result<u64, String> {
+    number(text, REQUESTS_RANGE).map(|requests| requests as u64)
+}
+
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    seconds(text, TIMEOUT_RANGE)
+}
+
+pub fn drain(text: &str) -> Result<Duration, String> {
+    seconds(text, DRAIN_RANGE)
+}
+
+pub fn heartbeat(text: &str) -> Result<Duration, String> {
+    seconds(text, HEARTBEAT_RANGE)
+}
+
+/// Bytes, or KiB with a `k`, MiB with an `M` behind the number.
+pub fn size(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1 << 10),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    number(digits, 0..=usize::MAX)
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| SIZE_RANGE.contains(bytes))
+        .ok_or_else(|| "give bytes from 1 to 1024M, with k for KiB or M for MiB".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MAX_MESSAGE_SIZE;
+
+    #[test]
+    fn numbers_are_taken_within_their_range_and_nothing_else_is() {
+        assert_eq!(workers("0"), Ok(0));
+        assert_eq!(workers("500"), Ok(500));
+        for wrong in ["", "501", "-1", "+1", "1.5", "nan", "99999999999999999999999", " 1", "0x1"] {
+            assert!(workers(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn seconds_may_be_fractions_but_must_be_a_time() {
+        assert_eq!(timeout("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(drain("0"), Ok(Duration::ZERO));
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "", "5s", "0.0000001", "86401"] {
+            assert!(timeout(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(drain("0.0001").is_err() && drain("-0.0001").is_err());
+        assert!(heartbeat("3600").is_ok() && heartbeat("3601").is_err());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("1"), Ok(1));
+        assert_eq!(size("64k"), Ok(65_536));
+        assert_eq!(size("1M"), Ok(MAX_MESSAGE_SIZE));
+        for wrong in ["", "0", "k", "1m", "1025M", "-1", "1.5M", "18446744073709551615k", "1 M"] {
+            assert!(size(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What is Linux: descriptors, limits, memory, processes, scheduling, signals.
+
+pub(crate) mod fd;
+pub(crate) mod memory;
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+pub(crate) mod nss;
+pub(crate) mod pidfd;
+pub(crate) mod rlimit;
+pub(crate) mod sched;
+pub(crate) mod signals;
+pub(crate) mod spawn;
