@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
+use crate::socket::PeerLimits;
 
 /// The default of `--listen` is this port of every IPv4 interface.
 pub const PORT: u16 = 5555;
@@ -130,6 +131,17 @@ impl Config {
     /// Whether requests are answered elsewhere.
     pub(crate) fn is_remote(&self) -> bool {
         !self.backend.is_empty() || !self.upstream.is_empty()
+    }
+
+    /// What is held of a client, a worker that connects, or an upstream.
+    pub(crate) fn peer_limits(&self) -> PeerLimits {
+        // An envelope over its bound is answered too, if it is not much longer.
+        let frames = self.max_frames + 2 * MAX_HOPS + 1;
+        PeerLimits {
+            heartbeat: self.heartbeat,
+            message_bytes: (self.max_message_size + MAX_ENVELOPE) as i64,
+            message_frames: frames as i32,
+        }
     }
 
     /// What is out of its range, if anything is, as `setting: what to give`.

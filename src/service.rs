@@ -131,7 +131,7 @@ impl Service {
         let taken = Taken::new(config)?;
         let context = Context::new(config.io_threads)?;
         // First, since libzmq's threads come with it: if there are too few, no worker and no program is started.
-        let router = context.router(config)?;
+        let router = context.router(&config.peer_limits())?;
         if config.is_remote() {
             let mut lanes = Vec::new();
             if !config.backend.is_empty() {

@@ -24,7 +24,7 @@ mod monitor;
 mod poll;
 mod refusals;
 
-pub(crate) use context::Context;
+pub(crate) use context::{Context, PeerLimits};
 pub(crate) use monitor::{Event, Monitor, Monitored};
 pub(crate) use poll::{Watched, readable, wait};
 pub(crate) use refusals::Refusals;

@@ -67,7 +67,8 @@ impl Remote {
         config: &Config,
     ) -> Result<Remote, Error> {
         listeners.iter().try_for_each(Listener::listen)?;
-        let mut remote = Remote::new("backend".into(), context.backend(config)?, None, config);
+        let mut remote =
+            Remote::new("backend".into(), context.backend(&config.peer_limits())?, None, config);
         for listener in listeners {
             let (endpoint, file) = remote.link.socket.listen(listener)?;
             info!("workers connect to {endpoint}");
@@ -83,8 +84,8 @@ impl Remote {
         config: &Config,
     ) -> Result<Remote, Error> {
         let address = endpoint.to_connect()?;
-        let (context, settings) = (context.clone(), config.clone());
-        let connect = move || context.upstream(&address, &settings);
+        let (context, limits) = (context.clone(), config.peer_limits());
+        let connect = move || context.upstream(&address, &limits);
         let link = connect()?;
         let name = format!("upstream {endpoint}");
         Ok(Remote::new(name, link, Some(Box::new(connect)), config))

@@ -9,7 +9,6 @@ use std::time::Duration;
 use zmq::SocketType;
 
 use super::{Monitor, Monitored, Socket, again, failed, last_error, milliseconds};
-use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
@@ -33,6 +32,16 @@ impl Drop for RawContext {
             && unsafe { zmq_sys::zmq_errno() } == zmq_sys::errno::EINTR
         {}
     }
+}
+
+/// What is held of a peer.
+pub(crate) struct PeerLimits {
+    /// After how much silence its host is asked whether it is there; zero for after a minute.
+    pub heartbeat: Duration,
+    /// How many bytes a message of its may have, all frames together. One longer is not received whole.
+    pub message_bytes: i64,
+    /// Likewise how many frames.
+    pub message_frames: c_int,
 }
 
 impl Context {
@@ -93,21 +102,21 @@ impl Context {
     }
 
     /// The ROUTER that clients connect to.
-    pub fn router(&self, config: &Config) -> Result<Socket, Error> {
+    pub fn router(&self, limits: &PeerLimits) -> Result<Socket, Error> {
         // A small message is copied: else it would keep all that was read from the network with it.
         self.set(zmq_sys::ZMQ_ZERO_COPY_RECV, 0)?;
         let socket = self.socket(zmq::ROUTER)?;
         // A reply that its client does not take is reported, and not dropped.
         socket.set(|s| s.set_router_mandatory(true))?;
-        limit_messages(&socket, config)?;
-        keep_alive(&socket, config)?;
+        limit_messages(&socket, limits)?;
+        keep_alive(&socket, limits)?;
         bound_handshakes(&socket)?;
         Ok(socket)
     }
 
     /// The DEALER that REP workers connect to, and what tells of them.
-    pub fn backend(&self, config: &Config) -> Result<Monitored, Error> {
-        self.monitored(self.remote(config)?)
+    pub fn backend(&self, limits: &PeerLimits) -> Result<Monitored, Error> {
+        self.monitored(self.remote(limits)?)
     }
 
     /// A DEALER that is connected to another repd whenever that is there, and what tells of it. Where that is,
@@ -115,9 +124,9 @@ impl Context {
     pub fn upstream(
         &self,
         (address, v6): &(String, bool),
-        config: &Config,
+        limits: &PeerLimits,
     ) -> Result<Monitored, Error> {
-        let socket = self.remote(config)?;
+        let socket = self.remote(limits)?;
         // Not ZMQ_IMMEDIATE: when such a connection ends, libzmq 4.3.5 throws away replies that have come, and
         // aborts if one of them is half received.
         // A host that does not answer at all is tried again after that time, and not after minutes.
@@ -130,13 +139,13 @@ impl Context {
         Ok(monitored)
     }
 
-    fn remote(&self, config: &Config) -> Result<Socket, Error> {
+    fn remote(&self, limits: &PeerLimits) -> Result<Socket, Error> {
         let socket = self.socket(zmq::DEALER)?;
         // What may be outstanding is counted elsewhere.
         socket.set(|s| s.set_sndhwm(0))?;
         socket.set(|s| s.set_rcvhwm(0))?;
-        bound_message(&socket, config)?;
-        keep_alive(&socket, config)?;
+        bound_message(&socket, limits)?;
+        keep_alive(&socket, limits)?;
         bound_handshakes(&socket)?;
         Ok(socket)
     }
@@ -218,8 +227,8 @@ fn bound_handshakes(socket: &Socket) -> Result<(), Error> {
 const WITHOUT_HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// Has a peer's host asked whether it is there.
-fn keep_alive(socket: &Socket, config: &Config) -> Result<(), Error> {
-    let heartbeat = if config.heartbeat.is_zero() { WITHOUT_HEARTBEAT } else { config.heartbeat };
+fn keep_alive(socket: &Socket, limits: &PeerLimits) -> Result<(), Error> {
+    let heartbeat = if limits.heartbeat.is_zero() { WITHOUT_HEARTBEAT } else { limits.heartbeat };
     let (idle, interval, probes) = keepalive(heartbeat);
     socket.set(|s| s.set_tcp_keepalive(1))?;
     socket.set(|s| s.set_tcp_keepalive_idle(idle))?;
@@ -235,9 +244,9 @@ fn keep_alive(socket: &Socket, config: &Config) -> Result<(), Error> {
 ///
 /// They are set before the first client comes and never again: libzmq changes them for connections that are
 /// ending too, whose other end may be gone from memory.
-fn limit_messages(socket: &Socket, config: &Config) -> Result<(), Error> {
-    bound_message(socket, config)?;
-    let one = largest_message(config);
+fn limit_messages(socket: &Socket, limits: &PeerLimits) -> Result<(), Error> {
+    bound_message(socket, limits)?;
+    let one = limits.message_bytes;
     for (option, bytes) in [
         (zmq_sys::ZMQ_RCVHWM_BYTES, (2 * one).max(1 << 20)),
         (zmq_sys::ZMQ_SNDHWM_BYTES, one.max(1 << 20)),
@@ -253,16 +262,9 @@ fn limit_messages(socket: &Socket, config: &Config) -> Result<(), Error> {
 const READ_AHEAD: i32 = 64;
 
 /// Bounds each message that a peer sends, while it is being received.
-fn bound_message(socket: &Socket, config: &Config) -> Result<(), Error> {
-    socket.set_option(zmq_sys::ZMQ_MAX_MESSAGE_BYTES, largest_message(config))?;
-    // An envelope over its bound is answered too, if it is not much longer.
-    let frames = config.max_frames + 2 * MAX_HOPS + 1;
-    socket.set_number(zmq_sys::ZMQ_MAX_MESSAGE_FRAMES, frames as c_int)
-}
-
-/// Returns the size of the largest message, with its envelope, in bytes.
-fn largest_message(config: &Config) -> i64 {
-    (config.max_message_size + MAX_ENVELOPE) as i64
+fn bound_message(socket: &Socket, limits: &PeerLimits) -> Result<(), Error> {
+    socket.set_option(zmq_sys::ZMQ_MAX_MESSAGE_BYTES, limits.message_bytes)?;
+    socket.set_number(zmq_sys::ZMQ_MAX_MESSAGE_FRAMES, limits.message_frames)
 }
 
 /// The seconds of silence before the first probe and between probes, and the number of probes, so that
@@ -291,7 +293,7 @@ mod tests {
     use crate::socket::{Context, Socket};
 
     fn router(context: &Context, options: &[(u32, i32)]) -> Socket {
-        let socket = context.router(&Config::default()).unwrap();
+        let socket = context.router(&Config::default().peer_limits()).unwrap();
         options.iter().for_each(|&(option, most)| socket.set_number(option, most).unwrap());
         socket
     }

@@ -79,7 +79,8 @@ mod tests {
         spawn(move || {
             for _ in 0..1000 {
                 let context = Context::new(1).unwrap();
-                let Monitored { socket, monitor } = context.backend(&Config::default()).unwrap();
+                let Monitored { socket, monitor } =
+                    context.backend(&Config::default().peer_limits()).unwrap();
                 drop(monitor);
                 drop(socket);
             }
