@@ -207,7 +207,8 @@ mod tests {
                       --log syslog --verbose";
         for own in [
             "--workers 3 --handler echo",
-            "--workers 3 --retries 2 --framing once --multipart -- cat -n --number",
+            "--workers 3 --retries 2 --framing packet --multipart -- cat -n --number",
+            "--workers 3 --framing once -- cat",
             "--backend tcp://*:2 --backend ipc://y --max-outstanding 9",
             "--upstream tcp://a:2 --upstream tcp://b:2",
         ] {

@@ -104,9 +104,21 @@ impl Host {
         }
         let mut found = resolve::addresses(name, port);
         found.sort_by_key(SocketAddr::is_ipv6);
-        let address = *found.first().ok_or_else(|| {
+        let mut address = *found.first().ok_or_else(|| {
             format!("no address, interface or host is called {name:?} here; give an IP address")
         })?;
+        // An IPv4 address may be written as an IPv6 one: RFC 4291, section 2.5.5.2.
+        if let Some(v4) = address.ip().to_canonical().is_ipv4().then(|| address.ip().to_canonical())
+        {
+            address.set_ip(v4);
+        }
+        if matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
+        {
+            return Err(
+                "a link-local address needs its interface; give it behind a %, as in fe80::1%eth0"
+                    .into(),
+            );
+        }
         let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
         if broadcast || address.ip().is_multicast() {
             return Err("that is a broadcast or multicast address; give one host's".into());

@@ -44,6 +44,11 @@ pub trait Handler: Send {
         None
     }
 
+    /// Whether it gives up a request by itself when the deadline has passed.
+    fn ends_at_deadline(&self) -> bool {
+        false
+    }
+
     /// What is readable when it is to be tended though it is ready.
     fn watched(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()

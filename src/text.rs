@@ -13,11 +13,13 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether it changes more than its own place: a control character, a separator of lines or paragraphs, or one that
-/// changes the direction of what follows (Unicode Standard Annex 9, section 2).
+/// Whether it changes more than its own place, or has none: a control character, a separator of lines or paragraphs, one
+/// that changes the direction of what follows (Unicode Standard Annex 9, section 2), or one that is not seen. Not those
+/// that join letters or pictures.
 fn changes(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 /// Shortens text to so many bytes, at the end of a character, and marks it where it was cut.
@@ -45,6 +47,7 @@ mod tests {
                 "a\u{202e}b\u{2028}c\u{85}\u{2069}".as_bytes(),
                 "a\\u{202e}b\\u{2028}c\\u{85}\\u{2069}",
             ),
+            ("a\u{200b}b\u{feff}c\u{ad}".as_bytes(), "a\\u{200b}b\\u{feff}c\\u{ad}"),
             (b"", ""),
         ] {
             assert_eq!(printable(bytes), text);

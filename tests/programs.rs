@@ -421,7 +421,9 @@ fn a_deadline_is_no_failed_start_and_a_program_that_never_replied_may_not_flush(
             line.ends_with("the deadline passed before it replied; starting it again"),
             "{line}"
         );
-        service.wait_for_line("\"sh\" has never replied; does it flush its output?");
+        let never =
+            "\"sh\" has never replied; does it read packets? --framing packet; does it flush";
+        service.wait_for_line(never);
     }
     // The commonest reason, with what is the default.
     let mut service = serve(&["--workers", "1", "--timeout", "0.2"], &["rev"]);
@@ -444,13 +446,46 @@ fn what_a_program_wrote_wrongly_is_quoted() {
         (
             "lines",
             "read -r line; printf 'one\\ntwo\\n'; sleep 99",
-            "it wrote \"two\\n\" behind its reply",
+            "it wrote \"two\\n\" behind its reply; it is to write one for each request",
         ),
     ] {
         let mut service = start(framing, program);
         let reply = Client::req(&service.endpoint).ask(&[b"a"]);
-        assert_eq!(code(&reply), Some(500), "{reply:?}");
+        // That is for the log alone.
+        let told = ["REPD-ERROR", "500", "the program failed: what it wrote is no reply"];
+        assert_eq!(reply, told.map(|frame| frame.as_bytes().to_vec()));
         service.wait_for_line(says);
+    }
+    // Also what it began, and neither goes on with nor ends.
+    let no_length = "it wrote \"ok\\n\" where a length should be";
+    for (framing, program, code_, says) in [
+        ("packet", "head -c 5 >/dev/null; echo ok; sleep 99", 504, no_length),
+        ("packet", "head -c 5 >/dev/null; echo ok", 502, no_length),
+        (
+            "packet",
+            "head -c 5 >/dev/null; printf '\\000\\000\\000\\002x'; sleep 99",
+            504,
+            "it wrote \"\\u{0}\\u{0}\\u{0}\\u{2}x\", and not the whole of its reply",
+        ),
+        (
+            "lines",
+            "read -r line; printf one; sleep 99",
+            504,
+            "the deadline passed before it replied: it wrote \"one\" without an end of line; a reply ends with \\n",
+        ),
+        (
+            "lines",
+            "read -r line; printf one",
+            502,
+            "it ended before it replied: it wrote \"one\" without an end of line (exit status: 0); a reply ends with \\n",
+        ),
+    ] {
+        let options = ["--framing", framing, "--workers", "1", "--timeout", "0.3"];
+        let mut service = serve(&options, &["sh", "-c", program]);
+        let reply = Client::req(&service.endpoint).ask(&[b"a"]);
+        assert_eq!(code(&reply), Some(code_), "{reply:?}");
+        let line = service.wait_for_line("lost the program \"sh\": ");
+        assert!(line.contains(says), "{line}");
     }
 }
 

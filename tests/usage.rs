@@ -90,6 +90,8 @@ fn endpoints_that_are_another_of_the_same_service_are_refused() {
         ["tcp://*:23571", "tcp://127.0.0.1:23571"],
         ["tcp://127.0.0.1:23571", "tcp://localhost:23571"],
         ["tcp://lo:23571", "tcp://*:23571"],
+        ["tcp://127.0.0.1:23571", "tcp://[::ffff:127.0.0.1]:23571"],
+        ["tcp://*:23571", "tcp://[::ffff:127.0.0.1]:23571"],
         [&file, &again],
         [&abstract_, &abstract_],
     ];
@@ -117,7 +119,13 @@ fn endpoints_that_are_another_of_the_same_service_are_refused() {
 #[test]
 fn retries_of_what_is_never_lost_are_refused() {
     let _limit = time_limit(60);
-    assert!(refused(&["--retries", "1"]).contains("it is never lost"));
+    for (options, why) in [
+        (&["--retries", "1"][..], "it is never lost"),
+        (&["--retries", "1", "--framing", "once", "--", "cat"], "has had the request"),
+        (&["--retries", "1", "--workers", "0", "--", "cat"], "there is no other to ask"),
+    ] {
+        assert!(refused(options).contains(why), "{options:?}");
+    }
 }
 
 /// Runs a copy of repd as an ordinary user, who root is not. None with a word if root may not become one here.

@@ -67,13 +67,13 @@ impl Peer {
         self.seen = now;
     }
 
-    /// Takes account of a reply that did not come in time, if this one owes it.
-    pub fn is_late(&mut self, ticket: Ticket, now: Instant) {
-        if let Some(Sent { at, .. }) = self.owed.remove(&ticket) {
-            // Whatever it could do, it does not do it.
-            self.pace = self.pace.max(now.saturating_duration_since(at).as_secs_f64());
-            self.seen = now;
-        }
+    /// Takes account of a reply that did not come in time; returns false if this one does not owe it.
+    pub fn is_late(&mut self, ticket: Ticket, now: Instant) -> bool {
+        let Some(Sent { at, .. }) = self.owed.remove(&ticket) else { return false };
+        // Whatever it could do, it does not do it.
+        self.pace = self.pace.max(now.saturating_duration_since(at).as_secs_f64());
+        self.seen = now;
+        true
     }
 
     /// What it still owes.

@@ -25,6 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 10;
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Why an upstream is not connected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Complaint {
+    /// Nobody listens there, or it cannot be reached.
+    Unreachable,
+    /// Whoever listens there does not shake hands.
+    NoHandshake,
+}
+
 type Connect = Box<dyn Fn() -> Result<Monitored, Error>>;
 
 pub(crate) struct Remote {
@@ -49,8 +58,10 @@ pub(crate) struct Remote {
     looks: u32,
     /// Since when nobody is connected.
     alone_since: Instant,
-    /// That it cannot connect was said since then.
-    has_complained: bool,
+    /// What was said since then of why.
+    complaint: Option<Complaint>,
+    /// It is tried to connect again, and has not connected since.
+    is_retrying: bool,
     lost: Vec<Ticket>,
     refusals: Refusals,
     /// How many connections are about to end whose handshake came to nothing.
@@ -108,7 +119,8 @@ impl Remote {
             look_at: Instant::now(),
             looks: 0,
             alone_since: Instant::now(),
-            has_complained: false,
+            complaint: None,
+            is_retrying: false,
             lost: Vec::new(),
             files: Vec::new(),
         }
@@ -232,7 +244,7 @@ impl Remote {
                         continue;
                     }
                     info!("{}: connected", self.name);
-                    self.has_complained = false;
+                    self.complaint = None;
                     self.is_ready = true;
                 }
                 Event::Failed => self.failed += 1,
@@ -241,11 +253,9 @@ impl Remote {
                     if self.connect.is_none() {
                         // Somebody who looks whether the port is open.
                         debug!("{}: a connection has ended before its handshake", self.name);
-                    } else if !std::mem::replace(&mut self.has_complained, true) {
-                        warn!(
-                            "{}: the connection ends before its handshake; is that a server of REQ clients? trying on",
-                            self.name
-                        );
+                    } else {
+                        let what = "the connection ends before its handshake; is that a server of REQ clients?";
+                        self.complain(Complaint::NoHandshake, what);
                     }
                 }
                 Event::Disconnected => {
@@ -257,15 +267,21 @@ impl Remote {
                         (self.look_at, self.looks) = (now + LOOK, LOOKS);
                     }
                 }
-                Event::Retried if !self.has_complained => {
-                    warn!("{}: cannot connect; trying on", self.name);
-                    self.has_complained = true;
+                Event::Connected => self.is_retrying = false,
+                // Again without a connection in between, it could not even be begun.
+                Event::Closed if self.connect.is_some() => {
+                    self.complain(Complaint::Unreachable, "cannot connect")
+                }
+                Event::Retried if std::mem::replace(&mut self.is_retrying, true) => {
+                    self.complain(Complaint::Unreachable, "cannot connect");
                 }
                 _ => (),
             }
         }
         if news {
-            self.refusals.tell(&format!("{}: ", self.name), &self.link.socket)?;
+            // That an upstream which is none breaks the protocol is said above.
+            let is_told = self.connect.is_none() || self.complaint != Some(Complaint::NoHandshake);
+            self.refusals.tell(&format!("{}: ", self.name), &self.link.socket, is_told)?;
             match self.link.socket.has_taker()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
                 true => (),
@@ -277,7 +293,16 @@ impl Remote {
 
     /// A reply that is overdue is owed no more.
     pub fn expire(&mut self, ticket: Ticket, now: Instant) {
-        self.peer.iter_mut().for_each(|peer| peer.is_late(ticket, now));
+        if self.peer.as_mut().is_some_and(|peer| peer.is_late(ticket, now)) {
+            warn!("{}: a request has passed its deadline", self.name);
+        }
+    }
+
+    /// Says why nobody is connected, when that is another reason than before.
+    fn complain(&mut self, complaint: Complaint, what: &str) {
+        if self.complaint.replace(complaint) != Some(complaint) {
+            warn!("{}: {what}; trying on", self.name);
+        }
     }
 
     /// Nobody is connected any more.

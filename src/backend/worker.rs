@@ -113,5 +113,5 @@ impl<A: Answer, N: Fn()> Worker<A, N> {
 
 /// Whether the worker may come to have requests that it will not begin.
 fn may_rest(handler: &dyn Handler) -> bool {
-    !handler.is_ready() || !handler.watched().is_empty()
+    handler.ends_at_deadline() || !handler.is_ready() || !handler.watched().is_empty()
 }

@@ -128,14 +128,16 @@ impl WorkerLane {
         Ok(Some(ticket.map(|ticket| (ticket, self.claim.is_lost(number)))))
     }
 
-    /// Whether this request is the foremost.
+    /// Whether this request is the foremost, and nothing but itself ends it.
     pub fn is_at(&self, ticket: Ticket) -> bool {
-        self.outstanding.front() == Some(&Some(ticket))
+        !self.credit.may_rest() && self.outstanding.front() == Some(&Some(ticket))
     }
 
-    /// Whether the worker is still at a request that nobody waits for any more.
+    /// Whether the worker is still at a request that nobody waits for any more. Never if that is a program's: the worker
+    /// ends it, says so, and goes on.
     pub fn is_stuck(&self, is_live: impl Fn(Ticket) -> bool) -> bool {
-        matches!(self.outstanding.front(), Some(&Some(foremost)) if !is_live(foremost))
+        !self.credit.may_rest()
+            && matches!(self.outstanding.front(), Some(&Some(foremost)) if !is_live(foremost))
     }
 
     /// When what waits behind the foremost request is to be taken back, if anything waits.

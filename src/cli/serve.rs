@@ -192,10 +192,21 @@ impl Serve {
             return Err(Error::config("cannot use --max-outstanding with workers of this process")
                 .remedy("give it with --backend or --upstream"));
         }
-        if self.retries > 0 && self.program.is_empty() && !self.config().is_remote() {
-            return Err(Error::config("cannot use --retries with a handler of this process")
-                .because("it is never lost")
-                .remedy("leave it out, or give a program, --backend or --upstream"));
+        let cannot_retry = match self.config() {
+            config if self.retries == 0 || config.is_remote() => None,
+            _ if self.program.is_empty() => Some(("a handler of this process", "it is never lost")),
+            _ if self.framing == Some(Framing::Once) => {
+                Some(("--framing once", "a program that fails has had the request"))
+            }
+            config if config.workers == 0 => Some(("--workers 0", "there is no other to ask")),
+            _ => None,
+        };
+        if let Some((what, why)) = cannot_retry {
+            return Err(Error::config(format!("cannot use --retries with {what}"))
+                .because(why)
+                .remedy(
+                    "leave it out, or give workers with a program each, --backend or --upstream",
+                ));
         }
         Ok(())
     }

@@ -193,7 +193,7 @@ impl Frontend {
         let woken = self.socket.take_woken();
         self.outbox.retry(now, woken, send)?;
         if now >= self.tell_at {
-            self.refusals.tell("", &self.socket)?;
+            self.refusals.tell("", &self.socket, true)?;
             self.tell_at = now + A_MOMENT;
         }
         Ok(())

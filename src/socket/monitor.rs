@@ -14,7 +14,9 @@ pub(crate) enum Event {
     Failed,
     /// It ended.
     Disconnected,
-    /// It could not be made, and is tried again.
+    /// It could not be made: nobody listens there, or it cannot be reached.
+    Closed,
+    /// It is about to be tried again.
     Retried,
     Other,
 }
@@ -56,6 +58,7 @@ impl Monitor {
             | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
             | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Event::Failed,
             zmq_sys::ZMQ_EVENT_DISCONNECTED => Event::Disconnected,
+            zmq_sys::ZMQ_EVENT_CLOSED => Event::Closed,
             zmq_sys::ZMQ_EVENT_CONNECT_RETRIED => Event::Retried,
             _ => Event::Other,
         }))

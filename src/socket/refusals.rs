@@ -42,11 +42,11 @@ impl Refusals {
         ])
     }
 
-    /// Says what is new of those of `socket`, with `of` in front of it.
-    pub fn tell(&mut self, of: &str, socket: &Socket) -> Result<(), Error> {
+    /// Says what is new of those of `socket`, with `of` in front of it; if `is_told`, else it is left out.
+    pub fn tell(&mut self, of: &str, socket: &Socket, is_told: bool) -> Result<(), Error> {
         for Kind { done, why, count, last, told } in &mut self.0 {
             let count = socket.get_number(*count)?;
-            if std::mem::replace(told, count) != count {
+            if std::mem::replace(told, count) != count && is_told {
                 let address = shown(socket.last_address(*last)?);
                 warn!("{of}{done} {address}: {why}; so far: {count}");
             }

@@ -36,7 +36,21 @@ pub(crate) struct Format {
 
 /// A reply that is none.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Broken(pub String);
+pub(crate) enum Broken {
+    /// Larger than it may be: how large that is.
+    TooLarge(String),
+    /// What the program wrote instead, quoted, and what it may be about.
+    Malformed(String, &'static str),
+}
+
+impl Broken {
+    /// Returns what is wrong, for the log.
+    pub fn why(&self) -> &str {
+        match self {
+            Broken::TooLarge(why) | Broken::Malformed(why, _) => why,
+        }
+    }
+}
 
 impl Format {
     /// Appends what the program is to read. A request that it cannot be given is a 400.
@@ -85,6 +99,16 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
     format!("\"{}\"{}", printable(start), if rest.is_empty() { "" } else { "..." })
 }
 
+/// Returns true if these are characters that text has: no length within reason looks like this.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'..=b'\r'))
+}
+
+fn no_length(bytes: &[u8]) -> Broken {
+    let why = format!("it wrote {} where a length should be", quoted(bytes));
+    Broken::Malformed(why, "--framing lines?")
+}
+
 /// Reads one reply.
 pub(crate) struct Reader {
     format: Format,
@@ -116,11 +140,30 @@ impl Reader {
         };
         if complete && !self.bytes.is_empty() {
             let more = quoted(&self.bytes);
-            return Err(Broken(format!(
-                "it wrote {more} behind its reply; may it write one for each request?"
-            )));
+            let hint = "it is to write one for each request";
+            return Err(Broken::Malformed(format!("it wrote {more} behind its reply"), hint));
         }
         Ok(complete.then(|| std::mem::take(&mut self.frames)))
+    }
+
+    /// Returns what is wrong with a reply that was begun, and does not go on; `None` if none was begun.
+    pub fn unfinished(&self) -> Option<Broken> {
+        let wrote = quoted(&self.bytes);
+        match self.format.framing {
+            Framing::Once => None,
+            _ if self.bytes.is_empty() && self.frames.is_empty() => None,
+            Framing::Lines => Some(Broken::Malformed(
+                format!("it wrote {wrote} without an end of line"),
+                "a reply ends with \\n",
+            )),
+            Framing::Packet if !self.bytes.is_empty() && is_text(&self.bytes) => {
+                Some(no_length(&self.bytes))
+            }
+            Framing::Packet => {
+                let why = format!("it wrote {wrote}, and not the whole of its reply");
+                Some(Broken::Malformed(why, "is the length in front right?"))
+            }
+        }
     }
 
     /// The reply that all of the output is.
@@ -131,7 +174,7 @@ impl Reader {
     fn fits(&self, length: usize) -> Result<(), Broken> {
         let most = self.format.max_frame;
         if length > most {
-            return Err(Broken(format!("its reply is longer than {most} bytes")));
+            return Err(Broken::TooLarge(format!("its reply is longer than {most} bytes")));
         }
         Ok(())
     }
@@ -147,22 +190,12 @@ impl Reader {
             let length = if more { head & !MORE } else { head } as usize;
             self.fits(length).map_err(|broken| {
                 let start = &self.bytes[taken..];
-                // No length within reason looks like this.
-                let is_text =
-                    start[..4].iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'..=b'\r'));
-                if is_text {
-                    Broken(format!(
-                        "it wrote {} where a length should be; --framing lines?",
-                        quoted(start)
-                    ))
-                } else {
-                    broken
-                }
+                if is_text(&start[..4]) { no_length(start) } else { broken }
             })?;
             let Some(frame) = rest.get(..length) else { break };
             if self.frames.len() >= self.format.max_frames {
                 let most = self.format.max_frames;
-                return Err(Broken(format!("its reply has more than {most} frames")));
+                return Err(Broken::TooLarge(format!("its reply has more than {most} frames")));
             }
             self.frames.push(Frame::from(frame));
             taken += size_of_val(&head) + length;
@@ -216,7 +249,7 @@ mod tests {
             let (part, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
             rest = after;
             match reader.push(part)? {
-                Some(_) if !rest.is_empty() => return Err(Broken("more".into())),
+                Some(_) if !rest.is_empty() => return Err(Broken::Malformed("more".into(), "")),
                 Some(reply) => return Ok(Some(reply)),
                 None => (),
             }

@@ -42,12 +42,13 @@ pub(super) struct Settings {
 
 /// Why there is no reply.
 enum Failure {
-    /// It ended, or closed its standard output.
-    Lost,
+    /// It ended, or closed its standard output, perhaps with a reply begun.
+    Lost(Option<Broken>),
     /// Likewise, before it had read anything of the request, which another copy may have.
     Untouched,
-    Broken(String),
-    Late,
+    Broken(Broken),
+    /// Its time was up, perhaps with a reply begun.
+    Late(Option<Broken>),
     /// The system would not let it be spoken to.
     Io(io::Error),
 }
@@ -59,29 +60,58 @@ impl From<io::Error> for Failure {
 }
 
 impl From<Broken> for Failure {
-    fn from(Broken(why): Broken) -> Failure {
-        Failure::Broken(why)
+    fn from(broken: Broken) -> Failure {
+        Failure::Broken(broken)
     }
 }
 
 impl Failure {
+    /// Returns what the client is told. What the program wrote is for the log alone.
     fn fault(&self) -> Fault {
-        let code = match self {
-            Failure::Lost | Failure::Untouched => Code::Lost,
-            Failure::Broken(_) | Failure::Io(_) => Code::Failed,
+        let (code, why) = match self {
+            Failure::Lost(_) => (Code::Lost, "it ended before it replied".into()),
+            Failure::Untouched => (Code::Lost, "it ended".into()),
+            Failure::Broken(Broken::TooLarge(why)) => (Code::Failed, why.clone()),
+            Failure::Broken(Broken::Malformed(..)) => {
+                (Code::Failed, "what it wrote is no reply".into())
+            }
+            Failure::Io(error) => (Code::Failed, error.to_string()),
             // As the proxy has it, which may come before.
-            Failure::Late => return Fault::timeout(),
+            Failure::Late(_) => return Fault::timeout(),
         };
-        Fault::new(code, format!("the program failed: {}", self.why()))
+        Fault::new(code, format!("the program failed: {why}"))
     }
 
+    /// Returns what the log is told.
     fn why(&self) -> String {
+        let begun = |why: &str, begun: &Option<Broken>| match begun {
+            Some(broken) => format!("{why}: {}", broken.why()),
+            None => why.into(),
+        };
         match self {
-            Failure::Lost => "it ended before it replied".into(),
+            Failure::Lost(broken) => begun("it ended before it replied", broken),
             Failure::Untouched => "it ended".into(),
-            Failure::Broken(why) => why.clone(),
-            Failure::Late => "the deadline passed before it replied".into(),
+            Failure::Broken(broken) => broken.why().into(),
+            Failure::Late(broken) => begun("the deadline passed before it replied", broken),
             Failure::Io(error) => error.to_string(),
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Failure::Broken(Broken::Malformed(_, hint))
+            | Failure::Lost(Some(Broken::Malformed(_, hint)))
+            | Failure::Late(Some(Broken::Malformed(_, hint))) => Some(hint),
+            _ => None,
+        }
+    }
+
+    /// Takes account of a reply that was begun.
+    fn after(self, begun: Option<Broken>) -> Failure {
+        match self {
+            Failure::Lost(_) => Failure::Lost(begun),
+            Failure::Late(_) => Failure::Late(begun),
+            other => other,
         }
     }
 }
@@ -101,6 +131,8 @@ pub struct Copies {
     /// How many that never replied have ended in a row.
     failures: u32,
     next_start: Instant,
+    /// None is started any more.
+    is_ending: bool,
     stderr: Option<Stderr>,
     input: Vec<u8>,
     output: Vec<u8>,
@@ -119,6 +151,7 @@ impl Copies {
             has_replied: false,
             failures: 0,
             next_start: now,
+            is_ending: false,
             stderr: None,
             input: Vec::new(),
             output: vec![0; BUFFER],
@@ -146,12 +179,12 @@ impl Copies {
     /// Ends what has failed, and says so.
     fn clean_up(&mut self) {
         let Some((process, failure)) = self.failed.take() else { return };
-        if matches!(failure, Failure::Lost | Failure::Untouched) {
+        if matches!(failure, Failure::Lost(_) | Failure::Untouched) {
             // So that its own end is told, and not that it was killed.
             process.is_ending();
         }
         let status = process.kill();
-        let is_late = matches!(failure, Failure::Late);
+        let is_late = matches!(failure, Failure::Late(_));
         if self.is_once() {
             let (worker, name, why) = (self.worker, self.name(), failure.why());
             warn!("worker {worker}: the program {name:?} failed: {why}{}", how(&status));
@@ -159,32 +192,40 @@ impl Copies {
         }
         // One that is late could be started.
         self.replied |= is_late;
-        self.has_ended(&failure.why(), &status);
-        if is_late && !self.has_replied {
+        self.has_ended(&failure.why(), failure.hint(), &status);
+        if matches!(failure, Failure::Late(None)) && !self.has_replied {
             let (worker, name) = (self.worker, self.name());
-            let is_packet = self.settings.format.framing == Framing::Packet;
-            let lines = if is_packet { "does it read lines? --framing lines; " } else { "" };
+            let other = match self.settings.format.framing {
+                Framing::Packet => "does it read lines? --framing lines",
+                _ => "does it read packets? --framing packet",
+            };
             warn!(
-                "worker {worker}: {name:?} has never replied; {lines}does it flush its output? {FLUSH}"
+                "worker {worker}: {name:?} has never replied; {other}; does it flush its output? {FLUSH}"
             );
         }
     }
 
     /// Takes account of a copy's end.
-    fn has_ended(&mut self, why: &str, status: &io::Result<Option<ExitStatus>>) {
+    fn has_ended(
+        &mut self,
+        why: &str,
+        hint: Option<&str>,
+        status: &io::Result<Option<ExitStatus>>,
+    ) {
         let now = Instant::now();
         if self.replied || now - self.started > LONGEST_PAUSE {
             self.failures = 0;
         }
         let pause = if self.replied { Duration::ZERO } else { self.pause() };
         self.next_start = now + pause;
-        let next =
-            if pause.is_zero() { String::new() } else { format!(" in {} s", pause.as_secs_f64()) };
+        let next = match pause {
+            _ if self.is_ending => String::new(),
+            Duration::ZERO => "; starting it again".into(),
+            pause => format!("; starting it again in {} s", pause.as_secs_f64()),
+        };
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
         let (worker, name) = (self.worker, self.name());
-        warn!(
-            "worker {worker}: lost the program {name:?}: {why}{}; starting it again{next}",
-            how(status)
-        );
+        warn!("worker {worker}: lost the program {name:?}: {why}{}{hint}{next}", how(status));
     }
 
     /// The program's.
@@ -204,6 +245,7 @@ impl Copies {
     /// something, that would be taken for the reply to the next request.
     fn look_after(&mut self) {
         let Some(mut process) = self.running.take() else { return };
+        let mut hint = None;
         let why = match process.stdout.read(&mut self.output) {
             Err(error) if is_passing(&error) => {
                 self.running = Some(process);
@@ -212,15 +254,13 @@ impl Copies {
             Ok(0) if process.is_ending() => "it ended".into(),
             Ok(0) => "it closed its standard output".into(),
             Ok(read) => {
-                let wrote = quoted(&self.output[..read]);
-                format!(
-                    "it wrote {wrote}, which nobody had asked for; may it write nothing but replies?"
-                )
+                hint = Some("it is to write replies alone");
+                format!("it wrote {}, which nobody had asked for", quoted(&self.output[..read]))
             }
             Err(error) => error.to_string(),
         };
         let status = process.kill();
-        self.has_ended(&why, &status);
+        self.has_ended(&why, hint, &status);
     }
 
     /// Starts the program for this request alone.
@@ -240,7 +280,7 @@ impl Copies {
                     return Ok(reply);
                 }
                 let how = how(&status);
-                warn!("worker {}: the program failed{how}", self.worker);
+                warn!("worker {}: the program {:?} failed{how}", self.worker, self.name());
                 Err(Fault::new(Code::Failed, format!("the program failed{how}")))
             }
             Err(failure) => {
@@ -278,7 +318,8 @@ impl Copies {
             if once && input.is_empty() {
                 process.stdin = None;
             }
-            let exited = wait(process, !input.is_empty(), open, deadline)?;
+            let exited = wait(process, !input.is_empty(), open, deadline)
+                .map_err(|failure| failure.after(reader.unfinished()))?;
             while open {
                 match process.stdout.read(&mut self.output) {
                     Ok(0) => open = false,
@@ -287,7 +328,8 @@ impl Copies {
                         if !input.is_empty() {
                             let wrote = quoted(&self.output[..read]);
                             let why = format!("it wrote {wrote} before it had read the request");
-                            return Err(Failure::Broken(why));
+                            let hint = "it is to write replies alone";
+                            return Err(Broken::Malformed(why, hint).into());
                         }
                         return Ok(reply);
                     }
@@ -301,7 +343,8 @@ impl Copies {
             }
             if !once && (exited || !open) {
                 let is_untouched = process.take_back().is_ok_and(|unread| unread >= written);
-                return Err(if is_untouched { Failure::Untouched } else { Failure::Lost });
+                let lost = || Failure::Lost(reader.unfinished());
+                return Err(if is_untouched { Failure::Untouched } else { lost() });
             }
         }
     }
@@ -322,7 +365,7 @@ fn wait(process: &Process, is_more: bool, open: bool, deadline: Instant) -> Resu
     let left = deadline.saturating_duration_since(Instant::now());
     poll(&mut fds, Some(left))?;
     if left.is_zero() && fds.iter().all(|fd| fd.any() == Some(false)) {
-        return Err(Failure::Late);
+        return Err(Failure::Late(None));
     }
     Ok(fds[0].any() != Some(false))
 }
@@ -381,7 +424,7 @@ impl Handler for Copies {
         let exited = self.running.take_if(|process| process.wait(Instant::now()).unwrap_or(true));
         if let Some(process) = exited {
             let status = process.kill();
-            self.has_ended("it ended", &status);
+            self.has_ended("it ended", None, &status);
         }
         if self.is_ready() {
             return None;
@@ -410,6 +453,10 @@ impl Handler for Copies {
         }
     }
 
+    fn ends_at_deadline(&self) -> bool {
+        true
+    }
+
     fn watched(&self) -> Vec<BorrowedFd<'_>> {
         self.running.iter().flat_map(|process| [process.exit(), process.stdout.as_fd()]).collect()
     }
@@ -417,6 +464,7 @@ impl Handler for Copies {
 
 impl Drop for Copies {
     fn drop(&mut self) {
+        self.is_ending = true;
         self.clean_up();
         let Some(process) = self.running.take() else { return };
         if !process.finish().unwrap_or(false) {
