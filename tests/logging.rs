@@ -162,7 +162,8 @@ fn lines_that_come_again_and_again_are_summed_up() {
     assert_eq!(service.wait().code(), Some(0));
     let log = service.rest_of_log();
     let number = |text: &str| text.split(' ').next().unwrap().parse::<usize>().unwrap();
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("the program \"false\" failed")).collect();
+    let lines: Vec<&str> =
+        log.lines().filter(|line| line.contains("the program \"false\" failed")).collect();
     let more = lines.iter().filter_map(|line| line.split("(and ").nth(1)).map(number);
     let left_out = log.lines().filter_map(|line| line.split("like others before them: ").nth(1));
     let counted = lines.len() + more.sum::<usize>() + left_out.map(number).sum::<usize>();

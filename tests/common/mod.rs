@@ -339,6 +339,14 @@ fn mask(signal: Signal) -> u64 {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What a stop says counts what became of each request.
+            let _ = kill(Pid::from_raw(self.child.id() as i32), SIGTERM);
+            while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
+                self.log.push(line);
+            }
+            eprintln!("the log of {}: {:#?}", self.endpoint, self.log);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
