@@ -30,7 +30,7 @@ pub trait Handler: Send {
     /// one has left it.
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault>;
 
-    /// Whether it can take a request. This, like the two that follow, must not panic: that ends the service.
+    /// Whether it can take a request. This, like the three that follow, must not panic: that ends the service.
     /// While it cannot, its worker gets none, and calls
     /// [`Handler::tend`].
     fn is_ready(&self) -> bool {

@@ -48,8 +48,8 @@
 //!   figures that a worker and its lane share, `credit` and `claim`; `remote`: those elsewhere, and their `peer_load`.
 //!   A lane and its worker do not know each other: they meet at an endpoint
 //! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a program
-//!   as the handler, its copies looked after by the `supervisor`, each a `process`, the `framing`, and what they say
-//!   on `stderr`
+//!   as the handler, its copies looked after by the `supervisor`, each a `process`; an `exchange` of request and reply,
+//!   its `framing` and its `failure`; what they say on `stderr`
 //! - `socket`: all of libzmq; `endpoint`: what a user may write, the `listener` there, and `resolve`, a host's addresses
 //! - `sys`: what is Linux; `logging`: where lines go, and which `repeats` are left out; `text`, `error`: what their names say
 //! - [`call`]: the client; [`bench`](mod@bench): the load tool, of a `load`, its `clients` and a `report`

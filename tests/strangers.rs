@@ -75,14 +75,17 @@ fn nobody_can_take_a_name_and_the_replies_that_are_due_to_it() {
         let mut owner = Raw::dealer(&service.endpoint, b"sensor 1");
         owner.send(&raw::request(b"500"));
         service.wait_for_line("request \"500\"");
-        let mut thieves = raw::handshakes(b"sensor 1").map(|handshake| {
+        let thieves = raw::handshakes(b"sensor 1").map(|handshake| {
             let mut thief = Raw::connect(&service.endpoint);
             thief.send(&[handshake, raw::request(b"0")].concat());
             thief
         });
         assert_eq!(owner.reply().unwrap(), [b"500"]);
-        for thief in &mut thieves {
-            assert!(!thief.rest().windows(3).any(|bytes| bytes == b"500"));
+        // They hear its side of the greeting at most; in ZMTP 2.0 that ends with its name, which is empty.
+        let older = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x06\0\0".to_vec();
+        for (mut thief, greeting) in thieves.into_iter().zip([raw::greeting(), older]) {
+            let rest = thief.rest();
+            assert!(greeting.starts_with(&rest), "{rest:?}");
         }
         assert_eq!(owner.ask(b"1").unwrap(), [b"1"]);
         ends_well(service);

@@ -55,6 +55,7 @@ fn every_wrong_endpoint_is_refused_with_its_remedy() {
         ("tcp://255.255.255.255:1", "give one host's"),
         ("tcp://224.0.0.1:1", "give one host's"),
         ("tcp://192.0.2.1:5555", "give one that is, or *"),
+        ("tcp://[fe80::1]:5555", "give it behind a %"),
         ("tcp://::1:5555", "needs brackets"),
         (&taken, "stop the process that has it or give another port"),
         ("udp://*:1", "give tcp://HOST:PORT or ipc://PATH"),

@@ -11,8 +11,7 @@ use log::{debug, info, log_enabled, warn};
 use super::peer_load::Peer;
 use crate::backend::ticket::Ticket;
 use crate::config::Config;
-use crate::endpoint::Endpoint;
-use crate::endpoint::{Listener, SocketFile};
+use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};
@@ -268,10 +267,10 @@ impl Remote {
                     }
                 }
                 Event::Connected => self.is_retrying = false,
-                // Again without a connection in between, it could not even be begun.
                 Event::Closed if self.connect.is_some() => {
-                    self.complain(Complaint::Unreachable, "cannot connect")
+                    self.complain(Complaint::Unreachable, "cannot connect");
                 }
+                // Again without a connection in between: it could not even be begun.
                 Event::Retried if std::mem::replace(&mut self.is_retrying, true) => {
                     self.complain(Complaint::Unreachable, "cannot connect");
                 }

@@ -13,6 +13,8 @@ use crate::config::Config;
 use crate::error::{Error, plain};
 use crate::sys::rlimit;
 
+mod exchange;
+mod failure;
 mod framing;
 mod process;
 mod stderr;

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use crate::backend::Lane;
-use crate::backend::Pool;
-use crate::backend::Ticket;
+use crate::backend::{Lane, Pool, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Code, Fault};

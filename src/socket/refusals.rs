@@ -42,7 +42,8 @@ impl Refusals {
         ])
     }
 
-    /// Says what is new of those of `socket`, with `of` in front of it; if `is_told`, else it is left out.
+    /// Says what is new of those of `socket`, with `of` in front of it. Unless `is_told` it is only taken note of, since
+    /// it was said in other words.
     pub fn tell(&mut self, of: &str, socket: &Socket, is_told: bool) -> Result<(), Error> {
         for Kind { done, why, count, last, told } in &mut self.0 {
             let count = socket.get_number(*count)?;

@@ -342,7 +342,10 @@ impl Drop for Process {
         if std::thread::panicking() {
             // What a stop says counts what became of each request.
             let _ = kill(Pid::from_raw(self.child.id() as i32), SIGTERM);
-            while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
+            // It may go on, and talk for ever.
+            let end = Instant::now() + Duration::from_secs(5);
+            let left = || end.saturating_duration_since(Instant::now());
+            while let Ok(line) = self.lines.recv_timeout(left()) {
                 self.log.push(line);
             }
             eprintln!("the log of {}: {:#?}", self.endpoint, self.log);

@@ -1,23 +1,23 @@
 //! The copies of a program that one worker has, one at a time: each is spoken to, ended when it fails,
 //! and followed by a fresh one.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use nix::poll::{PollFd, PollFlags};
 
-use super::framing::{Broken, Format, Framing, Reader, lengths, quoted};
+use super::exchange::{exchange, is_passing};
+use super::failure::Failure;
+use super::framing::{Format, Framing, lengths, quoted};
 use super::process::Process;
 use super::stderr::Stderr;
 use crate::error::plain;
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::handler::Handler;
-use crate::sys::fd::poll;
 
 /// How long nothing is started after a copy has ended that never replied; twice as long after each
 /// further one.
@@ -38,82 +38,6 @@ pub(super) struct Settings {
     pub command: Vec<String>,
     pub format: Format,
     pub timeout: Duration,
-}
-
-/// Why there is no reply.
-enum Failure {
-    /// It ended, or closed its standard output, perhaps with a reply begun.
-    Lost(Option<Broken>),
-    /// Likewise, before it had read anything of the request, which another copy may have.
-    Untouched,
-    Broken(Broken),
-    /// Its time was up, perhaps with a reply begun.
-    Late(Option<Broken>),
-    /// The system would not let it be spoken to.
-    Io(io::Error),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        Failure::Io(error)
-    }
-}
-
-impl From<Broken> for Failure {
-    fn from(broken: Broken) -> Failure {
-        Failure::Broken(broken)
-    }
-}
-
-impl Failure {
-    /// Returns what the client is told. What the program wrote is for the log alone.
-    fn fault(&self) -> Fault {
-        let (code, why) = match self {
-            Failure::Lost(_) => (Code::Lost, "it ended before it replied".into()),
-            Failure::Untouched => (Code::Lost, "it ended".into()),
-            Failure::Broken(Broken::TooLarge(why)) => (Code::Failed, why.clone()),
-            Failure::Broken(Broken::Malformed(..)) => {
-                (Code::Failed, "what it wrote is no reply".into())
-            }
-            Failure::Io(error) => (Code::Failed, error.to_string()),
-            // As the proxy has it, which may come before.
-            Failure::Late(_) => return Fault::timeout(),
-        };
-        Fault::new(code, format!("the program failed: {why}"))
-    }
-
-    /// Returns what the log is told.
-    fn why(&self) -> String {
-        let begun = |why: &str, begun: &Option<Broken>| match begun {
-            Some(broken) => format!("{why}: {}", broken.why()),
-            None => why.into(),
-        };
-        match self {
-            Failure::Lost(broken) => begun("it ended before it replied", broken),
-            Failure::Untouched => "it ended".into(),
-            Failure::Broken(broken) => broken.why().into(),
-            Failure::Late(broken) => begun("the deadline passed before it replied", broken),
-            Failure::Io(error) => error.to_string(),
-        }
-    }
-
-    fn hint(&self) -> Option<&'static str> {
-        match self {
-            Failure::Broken(Broken::Malformed(_, hint))
-            | Failure::Lost(Some(Broken::Malformed(_, hint)))
-            | Failure::Late(Some(Broken::Malformed(_, hint))) => Some(hint),
-            _ => None,
-        }
-    }
-
-    /// Takes account of a reply that was begun.
-    fn after(self, begun: Option<Broken>) -> Failure {
-        match self {
-            Failure::Lost(_) => Failure::Lost(begun),
-            Failure::Late(_) => Failure::Late(begun),
-            other => other,
-        }
-    }
 }
 
 /// The copies of a program that one worker has had, has and will have, one at a time.
@@ -263,6 +187,15 @@ impl Copies {
         self.has_ended(&why, hint, &status);
     }
 
+    /// Has the program answer the request that is encoded.
+    fn exchange(
+        &mut self,
+        process: &mut Process,
+        deadline: Instant,
+    ) -> Result<Vec<Frame>, Failure> {
+        exchange(process, self.settings.format, &self.input, &mut self.output, deadline)
+    }
+
     /// Starts the program for this request alone.
     fn run_once(&mut self, request: &[Frame], deadline: Instant) -> Result<Vec<Frame>, Fault> {
         if lengths(request).len() > LONGEST_VARIABLE {
@@ -290,84 +223,6 @@ impl Copies {
             }
         }
     }
-
-    /// Gives the request to the program and takes its reply.
-    fn exchange(
-        &mut self,
-        process: &mut Process,
-        deadline: Instant,
-    ) -> Result<Vec<Frame>, Failure> {
-        let once = self.is_once();
-        let mut reader = Reader::new(self.settings.format);
-        let mut input = self.input.as_slice();
-        let mut written = 0;
-        let mut open = true;
-        loop {
-            if let Some(stdin) = process.stdin.as_mut().filter(|_| !input.is_empty()) {
-                match stdin.write(input) {
-                    Ok(now) => {
-                        input = &input[now..];
-                        written += now;
-                    }
-                    Err(error) if is_passing(&error) => (),
-                    // It takes no more: what it says to that, or its end, decides.
-                    Err(error) if error.kind() == ErrorKind::BrokenPipe => input = &[],
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            if once && input.is_empty() {
-                process.stdin = None;
-            }
-            let exited = wait(process, !input.is_empty(), open, deadline)
-                .map_err(|failure| failure.after(reader.unfinished()))?;
-            while open {
-                match process.stdout.read(&mut self.output) {
-                    Ok(0) => open = false,
-                    Ok(read) => {
-                        let Some(reply) = reader.push(&self.output[..read])? else { continue };
-                        if !input.is_empty() {
-                            let wrote = quoted(&self.output[..read]);
-                            let why = format!("it wrote {wrote} before it had read the request");
-                            let hint = "it is to write replies alone";
-                            return Err(Broken::Malformed(why, hint).into());
-                        }
-                        return Ok(reply);
-                    }
-                    Err(error) if error.kind() == ErrorKind::Interrupted => (),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            if once && exited {
-                return Ok(reader.finish());
-            }
-            if !once && (exited || !open) {
-                let is_untouched = process.take_back().is_ok_and(|unread| unread >= written);
-                let lost = || Failure::Lost(reader.unfinished());
-                return Err(if is_untouched { Failure::Untouched } else { lost() });
-            }
-        }
-    }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// Waits until the program says something, as long as its output is `open`, or has ended, which is what
-/// this gives; or takes more, if there `is_more`.
-fn wait(process: &Process, is_more: bool, open: bool, deadline: Instant) -> Result<bool, Failure> {
-    let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut fds = vec![watch(process.exit())];
-    fds.extend(open.then(|| watch(process.stdout.as_fd())));
-    let stdin = process.stdin.as_ref().filter(|_| is_more);
-    fds.extend(stdin.map(|stdin| PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)));
-    let left = deadline.saturating_duration_since(Instant::now());
-    poll(&mut fds, Some(left))?;
-    if left.is_zero() && fds.iter().all(|fd| fd.any() == Some(false)) {
-        return Err(Failure::Late(None));
-    }
-    Ok(fds[0].any() != Some(false))
 }
 
 fn how(ended: &io::Result<Option<ExitStatus>>) -> String {
