@@ -1,4 +1,4 @@
-//! What stands behind the proxy, and takes requests from it.
+//! Lanes, each one way to an answer, and what stands behind them.
 
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ mod peer_load;
 mod pool;
 mod remote;
 mod ticket;
+mod window;
 mod worker;
 mod worker_lane;
 
@@ -20,15 +21,98 @@ pub(crate) use remote::Remote;
 pub(crate) use ticket::Ticket;
 pub(crate) use worker_lane::WorkerLane;
 
+/// The parts of lanes and workers that have no sockets and threads, for the simulation.
+#[cfg(test)]
+pub(crate) mod simulated {
+    pub(crate) use super::claim::Claim;
+    pub(crate) use super::credit::{Availability, Credit, Meter};
+    pub(crate) use super::peer_load::Peer;
+    pub(crate) use super::window::Window;
+}
+
+/// One way to an answer.
 pub(crate) enum Lane {
     /// A worker of this process.
     Worker(WorkerLane),
-    /// Workers that connect to this service, or a service that it connects to.
+    /// The workers that connect to this service, or a service that it is connected to.
     Remote(Box<Remote>),
 }
 
+/// What a lane says to one more request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Admission {
+    /// It has credit: the more recently used one of such lanes should get it.
+    Preferred,
+    /// It takes the request at that cost, to be compared with other lanes of the same kind; lower
+    /// is better.
+    Cost(f64),
+    /// It takes none now, but soon.
+    Full,
+    /// It takes none, and requests should not wait for it.
+    Unavailable(Unavailable),
+}
+
+/// The reason why a lane takes no requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unavailable {
+    /// No worker or upstream is connected.
+    Disconnected,
+    /// Its worker has no program to answer with.
+    Down,
+    /// Its worker is in a request whose deadline has passed.
+    Stuck,
+}
+
+/// When the requests of a lane that wait behind another may be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recall {
+    /// Nothing waits there.
+    Never,
+    /// From that time on, if another lane has capacity.
+    From(Instant),
+    /// In any case: they will not be started there soon.
+    Now,
+}
+
+/// What has happened on a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The reply to that request.
+    Reply(Ticket),
+    /// That request was lost, or what had it cannot answer. The message is what its client is told,
+    /// unless it is tried again.
+    Lost(Ticket),
+    /// A message that is no reply to an outstanding request.
+    Ignored,
+}
+
+/// What the dispatcher must know of a lane. It may change at any time by itself.
+pub(crate) trait LaneState {
+    /// Returns what the lane says to one more request.
+    fn admission(&self, now: Instant) -> Admission;
+
+    /// Returns when the requests that wait on it may be taken back.
+    fn recall_due(&self) -> Recall;
+}
+
+impl LaneState for Lane {
+    fn admission(&self, now: Instant) -> Admission {
+        match self {
+            Lane::Worker(lane) => lane.admission(now),
+            Lane::Remote(lane) => lane.admission(now),
+        }
+    }
+
+    fn recall_due(&self) -> Recall {
+        match self {
+            Lane::Worker(lane) => lane.recall_due(),
+            Lane::Remote(_) => Recall::Never,
+        }
+    }
+}
+
 impl Lane {
-    /// What is to be watched.
+    /// Adds the poll items that tell of its events.
     pub fn watch<'a>(&'a self, watched: &mut Vec<Watched<'a>>) {
         match self {
             Lane::Worker(lane) if lane.is_idle() => (),
@@ -37,7 +121,7 @@ impl Lane {
         }
     }
 
-    /// Whether [`Lane::receive`] may give something without another wait.
+    /// Returns true if [`Lane::next_event`] may give something without another wait.
     pub fn may_have_more(&self) -> bool {
         match self {
             Lane::Worker(lane) => lane.may_have_more(),
@@ -45,61 +129,29 @@ impl Lane {
         }
     }
 
-    /// Whether somebody here is at a request.
-    pub fn is_idle(&self) -> bool {
+    /// Returns the next event, if there is one, and puts the message that comes with it into
+    /// `body`.
+    pub fn next_event(
+        &mut self,
+        body: &mut Vec<Frame>,
+        now: Instant,
+    ) -> Result<Option<Event>, Error> {
         match self {
-            Lane::Worker(lane) => lane.is_idle(),
-            Lane::Remote(lane) => lane.owes_nothing(),
+            Lane::Worker(lane) => lane.next_event(body, now),
+            Lane::Remote(lane) => lane.next_event(body, now),
         }
     }
 
-    /// Whether nobody waits for what it owes.
-    pub fn owes_nothing(&self) -> bool {
-        match self {
-            Lane::Worker(lane) => lane.owes_nothing(),
-            Lane::Remote(lane) => lane.owes_nothing(),
-        }
-    }
-
-    /// Whether a request may be sent now, to a lane that has had one just before rather than to another.
-    pub fn takes(&self, now: Instant) -> bool {
-        match self {
-            Lane::Worker(lane) => lane.takes(now),
-            // Who had one just before is no better than the others.
-            Lane::Remote(_) => false,
-        }
-    }
-
-    /// Whether a request may be sent now, and what that would cost: to be compared with other lanes, less
-    /// is better.
-    pub fn takes_in_need(&self, now: Instant) -> Option<f64> {
-        match self {
-            Lane::Worker(lane) => lane.takes_in_need(now),
-            Lane::Remote(lane) => lane.cost(now),
-        }
-    }
-
-    /// Whether it takes no requests, and nobody should wait until it does.
-    pub fn is_down(&self, now: Instant) -> bool {
-        match self {
-            Lane::Worker(lane) => lane.is_down(),
-            Lane::Remote(lane) => lane.down_at().is_some_and(|at| at <= now),
-        }
-    }
-
-    /// When something may change about it by itself: [`Lane::is_down`], or what is lost.
-    pub fn changes_at(&self, now: Instant) -> Option<Instant> {
+    /// Returns when it may have an event, or another admission, without a poll item telling so.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         match self {
             Lane::Worker(_) => None,
-            Lane::Remote(lane) => {
-                let down_at = lane.down_at().filter(|at| *at > now);
-                down_at.into_iter().chain(lane.look_at()).min()
-            }
+            Lane::Remote(lane) => lane.next_deadline(now),
         }
     }
 
-    /// Sends the request down the lane; whether it could be. Its body is used up, unless it is to be kept or
-    /// may be taken back.
+    /// Sends the request; returns false if the lane cannot take it after all. Its body is used up,
+    /// unless `keep` is set or the request may be taken back.
     pub fn send(
         &mut self,
         ticket: Ticket,
@@ -113,72 +165,31 @@ impl Lane {
         }
     }
 
-    /// The next reply, if one is there: whose it is, whether it says that another one might do better, and
-    /// into `body` what it is. What is nobody's may come too.
-    pub fn receive(
-        &mut self,
-        body: &mut Vec<Frame>,
-        now: Instant,
-    ) -> Result<Option<Option<(Ticket, bool)>>, Error> {
+    /// Takes account of a request whose deadline has passed; returns true if a worker is stuck in
+    /// it.
+    pub fn on_deadline(&mut self, ticket: Ticket, now: Instant) -> bool {
         match self {
-            Lane::Worker(lane) => lane.receive(body, now),
-            Lane::Remote(lane) => lane.receive(body, now),
-        }
-    }
-
-    /// The requests whose answer is lost, since who was at them is gone.
-    pub fn take_lost(&mut self, now: Instant) -> Result<Vec<Ticket>, Error> {
-        match self {
-            Lane::Worker(_) => Ok(Vec::new()),
-            Lane::Remote(lane) => lane.take_lost(now),
-        }
-    }
-
-    /// Takes account of the deadline of a request, and gives whether a worker goes on with it.
-    pub fn expire(&mut self, ticket: Ticket, now: Instant) -> bool {
-        match self {
-            Lane::Worker(lane) => lane.is_at(ticket),
+            Lane::Worker(lane) => lane.on_deadline(ticket),
             Lane::Remote(lane) => {
-                lane.expire(ticket, now);
+                lane.on_deadline(ticket, now);
                 false
             }
         }
     }
 
-    /// Whether it leads out of this process.
-    pub fn is_remote(&self) -> bool {
-        matches!(self, Lane::Remote(_))
-    }
-
-    /// Whether its only worker is still at a request that nobody waits for any more.
-    pub fn is_stuck(&self, is_live: impl Fn(Ticket) -> bool) -> bool {
-        match self {
-            Lane::Worker(lane) => lane.is_stuck(is_live),
-            Lane::Remote(_) => false,
-        }
-    }
-
-    /// When what waits behind the foremost request is to be taken back, if anything waits.
-    pub fn patience_ends(&self) -> Option<Instant> {
-        match self {
-            Lane::Worker(lane) => lane.patience_ends(),
-            Lane::Remote(_) => None,
-        }
-    }
-
-    /// Whether it takes no requests and has some that it will not begin.
-    pub fn is_closed(&self) -> bool {
-        match self {
-            Lane::Worker(lane) => lane.is_closed(),
-            Lane::Remote(_) => false,
-        }
-    }
-
-    /// Takes back what is not begun, in the order in which it was sent.
+    /// Takes back the requests that are not started, in the order in which they were sent.
     pub fn recall(&mut self, now: Instant) -> Vec<Ticket> {
         match self {
             Lane::Worker(lane) => lane.recall(now),
             Lane::Remote(_) => Vec::new(),
+        }
+    }
+
+    /// Returns how many requests are outstanding: sent, and not answered, lost or taken back.
+    pub fn in_flight(&self) -> usize {
+        match self {
+            Lane::Worker(lane) => lane.in_flight(),
+            Lane::Remote(lane) => lane.in_flight(),
         }
     }
 }

@@ -42,7 +42,8 @@ pub const BENCH_WARMUP: Duration = Duration::from_secs(1);
 
 /// The most hops that a request may have come over before this service: the frames of its envelope.
 pub const MAX_HOPS: usize = 64;
-/// The longest envelope, in bytes: a routing id for each hop, of 255 at most (ZeroMQ RFC 37, section 2.3).
+/// The longest envelope, in bytes: a routing id for each hop, of 255 at most (ZeroMQ RFC 37,
+/// section 2.3).
 pub const MAX_ENVELOPE: usize = MAX_HOPS * 255;
 
 // libzmq allows 1,023 sockets a context by default, and a worker has two.
@@ -81,8 +82,8 @@ pub struct Config {
     pub backend: Vec<Endpoint>,
     /// Other services of this kind that the requests go on to, in place of workers of this process.
     pub upstream: Vec<Endpoint>,
-    /// How many requests may be outstanding with all that connect to the backend, or with each upstream, 1
-    /// to 100,000.
+    /// How many requests may be outstanding with all that connect to the backend, or with each
+    /// upstream, 1 to 100,000.
     pub max_outstanding: usize,
     /// How long a request may take once the proxy has taken it, 1 ms to one day. Then the client
     /// gets a 504.
@@ -92,8 +93,9 @@ pub struct Config {
     pub retries: usize,
     /// How long a stop may take, up to one day.
     pub drain: Duration,
-    /// The largest request that is taken, in bytes, 1 to 1 GiB: all frames of its body together. A larger
-    /// one gets a 413; one larger than four times that and 64 KiB ends its client's connection.
+    /// The largest request that is taken, in bytes, 1 to 1 GiB: all frames of its body together. A
+    /// larger one gets a 413; one larger than four times that and 64 KiB ends its client's
+    /// connection.
     pub max_message_size: usize,
     /// How many frames a request may have, 1 to 65,536. One with more gets a 413.
     pub max_frames: usize,
@@ -101,9 +103,9 @@ pub struct Config {
     pub io_threads: usize,
     /// How many connections may wait to be accepted, at each endpoint, 1 to 4,096.
     pub backlog: usize,
-    /// After how much silence a client's host is asked whether it is there, in whole seconds, rounded
-    /// up, to one hour; zero is a minute, and nothing but a connection without traffic is looked after. One
-    /// that does not answer for as long again is disconnected.
+    /// After how much silence a client's host is asked whether it is there, in whole seconds,
+    /// rounded up, to one hour; zero is a minute, and nothing but a connection without traffic is
+    /// looked after. One that does not answer for as long again is disconnected.
     pub heartbeat: Duration,
 }
 

@@ -127,8 +127,8 @@ impl Host {
     }
 }
 
-/// The IPv4 address of a network interface of that name, or that it has none: an IPv6 address is not taken for it, since
-/// a link-local one, or one that a router gave, comes before that of DHCP.
+/// The IPv4 address of a network interface of that name, or that it has none: an IPv6 address is
+/// not taken for it, since a link-local one, or one that a router gave, comes before that of DHCP.
 fn interface(name: &str) -> Option<Option<Ipv4Addr>> {
     let mut named =
         getifaddrs().ok()?.filter(|interface| interface.interface_name == name).peekable();

@@ -38,7 +38,8 @@ impl Error {
         Error::failed("cannot print").because(plain(error))
     }
 
-    /// What the system would not do. Exit code 2 and what helps, where it gives this process too little.
+    /// What the system would not do. Exit code 2 and what helps, where it gives this process too
+    /// little.
     pub(crate) fn of_system(what: impl Into<String>, error: impl Into<io::Error>) -> Error {
         let error = error.into();
         let remedy = match error.raw_os_error().map(Errno::from_raw) {

@@ -43,6 +43,10 @@ impl Fault {
         Fault::new(Code::Unavailable, "the service is stopping")
     }
 
+    pub(crate) fn lost() -> Fault {
+        Fault::new(Code::Lost, "what was to answer was lost before it replied")
+    }
+
     pub(crate) fn timeout() -> Fault {
         Fault::new(Code::Timeout, "the deadline passed before the reply")
     }

@@ -25,21 +25,21 @@ pub trait Handler: Send {
     ///
     /// # Errors
     /// A [`Fault`] is sent to the client as an error reply. A panic is a 500 for this client; the
-    /// worker then goes on with a fresh instance. [`Code::Lost`] says that what was to answer is lost, and
-    /// [`Code::Unavailable`] that this one cannot answer now: with [`Config::retries`](crate::Config::retries) the request is given to another worker, as this
+    /// worker then goes on with a fresh instance. [`Code::Lost`] says that what was to answer is
+    /// lost, and [`Code::Unavailable`] that this one cannot answer now: with
+    /// [`Config::retries`](crate::Config::retries) the request is given to another worker, as this
     /// one has left it.
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault>;
 
-    /// Whether it can take a request. This, like the three that follow, must not panic: that ends the service.
-    /// While it cannot, its worker gets none, and calls
-    /// [`Handler::tend`].
+    /// Whether it can take a request. This, like the three that follow, must not panic: that ends
+    /// the service. While it cannot, its worker gets none, and calls [`Handler::tend`].
     fn is_ready(&self) -> bool {
         true
     }
 
     /// Between requests, does what it takes to be ready again: before the first request, when
-    /// [`Handler::is_ready`] says no, when one of [`Handler::watched`] is readable. If it is not ready
-    /// after that, this gives when it is to be called again.
+    /// [`Handler::is_ready`] says no, when one of [`Handler::watched`] is readable. If it is not
+    /// ready after that, this gives when it is to be called again.
     fn tend(&mut self) -> Option<Instant> {
         None
     }

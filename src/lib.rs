@@ -7,8 +7,8 @@
 //!
 //! # Your own handler
 //!
-//! A handler is a function of the request's frames; [`serve`] runs it until SIGTERM. Here the service
-//! is stopped by a pipe instead, after one request:
+//! A handler is a function of the request's frames; [`serve`] runs it until SIGTERM. Here the
+//! service is stopped by a pipe instead, after one request:
 //!
 //! ```
 //! use repd::{Config, Endpoint, Frame, Service};
@@ -36,32 +36,38 @@
 //!
 //! # What lives where
 //!
-//! Data flows one way: each room knows only rooms below it. `backend` and `handler` know nothing of `service`, and
-//! handlers nothing of ZeroMQ.
+//! Data flows one way: each room knows only rooms below it. `backend` and `handler` know nothing of
+//! `service`, and handlers nothing of ZeroMQ.
 //!
-//! - `cli`: the command line, and how its values are read (`parse`); `config`: settings, defaults, ranges
-//! - `service`: put together in the order in which it starts and ends. `proxy` is the loop between the `frontend` (the
-//!   ROUTER) and the lanes, `in_flight` the table of requests that it has taken, `single_threaded` the server without a
-//!   proxy, `outbox` the replies that clients do not take yet, `drain` when a service that is stopping may end, `stats`
-//!   what it has done
-//! - `backend`: lanes and what stands behind them. `worker_lane`, `worker` and their `pool` in this process, with the two
-//!   figures that a worker and its lane share, `credit` and `claim`; `remote`: those elsewhere, and their `peer_load`.
-//!   A lane and its worker do not know each other: they meet at an endpoint
-//! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a program
-//!   as the handler, its copies looked after by the `supervisor`, each a `process`; an `exchange` of request and reply,
-//!   its `framing` and its `failure`; what they say on `stderr`
-//! - `socket`: all of libzmq; `endpoint`: what a user may write, the `listener` there, and `resolve`, a host's addresses
-//! - `sys`: what is Linux; `logging`: where lines go, and which `repeats` are left out; `text`, `error`: what their names say
-//! - [`call`]: the client; [`bench`](mod@bench): the load tool, of a `load`, its `clients` and a `report`
+//! - `cli`: the command line, and how its values are read (`parse`); `config`: settings, defaults,
+//!   ranges
+//! - `service`: put together in the order in which it starts and ends. `proxy` is the loop that
+//!   carries messages between the `frontend` (the ROUTER) and the lanes, as the `dispatcher`
+//!   decides, which holds no socket. `in_flight`: the table of requests that were taken;
+//!   `single_threaded`: the server without a proxy; `outbox`: the replies that clients do not take
+//!   yet; `drain`: when a service that is stopping may end; `stats`: its counters
+//! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
+//!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
+//!   worker and its lane share. Elsewhere: `remote`, and its `peer_load`. A lane and its worker do
+//!   not know each other: they meet at an endpoint
+//! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a
+//!   program as the handler, its copies looked after by the `supervisor`, each a `process`; an
+//!   `exchange` of request and reply, its `framing` and its `failure`; what they say on `stderr`
+//! - `socket`: all of libzmq; `endpoint`: what a user may write, the `listener` there, and
+//!   `resolve`, a host's addresses
+//! - `sys`: what is Linux; `logging`: where lines go, and which `repeats` are left out; `text`,
+//!   `error`: what their names say
+//! - [`call`]: the client; [`bench`](mod@bench): the load tool, of a `load`, its `clients` and a
+//!   `report`
 //!
 //! # What it does not do, and why
 //!
 //! - It does not queue what no worker can take: that stays in the ROUTER, where libzmq deals fairly
 //!   between clients and TCP slows down who sends too much.
-//! - It does not end a handler that hangs: a thread cannot be ended. The client gets a 504, the worker
-//!   takes no more requests until the handler returns.
-//! - It does not ask a second worker when one has failed, unless it is told to: a request is handled at
-//!   most once.
+//! - It does not end a handler that hangs: a thread cannot be ended. The client gets a 504, the
+//!   worker takes no more requests until the handler returns.
+//! - It does not ask a second worker when one has failed, unless it is told to: a request is
+//!   handled at most once.
 
 mod backend;
 pub mod bench;

@@ -23,6 +23,7 @@ use crate::sys::rlimit;
 use crate::sys::sched;
 use crate::sys::signals::Signals;
 
+mod dispatcher;
 mod drain;
 mod frontend;
 mod in_flight;
@@ -41,8 +42,8 @@ mod stats;
 /// under SCHED_BATCH (sched(7)), unless this one has another policy than the usual.
 ///
 /// # Errors
-/// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such as
-/// requests that had to be abandoned (1).
+/// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
+/// as requests that had to be abandoned (1).
 pub fn serve<F, H>(config: &Config, new_handler: F) -> Result<(), Error>
 where
     F: Fn(usize) -> H + Clone + Send + 'static,
@@ -110,13 +111,13 @@ pub struct Service {
 
 enum Server {
     /// With the workers of this process, if it has some.
-    Proxy(Proxy, Option<Pool>),
-    Single(Single),
+    Proxy(Box<Proxy>, Option<Pool>),
+    Single(Box<Single>),
 }
 
 impl Service {
-    /// Starts the workers, each with a handler of its own that `new_handler` makes from the worker's
-    /// number, and takes the endpoints.
+    /// Starts the workers, each with a handler of its own that `new_handler` makes from the
+    /// worker's number, and takes the endpoints.
     ///
     /// # Errors
     /// An endpoint that cannot be taken, or a value out of its range.
@@ -130,7 +131,8 @@ impl Service {
         }
         let taken = Taken::new(config)?;
         let context = Context::new(config.io_threads)?;
-        // First, since libzmq's threads come with it: if there are too few, no worker and no program is started.
+        // First, since libzmq's threads come with it: if there are too few, no worker and no
+        // program is started.
         let router = context.router(&config.peer_limits())?;
         if config.is_remote() {
             let mut lanes = Vec::new();
@@ -145,13 +147,13 @@ impl Service {
                 lanes.push(Lane::Remote(Box::new(Remote::upstream(&context, upstream, config)?)));
             }
             let proxy = Proxy::new(Frontend::listen(router, taken.listen, config)?, lanes, config);
-            return Ok(Service { server: Server::Proxy(proxy, None), context });
+            return Ok(Service { server: Server::Proxy(Box::new(proxy), None), context });
         }
         if config.workers == 0 {
             let answers = Answers::new(0, new_handler);
             let single =
                 Single::new(Frontend::listen(router, taken.listen, config)?, answers, config);
-            return Ok(Service { server: Server::Single(single), context });
+            return Ok(Service { server: Server::Single(Box::new(single)), context });
         }
         let (pool, lanes) = Pool::start(config.workers, new_handler)?;
         // Last, so that who connects is served.
@@ -164,7 +166,7 @@ impl Service {
             }
         };
         let proxy = Proxy::new(frontend, lanes, config);
-        Ok(Service { server: Server::Proxy(proxy, Some(pool)), context })
+        Ok(Service { server: Server::Proxy(Box::new(proxy), Some(pool)), context })
     }
 
     /// Where clients connect: the endpoints as the system has them, with the port that it chose.
@@ -175,8 +177,8 @@ impl Service {
         }
     }
 
-    /// Serves until `stop` has something to read, then drains: finishes what is in flight, refuses what
-    /// still comes with 503, for no longer than the configured time.
+    /// Serves until `stop` has something to read, then drains: finishes what is in flight, refuses
+    /// what still comes with 503, for no longer than the configured time.
     ///
     /// # Errors
     /// A failure while running; or requests, workers or replies that had to be abandoned.
@@ -197,25 +199,25 @@ impl Service {
         };
         answered();
         pool.iter().for_each(Pool::begin_end);
-        // The last replies leave before anything that may take longer is waited for. libzmq does not say
-        // whether they did, but it waits no longer than it must.
+        // The last replies leave before anything that may take longer is waited for. libzmq does
+        // not say whether they did, but it waits no longer than it must.
         drop(context);
         let linger = stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger);
         let waited = stopped.as_ref().map_or(Duration::ZERO, |stopped| stopped.closed.elapsed());
         let all_left = waited + A_TICK < linger;
         // Where nothing is abandoned, programs have a moment to end in any case.
-        let is_abandoned = stopped.as_ref().is_ok_and(|stopped| stopped.tally.abandoned > 0);
+        let is_abandoned = stopped.as_ref().is_ok_and(|stopped| stopped.stats.abandoned > 0);
         let least = if is_abandoned { Duration::ZERO } else { A_MOMENT };
         let limit = linger.saturating_sub(waited).max(least);
         let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
         drop(answers);
         let stopped = stopped?;
         log::logger().flush();
-        info!("stopped: {}", stopped.tally);
+        info!("stopped: {}", stopped.stats);
         let lost = [
             (
-                stopped.tally.abandoned > 0,
-                format!("requests in flight: {}", stopped.tally.abandoned),
+                stopped.stats.abandoned > 0,
+                format!("requests in flight: {}", stopped.stats.abandoned),
             ),
             (stuck > 0, format!("workers still in a request: {stuck}")),
             (stopped.unread > 0 || !all_left, "replies that their clients did not read".into()),

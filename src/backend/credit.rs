@@ -1,68 +1,71 @@
-//! A lane's credit: how many requests may be outstanding on it, from how its handler has done.
+//! A lane's credit: how many requests may be outstanding on it, from what its handler has taken for
+//! those before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// The most requests that may be outstanding on one lane.
-const MOST: f64 = 256.0;
+/// Maximum credit of a lane, in requests.
+const MAX_CREDIT: f64 = 256.0;
 
-/// How much work may wait on one lane. Waking a sleeping thread costs some tens of microseconds;
-/// what is done sooner than that is better left to the worker that is awake.
+/// Work that may be outstanding on one lane. Waking a sleeping thread costs some tens of
+/// microseconds: what is done sooner than that is better left to the worker that is awake.
 const WORK_AHEAD: Duration = Duration::from_micros(50);
 
-/// How much may wait on one lane while no worker is free: then it would have to wait elsewhere, and here
-/// the worker need not be woken for each.
-const WORK_IN_NEED: Duration = Duration::from_micros(250);
+/// Work that may be outstanding on one lane while no lane has credit. It would have to wait in any
+/// case, and here the worker need not be woken for each request.
+const OVERCOMMITTED_WORK: Duration = Duration::from_micros(250);
 
-/// A worker that has so many requests is awake for long enough.
-const MOST_IN_NEED: u32 = 8;
+/// Maximum number of requests on an overcommitted lane: a worker that has as many is awake for long
+/// enough.
+const MAX_OVERCOMMIT: u32 = 8;
 
-/// A request that takes longer is a slow one, which nothing should wait behind.
+/// Handler time above which a request is a slow one, which nothing should wait behind.
 const SLOW: Duration = Duration::from_micros(500);
 
-/// The share of requests that may find themselves sent behind a slow one.
-const BEHIND_SLOW: f64 = 0.001;
+/// Maximum share of requests that are sent behind a slow one.
+const MAX_SHARE_BEHIND_SLOW: f64 = 0.001;
 
-/// Over how many requests the mean time, and the share of slow requests, are averaged.
-const MEAN_OVER: f64 = 64.0;
-const SHARE_OVER: f64 = 4096.0;
+/// Number of requests over which the mean time, and the share of slow requests, are averaged.
+const MEAN_WINDOW: f64 = 64.0;
+const SHARE_WINDOW: f64 = 4096.0;
 
-/// Stands for a worker that takes no requests until further notice.
+/// Stands for the credit of a worker that is [`Availability::Down`].
 const DOWN: u32 = u32::MAX;
 
-/// The figure that the worker keeps and the proxy reads.
+/// The credit of a lane: its worker sets it ([`Meter`]), the proxy reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct Credit(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     credit: AtomicU32,
-    in_need: AtomicU32,
-    may_rest: AtomicBool,
+    overcommit: AtomicU32,
+    may_pause: AtomicBool,
 }
 
-/// Whether a worker takes requests.
+/// What a worker says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Availability {
+    /// It takes requests.
     Ready,
-    /// Not now, but as soon as it can.
-    Resting,
-    /// Not for a while: nobody should wait for it.
+    /// It takes none until it has done something that ends by itself, such as ending a program.
+    Paused,
+    /// It takes none, and may not for long: requests should not wait for it.
     Down,
 }
 
 impl Credit {
-    /// Credit for one request at a time, until it is known what requests cost.
+    /// Returns credit for one request at a time, until it is known how long requests take.
     pub fn new() -> Credit {
         Credit(Arc::new(Shared {
             credit: AtomicU32::new(1),
-            in_need: AtomicU32::new(1),
-            may_rest: AtomicBool::new(false),
+            overcommit: AtomicU32::new(1),
+            may_pause: AtomicBool::new(false),
         }))
     }
 
-    /// None while the worker takes no requests.
+    /// Returns how many requests may be outstanding: 1 to 256, or 0 if the worker is not ready.
     pub fn get(&self) -> usize {
         // Nothing else is published by it.
         match self.0.credit.load(Ordering::Relaxed) {
@@ -71,80 +74,85 @@ impl Credit {
         }
     }
 
-    /// How many requests may be outstanding while no worker is free; no fewer.
-    pub fn in_need(&self) -> usize {
-        self.0.in_need.load(Ordering::Relaxed) as usize
+    /// Returns how many requests may be outstanding while no lane has credit; no fewer than
+    /// [`Credit::get`].
+    pub fn overcommit(&self) -> usize {
+        self.0.overcommit.load(Ordering::Relaxed) as usize
     }
 
-    /// Whether the worker may at any time have requests that it will not begin.
-    pub fn may_rest(&self) -> bool {
-        self.0.may_rest.load(Ordering::Relaxed)
+    /// Returns true if the worker may pause between two requests (its program can exit), so that
+    /// what was sent to it may have to be taken back.
+    pub fn may_pause(&self) -> bool {
+        self.0.may_pause.load(Ordering::Relaxed)
     }
 
-    /// Whether nobody should wait for the worker.
+    /// Returns true if the worker is [`Availability::Down`].
     pub fn is_down(&self) -> bool {
         self.0.credit.load(Ordering::Relaxed) == DOWN
     }
 }
 
-/// The worker's side: watches what requests cost, and sets the credit.
+/// The worker's side: measures what requests take, and sets the credit.
 #[derive(Debug)]
 pub(crate) struct Meter {
     credit: Credit,
+    /// Mean handler time, in seconds.
     mean: f64,
     slow_share: f64,
-    standing: Standing,
+    availability: Availability,
 }
 
 impl Meter {
     pub fn new(credit: Credit) -> Meter {
-        let standing = Standing::Ready;
-        Meter { credit, mean: WORK_AHEAD.as_secs_f64(), slow_share: 0.0, standing }
+        let availability = Availability::Ready;
+        Meter { credit, mean: WORK_AHEAD.as_secs_f64(), slow_share: 0.0, availability }
     }
 
     /// Takes account of a request on which the handler spent that long.
     ///
-    /// The mean alone would forget a slow request within a hundred quick ones, and the next slow one
-    /// would hold up what was sent behind it; hence the share of slow ones, with a longer memory.
+    /// The mean alone would forget a slow request within a hundred quick ones, and the next slow
+    /// one would hold up what was sent behind it; hence the share of slow ones, with a longer
+    /// memory.
     pub fn record(&mut self, spent: Duration) {
-        self.mean += (spent.as_secs_f64() - self.mean) / MEAN_OVER;
+        self.mean += (spent.as_secs_f64() - self.mean) / MEAN_WINDOW;
         let slow = f64::from(u8::from(spent > SLOW));
-        self.slow_share += (slow - self.slow_share) / SHARE_OVER;
+        self.slow_share += (slow - self.slow_share) / SHARE_WINDOW;
         self.publish();
     }
 
-    /// Says, before the first request, that the worker may rest without having been asked for anything.
-    pub fn will_rest(&self) {
-        self.credit.0.may_rest.store(true, Ordering::Relaxed);
+    /// Says that the worker may pause ([`Credit::may_pause`]). It must be said before the first
+    /// request that it may concern.
+    pub fn set_may_pause(&self) {
+        self.credit.0.may_pause.store(true, Ordering::Relaxed);
     }
 
-    /// Takes account of what the worker can do; whether that is news.
-    pub fn stand(&mut self, standing: Standing) -> bool {
-        let news = self.standing != standing;
-        self.standing = standing;
-        if news {
+    /// Sets whether the worker takes requests; returns true if that is a change.
+    pub fn set_availability(&mut self, availability: Availability) -> bool {
+        let is_change = self.availability != availability;
+        self.availability = availability;
+        if is_change {
             self.publish();
         }
-        news
+        is_change
     }
 
     fn publish(&self) {
-        let by_risk = 1.0 + BEHIND_SLOW / self.slow_share;
-        let by_work = |ahead: Duration| {
-            let by_work = ahead.as_secs_f64() / self.mean;
-            by_work.min(by_risk).clamp(1.0, MOST) as u32
+        let by_risk = 1.0 + MAX_SHARE_BEHIND_SLOW / self.slow_share;
+        let by_work = |work: Duration| {
+            let by_work = work.as_secs_f64() / self.mean;
+            by_work.min(by_risk).clamp(1.0, MAX_CREDIT) as u32
         };
-        let (credit, in_need) = match self.standing {
-            Standing::Ready => {
+        let (credit, overcommit) = match self.availability {
+            Availability::Ready => {
                 let credit = by_work(WORK_AHEAD);
-                (credit, by_work(WORK_IN_NEED).min(MOST_IN_NEED).max(credit))
+                (credit, by_work(OVERCOMMITTED_WORK).min(MAX_OVERCOMMIT).max(credit))
             }
-            Standing::Resting => (0, 0),
-            Standing::Down => (DOWN, 0),
+            Availability::Paused => (0, 0),
+            Availability::Down => (DOWN, 0),
         };
         let shared = &self.credit.0;
         shared.credit.store(credit, Ordering::Relaxed);
-        shared.in_need.store(in_need, Ordering::Relaxed);
+        shared.overcommit.store(overcommit, Ordering::Relaxed);
     }
 }
 
@@ -167,13 +175,14 @@ mod tests {
     fn a_worker_that_takes_nothing_gives_no_credit_until_it_does_again() {
         let credit = Credit::new();
         let mut meter = Meter::new(credit.clone());
-        assert!(!meter.stand(Standing::Ready));
-        assert!(meter.stand(Standing::Resting) && !meter.stand(Standing::Resting));
+        assert!(!meter.set_availability(Availability::Ready));
+        assert!(meter.set_availability(Availability::Paused));
+        assert!(!meter.set_availability(Availability::Paused));
         meter.record(micros(1));
         assert_eq!((credit.get(), credit.is_down()), (0, false));
-        assert!(meter.stand(Standing::Down));
+        assert!(meter.set_availability(Availability::Down));
         assert_eq!((credit.get(), credit.is_down()), (0, true));
-        assert!(meter.stand(Standing::Ready));
+        assert!(meter.set_availability(Availability::Ready));
         assert_eq!((credit.get(), credit.is_down()), (1, false));
     }
 
@@ -192,15 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn in_need_more_may_wait_but_not_behind_what_may_be_slow() {
-        let in_need = |spent: Duration| {
+    fn an_overcommitted_lane_takes_more_but_not_behind_what_may_be_slow() {
+        let overcommit = |spent: Duration| {
             let mut meter = Meter::new(Credit::new());
             (0..1000).for_each(|_| meter.record(spent));
-            meter.credit.in_need()
+            meter.credit.overcommit()
         };
-        assert_eq!((in_need(micros(50)), in_need(micros(250))), (5, 1));
-        assert_eq!((in_need(micros(501)), in_need(micros(10))), (1, 8));
-        assert_eq!(in_need(Duration::ZERO), 256);
+        assert_eq!((overcommit(micros(50)), overcommit(micros(250))), (5, 1));
+        assert_eq!((overcommit(micros(501)), overcommit(micros(10))), (1, 8));
+        assert_eq!(overcommit(Duration::ZERO), 256);
     }
 
     #[test]

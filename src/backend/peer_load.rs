@@ -1,84 +1,88 @@
-//! One that answers requests elsewhere: what it owes, and how quick it is.
+//! How much an upstream, or the workers behind a `--backend`, have to do, and how soon one more
+//! reply may be expected.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::backend::ticket::Ticket;
 
-/// How much one more reply counts against those before.
+/// Weight of the latest reply in the moving average.
 const WEIGHT: f64 = 0.125;
 
-/// After how long what was seen of a peer counts for half: one that was slow is tried again.
+/// Time after which what was measured of a peer counts for half: one that was slow is tried again.
 const HALF_LIFE: Duration = Duration::from_secs(1);
 
+/// The requests that are outstanding with a peer, and its measured speed.
 #[derive(Debug)]
-pub(super) struct Peer {
-    owed: HashMap<Ticket, Sent>,
-    /// The time from one reply to the next while it has something to do, in seconds; 0 as long as nothing
-    /// is known.
-    pace: f64,
-    seen: Instant,
+pub(crate) struct Peer {
+    outstanding: HashMap<Ticket, Sent>,
+    /// Moving average of the time from one reply to the next, in seconds, while it has something to
+    /// do; 0 before the first reply.
+    ewma: f64,
+    measured: Instant,
 }
 
 #[derive(Debug)]
 struct Sent {
     at: Instant,
-    /// How many it owed then, this one among them.
-    owed: usize,
+    /// Number of requests that were outstanding then, this one among them.
+    outstanding: usize,
 }
 
 impl Peer {
     pub fn new(now: Instant) -> Peer {
-        Peer { owed: HashMap::new(), pace: 0.0, seen: now }
+        Peer { outstanding: HashMap::new(), ewma: 0.0, measured: now }
     }
 
-    /// How many replies it owes.
-    pub fn owes(&self) -> usize {
-        self.owed.len()
+    /// Returns how many requests are outstanding.
+    pub fn in_flight(&self) -> usize {
+        self.outstanding.len()
     }
 
-    /// In how many seconds it may be expected to answer one more request: of several, the one where that
-    /// is least gets it.
+    /// Returns the expected time to the reply of one more request, in seconds. Of several peers the
+    /// one with the least should get it.
     pub fn cost(&self, now: Instant) -> f64 {
-        let age = now.saturating_duration_since(self.seen).as_secs_f64() / HALF_LIFE.as_secs_f64();
-        // With nothing known, who owes least.
-        (self.pace * (-age).exp2()).max(1e-9) * (self.owes() + 1) as f64
+        let age = now.saturating_duration_since(self.measured).as_secs_f64();
+        let ewma = self.ewma * (-age / HALF_LIFE.as_secs_f64()).exp2();
+        // Where nothing is known, the number of outstanding requests decides.
+        ewma.max(1e-9) * (self.in_flight() + 1) as f64
     }
 
-    pub fn sent(&mut self, ticket: Ticket, now: Instant) {
-        let owed = self.owes() + 1;
-        self.owed.insert(ticket, Sent { at: now, owed });
+    /// Takes account of a request that was sent.
+    pub fn on_sent(&mut self, ticket: Ticket, now: Instant) {
+        let outstanding = self.in_flight() + 1;
+        self.outstanding.insert(ticket, Sent { at: now, outstanding });
     }
 
-    /// Takes account of a reply; whether it was owed.
-    pub fn replied(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let sent = self.owed.remove(&ticket);
-        if let Some(Sent { at, owed }) = sent {
-            let pace = now.saturating_duration_since(at).as_secs_f64() / owed as f64;
-            self.pace += if self.pace == 0.0 { pace } else { (pace - self.pace) * WEIGHT };
-            self.seen = now;
-        }
-        sent.is_some()
-    }
-
-    /// Takes account of one that said at once that it cannot answer: that is not quick.
-    pub fn has_refused(&mut self, now: Instant) {
-        self.pace = self.pace.max(HALF_LIFE.as_secs_f64());
-        self.seen = now;
-    }
-
-    /// Takes account of a reply that did not come in time; returns false if this one does not owe it.
-    pub fn is_late(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let Some(Sent { at, .. }) = self.owed.remove(&ticket) else { return false };
-        // Whatever it could do, it does not do it.
-        self.pace = self.pace.max(now.saturating_duration_since(at).as_secs_f64());
-        self.seen = now;
+    /// Takes account of a reply; returns false if that request is not outstanding here.
+    pub fn on_reply(&mut self, ticket: Ticket, now: Instant) -> bool {
+        let Some(Sent { at, outstanding }) = self.outstanding.remove(&ticket) else { return false };
+        let time = now.saturating_duration_since(at).as_secs_f64() / outstanding as f64;
+        self.ewma += if self.ewma == 0.0 { time } else { (time - self.ewma) * WEIGHT };
+        self.measured = now;
         true
     }
 
-    /// What it still owes.
-    pub fn all(self) -> impl Iterator<Item = Ticket> {
-        self.owed.into_keys()
+    /// Takes account of a 503, which comes quickly: it makes a peer no quicker than one reply in
+    /// [`HALF_LIFE`].
+    pub fn on_refusal(&mut self, now: Instant) {
+        self.ewma = self.ewma.max(HALF_LIFE.as_secs_f64());
+        self.measured = now;
+    }
+
+    /// Takes account of a request whose deadline has passed; returns false if it is not outstanding
+    /// here.
+    pub fn on_deadline(&mut self, ticket: Ticket, now: Instant) -> bool {
+        let Some(Sent { at, .. }) = self.outstanding.remove(&ticket) else { return false };
+        // It took at least that long.
+        self.ewma = self.ewma.max(now.saturating_duration_since(at).as_secs_f64());
+        self.measured = now;
+        true
+    }
+
+    /// Returns the requests that are still outstanding.
+    pub fn into_outstanding(self) -> impl Iterator<Item = Ticket> {
+        self.outstanding.into_keys()
     }
 }
 
@@ -101,7 +105,7 @@ mod tests {
         fn send(&mut self, peer: &mut Peer) -> Ticket {
             let ticket = Ticket { slot: self.sent, generation: 0 };
             self.sent += 1;
-            peer.sent(ticket, self.now);
+            peer.on_sent(ticket, self.now);
             ticket
         }
 
@@ -110,13 +114,13 @@ mod tests {
             for _ in 0..requests {
                 let ticket = self.send(peer);
                 self.now += time;
-                assert!(peer.replied(ticket, self.now));
+                assert!(peer.on_reply(ticket, self.now));
             }
         }
     }
 
     #[test]
-    fn of_two_that_nothing_is_known_of_the_one_that_owes_less_is_cheaper() {
+    fn of_two_that_nothing_is_known_of_the_one_with_less_outstanding_is_cheaper() {
         let mut harness = Harness::new();
         let (mut one, other) = (Peer::new(harness.now), Peer::new(harness.now));
         harness.send(&mut one);
@@ -130,7 +134,7 @@ mod tests {
         harness.serve(&mut slow, 20, 10 * MS);
         harness.serve(&mut quick, 20, MS);
         for _ in 0..8 {
-            assert!(quick.cost(harness.now) < slow.cost(harness.now), "{}", quick.owes());
+            assert!(quick.cost(harness.now) < slow.cost(harness.now), "{}", quick.in_flight());
             harness.send(&mut quick);
         }
         for _ in 0..3 {
@@ -147,7 +151,7 @@ mod tests {
         let tickets: Vec<_> = (0..50).map(|_| harness.send(&mut peer)).collect();
         for ticket in tickets {
             harness.now += MS;
-            assert!(peer.replied(ticket, harness.now));
+            assert!(peer.on_reply(ticket, harness.now));
         }
         assert!((0.0009..0.0011).contains(&peer.cost(harness.now)), "{peer:?}");
     }
@@ -159,8 +163,8 @@ mod tests {
         harness.serve(&mut bad, 20, MS);
         let ticket = harness.send(&mut bad);
         harness.now += 1000 * MS;
-        bad.is_late(ticket, harness.now);
-        assert!(!bad.replied(ticket, harness.now) && bad.owes() == 0);
+        bad.on_deadline(ticket, harness.now);
+        assert!(!bad.on_reply(ticket, harness.now) && bad.in_flight() == 0);
         harness.serve(&mut good, 20, MS);
         for _ in 0..100 {
             harness.send(&mut good);
@@ -178,7 +182,7 @@ mod tests {
         harness.serve(&mut good, 20, 10 * MS);
         for _ in 0..20 {
             harness.serve(&mut bad, 1, MS);
-            bad.has_refused(harness.now);
+            bad.on_refusal(harness.now);
         }
         (0..50).for_each(|_| {
             harness.send(&mut good);
@@ -187,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_owed_is_taken_and_what_is_left_is_lost() {
+    fn only_what_is_outstanding_is_taken_and_what_is_left_is_lost() {
         let mut harness = Harness::new();
         let (mut one, mut other) = (Peer::new(harness.now), Peer::new(harness.now));
         let ticket = harness.send(&mut one);
-        assert!(!other.replied(ticket, harness.now));
-        assert_eq!(one.all().collect::<Vec<_>>(), [ticket]);
+        assert!(!other.on_reply(ticket, harness.now));
+        assert_eq!(one.into_outstanding().collect::<Vec<_>>(), [ticket]);
     }
 }

@@ -1,4 +1,4 @@
-//! The worker threads: started together, missed if one is lost, ended together.
+//! The worker threads of a service: started together, ended together.
 
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::sync::{Arc, mpsc};
@@ -14,23 +14,23 @@ use crate::handler::{Answers, Handler, kill_all};
 use crate::socket::{Context, readable, wait};
 use crate::sys::fd::unblock;
 
-/// The REP workers of a service, each a thread behind a lane of its own.
+/// The REP workers, each a thread behind a lane of its own.
 pub(crate) struct Pool {
-    /// Apart from the frontend's, so that a worker that never ends does not keep replies from
-    /// leaving. Nothing but inproc is in it: it has no I/O thread.
+    /// Not the frontend's, so that a worker that never ends does not keep replies from leaving. It
+    /// has only inproc sockets, and so no I/O thread.
     context: Context,
     threads: Vec<JoinHandle<Result<(), Error>>>,
     ended: PipeReader,
-    news: PipeReader,
+    changed: PipeReader,
 }
 
-/// How long a worker has when its program was killed.
-const LAST_MOMENT: Duration = Duration::from_millis(250);
+/// Time that workers have to end after their programs were killed.
+const TIME_AFTER_KILL: Duration = Duration::from_millis(250);
 
 /// Writes a byte when a worker's thread ends, however it ends.
-struct Ending(Arc<PipeWriter>);
+struct EndNotifier(Arc<PipeWriter>);
 
-impl Drop for Ending {
+impl Drop for EndNotifier {
     fn drop(&mut self) {
         // It fails only if the pool is gone already.
         let _ = (&*self.0).write_all(&[0]);
@@ -38,7 +38,10 @@ impl Drop for Ending {
 }
 
 impl Pool {
-    /// Starts that many workers, and gives the lanes to them. They are numbered from 1.
+    /// Starts that many workers, numbered from 1; returns the lanes to them too.
+    ///
+    /// # Errors
+    /// Too few threads, descriptors or memory.
     pub fn start<F, H>(workers: usize, new_handler: F) -> Result<(Pool, Vec<Lane>), Error>
     where
         F: Fn(usize) -> H + Clone + Send + 'static,
@@ -51,11 +54,11 @@ impl Pool {
                 .remedy("give fewer --workers, or allow the process more memory and threads")
         };
         let (ended, ending) = pipe().map_err(cannot)?;
-        let (news, tell) = pipe().map_err(cannot)?;
-        unblock(&news).and(unblock(&tell)).map_err(cannot)?;
-        let (ending, tell) = (Arc::new(ending), Arc::new(tell));
+        let (changed, change) = pipe().map_err(cannot)?;
+        unblock(&changed).and(unblock(&change)).map_err(cannot)?;
+        let (ending, change) = (Arc::new(ending), Arc::new(change));
         let (ready, all_ready) = mpsc::channel();
-        let mut pool = Pool { context: context.clone(), threads: Vec::new(), ended, news };
+        let mut pool = Pool { context: context.clone(), threads: Vec::new(), ended, changed };
         let mut lanes = Vec::new();
         for number in 1..=workers {
             let endpoint = format!("inproc://worker-{number}");
@@ -64,18 +67,18 @@ impl Pool {
             lanes.push(Lane::Worker(lane));
             let (context, ready, new_handler) =
                 (context.clone(), ready.clone(), new_handler.clone());
-            let ending = Ending(Arc::clone(&ending));
-            let tell = Arc::clone(&tell);
+            let ending = EndNotifier(Arc::clone(&ending));
+            let change = Arc::clone(&change);
             let body = move || {
                 let _ending = ending;
                 let socket = context.worker(&endpoint)?;
                 let answers = Answers::new(number, new_handler);
-                let tell = move || {
-                    // A full pipe is news enough.
-                    let _ = (&*tell).write(&[0]);
+                let on_change = move || {
+                    // A full pipe tells as much.
+                    let _ = (&*change).write(&[0]);
                 };
-                let worker = Worker::new(socket, answers, claim, Meter::new(credit), tell);
-                // The service does not wait for it any more if another worker could not start.
+                let worker = Worker::new(socket, answers, claim, Meter::new(credit), on_change);
+                // If another worker could not start, nothing waits for this any more.
                 let _ = ready.send(());
                 drop((context, ready));
                 worker.run()
@@ -94,24 +97,23 @@ impl Pool {
         }
     }
 
-    /// Becomes readable when a worker has ended.
+    /// Returns what becomes readable when a worker has ended.
     pub fn ended(&self) -> &PipeReader {
         &self.ended
     }
 
-    /// Becomes readable, without an end, when a worker takes requests again or takes none any more.
-    pub fn news(&self) -> &PipeReader {
-        &self.news
+    /// Returns what becomes readable when a worker takes requests again, or none any more.
+    pub fn changed(&self) -> &PipeReader {
+        &self.changed
     }
 
-    /// Has the workers end, without waiting for it.
+    /// Tells the workers to end, and does not wait for it.
     pub fn begin_end(&self) {
         self.context.shutdown();
     }
 
-    /// Ends the workers, which takes as long as the requests that they are in, but no longer than
-    /// `limit`; then their programs are killed. Gives how many are still in one after that: these
-    /// threads are left behind.
+    /// Ends the workers: each as soon as its request has ended. After `limit` their programs are
+    /// killed. Returns how many are still in a request after that: their threads are left behind.
     ///
     /// # Errors
     /// The first failure of a worker that had failed.
@@ -120,7 +122,7 @@ impl Pool {
         let mut running = self.wait_for(self.threads.len(), limit)?;
         if running > 0 {
             kill_all();
-            running = self.wait_for(running, LAST_MOMENT)?;
+            running = self.wait_for(running, TIME_AFTER_KILL)?;
         }
         if running > 0 {
             return Ok(running);
@@ -131,7 +133,7 @@ impl Pool {
         Ok(0)
     }
 
-    /// Waits until that many threads have ended, and gives how many have not within that time.
+    /// Waits until that many threads have ended; returns how many have not within `limit`.
     fn wait_for(&mut self, mut running: usize, limit: Duration) -> Result<usize, Error> {
         let start = Instant::now();
         while running > 0 {
@@ -153,7 +155,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // The workers of a pool that came to nothing end too.
+        // The workers of a pool that could not be started whole end too.
         self.context.shutdown();
     }
 }

@@ -1,8 +1,9 @@
-//! Those that answer elsewhere, behind one DEALER: REP workers that connect to it, or another repd that it
+//! A DEALER to what answers elsewhere: the REP workers that connect to it, or another repd that it
 //! is connected to.
 //!
-//! A request goes there as `[ticket][empty][body...]`, and the reply comes back with the same in front, in
-//! any order. Among several workers the DEALER deals in turn, and does not say who has what.
+//! A request goes there as `[ticket][empty][body...]`, and the reply comes back with the same in
+//! front, in any order. Among several workers the DEALER deals round-robin, and does not tell which
+//! of them has a request.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use log::{debug, info, log_enabled, warn};
 
 use super::peer_load::Peer;
 use crate::backend::ticket::Ticket;
+use crate::backend::{Admission, Event as LaneEvent, Unavailable};
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
@@ -17,19 +19,20 @@ use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};
 use crate::socket::{Context, Event, Monitored, Refusals, Sent, Watched, share};
 
-/// How long requests wait for somebody to connect before they are refused.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Time for which requests wait for a worker or the upstream to connect, before they are refused.
+const CONNECT_GRACE: Duration = Duration::from_secs(1);
 
-/// How often it is looked again whether a worker is left, and how soon.
-const LOOKS: u32 = 10;
-const LOOK: Duration = Duration::from_millis(10);
+/// After a connection has ended: how many times, and how often, the socket is asked whether a
+/// worker is left.
+const RECHECKS: u32 = 10;
+const RECHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Why an upstream is not connected.
+/// The reason why an upstream is not connected.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Complaint {
-    /// Nobody listens there, or it cannot be reached.
+enum Trouble {
+    /// It cannot be reached, or nothing listens there.
     Unreachable,
-    /// Whoever listens there does not shake hands.
+    /// What listens there does not shake hands.
     NoHandshake,
 }
 
@@ -38,39 +41,40 @@ type Connect = Box<dyn Fn() -> Result<Monitored, Error>>;
 pub(crate) struct Remote {
     name: String,
     link: Monitored,
-    /// To another repd: makes the socket anew. Else any number of workers connect.
+    /// Of an upstream: makes its socket anew. `None` where workers connect.
     connect: Option<Connect>,
-    /// Of another repd, whether its connection is ready; of workers this says nothing.
+    /// The upstream's handshake is complete; always true where workers connect.
     is_ready: bool,
-    /// All that are connected, as one; none if nobody is.
+    /// The upstream, or all connected workers as one; `None` if nothing is connected.
     peer: Option<Peer>,
-    /// The most requests that may be outstanding.
-    most: usize,
-    /// What a reply may have.
+    max_outstanding: usize,
+    /// Limits of a reply.
     max_frames: usize,
     max_message_size: usize,
-    /// Nobody is connected any more, but replies that came before are yet to be received.
-    is_leaving: bool,
-    /// Of workers, when it is to be looked again whether one is left, and how often: that a connection has
-    /// ended is told a little before the socket knows it.
-    look_at: Instant,
-    looks: u32,
-    /// Since when nobody is connected.
-    alone_since: Instant,
-    /// What was said since then of why.
-    complaint: Option<Complaint>,
-    /// It is tried to connect again, and has not connected since.
+    /// The last connection has ended, but replies that came before are still to be received.
+    is_disconnecting: bool,
+    /// Of workers: when to ask the socket again whether one is left, and how many times. The
+    /// monitor tells that a connection has ended a little before the socket knows it.
+    recheck_at: Instant,
+    rechecks: u32,
+    disconnected_since: Instant,
+    /// What the log was told since then.
+    trouble: Option<Trouble>,
+    /// libzmq tries to connect again, and has not connected since.
     is_retrying: bool,
     lost: Vec<Ticket>,
     refusals: Refusals,
-    /// How many connections are about to end whose handshake came to nothing.
+    /// Number of connections that are about to end whose handshake has failed.
     failed: usize,
-    /// Of the endpoints where workers connect; they are removed in the end.
+    /// Of the ipc endpoints where workers connect; removed in the end.
     files: Vec<SocketFile>,
 }
 
 impl Remote {
-    /// A lane to the REP workers that connect to one of these endpoints.
+    /// Makes a lane to the REP workers that connect to one of these endpoints.
+    ///
+    /// # Errors
+    /// An endpoint that cannot be listened on.
     pub fn backend(
         context: &Context,
         listeners: Vec<Listener>,
@@ -87,7 +91,10 @@ impl Remote {
         Ok(remote)
     }
 
-    /// A lane to another repd.
+    /// Makes a lane to another repd, and begins to connect.
+    ///
+    /// # Errors
+    /// An endpoint that names no single place, or a host that is not known.
     pub fn upstream(
         context: &Context,
         endpoint: &Endpoint,
@@ -111,14 +118,14 @@ impl Remote {
             is_ready: connect.is_none(),
             connect,
             peer: None,
-            most: config.max_outstanding,
+            max_outstanding: config.max_outstanding,
             max_frames: config.max_frames,
             max_message_size: config.max_message_size,
-            is_leaving: false,
-            look_at: Instant::now(),
-            looks: 0,
-            alone_since: Instant::now(),
-            complaint: None,
+            is_disconnecting: false,
+            recheck_at: Instant::now(),
+            rechecks: 0,
+            disconnected_since: Instant::now(),
+            trouble: None,
             is_retrying: false,
             lost: Vec::new(),
             files: Vec::new(),
@@ -129,30 +136,45 @@ impl Remote {
         [self.link.socket.readable(), self.link.monitor.readable()]
     }
 
-    /// Whether there may be a reply, or news of a connection, without another wait.
+    /// Returns true if [`Remote::next_event`] may give something without another wait.
     pub fn may_have_more(&self) -> bool {
         self.link.socket.may_have_more()
             || self.link.monitor.may_have_more()
             || !self.lost.is_empty()
     }
 
-    pub fn owes_nothing(&self) -> bool {
-        self.peer.as_ref().is_none_or(|peer| peer.owes() == 0)
+    /// Returns how many requests are outstanding.
+    pub fn in_flight(&self) -> usize {
+        self.peer.as_ref().map_or(0, Peer::in_flight)
     }
 
-    /// When nobody should wait any more for somebody to connect.
-    pub fn down_at(&self) -> Option<Instant> {
-        self.peer.is_none().then(|| self.alone_since + PATIENCE)
+    /// Returns when requests should no longer wait for a connection; `None` while there is one.
+    fn down_at(&self) -> Option<Instant> {
+        self.peer.is_none().then(|| self.disconnected_since + CONNECT_GRACE)
     }
 
-    /// What one more request would cost, if there is room for it.
-    pub fn cost(&self, now: Instant) -> Option<f64> {
-        let peer = self.peer.as_ref().filter(|_| !self.is_leaving);
-        let peer = peer.filter(|peer| peer.owes() < self.most);
-        peer.map(|peer| peer.cost(now))
+    pub fn admission(&self, now: Instant) -> Admission {
+        let Some(peer) = &self.peer else {
+            let is_down = self.down_at().is_some_and(|at| now >= at);
+            let disconnected = Admission::Unavailable(Unavailable::Disconnected);
+            return if is_down { disconnected } else { Admission::Full };
+        };
+        if self.is_disconnecting || peer.in_flight() >= self.max_outstanding {
+            return Admission::Full;
+        }
+        Admission::Cost(peer.cost(now))
     }
 
-    /// Sends the request; whether it could be. Its body is kept.
+    /// Returns when [`Remote::next_event`] may give something, or the admission may change, though
+    /// no poll item tells.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let down_at = self.down_at().filter(|at| *at > now);
+        let recheck_at = (self.rechecks > 0).then_some(self.recheck_at);
+        down_at.into_iter().chain(recheck_at).min()
+    }
+
+    /// Sends the request; returns false if nothing is connected any more that takes it. Its body is
+    /// kept.
     pub fn send(
         &mut self,
         ticket: Ticket,
@@ -167,33 +189,42 @@ impl Remote {
         let sent = self.link.socket.send_all(envelope.iter_mut().chain(&mut body))?;
         match (sent, &mut self.peer) {
             (Sent::Done, Some(peer)) => {
-                peer.sent(ticket, now);
+                peer.on_sent(ticket, now);
                 Ok(true)
             }
-            // One has gone at this moment, which the monitor is yet to tell; others may be left.
+            // A connection has ended just now, which the monitor has not told yet; others may be
+            // left.
             _ => {
-                self.is_leaving |= !self.link.socket.has_taker()?;
+                self.is_disconnecting |= !self.link.socket.has_taker()?;
                 Ok(false)
             }
         }
     }
 
-    /// When [`Remote::take_lost`] has something to do by itself.
-    pub fn look_at(&self) -> Option<Instant> {
-        (self.looks > 0).then_some(self.look_at)
-    }
-
-    /// The next reply, if one is there: whose it is, whether it says that it is lost or that nobody there can
-    /// answer, and into `body` what it is. What is not owed is nobody's.
-    pub fn receive(
+    /// Returns the next event, if there is one, and puts the message that comes with it into
+    /// `body`.
+    pub fn next_event(
         &mut self,
         body: &mut Vec<Frame>,
         now: Instant,
-    ) -> Result<Option<Option<(Ticket, bool)>>, Error> {
+    ) -> Result<Option<LaneEvent>, Error> {
+        if let Some(reply) = self.receive(body, now)? {
+            return Ok(Some(reply));
+        }
+        self.take_connection_events(now)?;
+        let lost = self.lost.pop();
+        Ok(lost.map(|ticket| {
+            *body = Fault::lost().to_frames();
+            LaneEvent::Lost(ticket)
+        }))
+    }
+
+    /// Receives the next message into `body`; returns what it is, or `None` if there is none.
+    fn receive(&mut self, body: &mut Vec<Frame>, now: Instant) -> Result<Option<LaneEvent>, Error> {
         body.clear();
         if !self.link.socket.try_receive(body)? {
-            if self.is_leaving {
-                self.leave(now);
+            if self.is_disconnecting {
+                self.on_disconnected(now);
             }
             return Ok(None);
         }
@@ -202,10 +233,11 @@ impl Remote {
             _ => None,
         };
         let peer = &mut self.peer;
-        let is_owed = |ticket: &Ticket| peer.as_mut().is_some_and(|p| p.replied(*ticket, now));
-        let owed = ticket.filter(is_owed);
-        if owed.is_none() {
-            debug!("{}: message dropped: it is no reply that is due", self.name);
+        let is_outstanding =
+            |ticket: &Ticket| peer.as_mut().is_some_and(|p| p.on_reply(*ticket, now));
+        let outstanding = ticket.filter(is_outstanding);
+        if outstanding.is_none() {
+            debug!("{}: message dropped: it is no reply to an outstanding request", self.name);
         }
         body.drain(..body.len().min(2));
         let bytes: usize = body.iter().map(|frame| frame.len()).sum();
@@ -217,105 +249,113 @@ impl Remote {
         let code = Fault::parse(body).map(|fault| fault.code());
         let refused = code == Some(Code::Unavailable as u16);
         if let (Some(peer), true) = (&mut self.peer, refused) {
-            peer.has_refused(now);
+            peer.on_refusal(now);
         }
         let is_lost = refused || code == Some(Code::Lost as u16);
-        Ok(Some(owed.map(|ticket| (ticket, is_lost))))
+        Ok(Some(match outstanding {
+            Some(ticket) if is_lost => LaneEvent::Lost(ticket),
+            Some(ticket) => LaneEvent::Reply(ticket),
+            None => LaneEvent::Ignored,
+        }))
     }
 
-    /// Hears who comes and goes, and gives the requests that those who are gone were at.
-    ///
-    /// That nobody is connected is known from the socket, which then takes no message: not each connection
-    /// that ends had been one of a worker's.
-    pub fn take_lost(&mut self, now: Instant) -> Result<Vec<Ticket>, Error> {
-        let mut news = self.link.socket.take_woken();
-        if self.looks > 0 && now >= self.look_at {
-            news = true;
-            self.looks -= 1;
-            self.look_at = now + LOOK;
+    /// Takes the events of the connections. Whether anything is still connected is asked of the
+    /// socket, which then takes a message: not each connection that ends was a worker's.
+    fn take_connection_events(&mut self, now: Instant) -> Result<(), Error> {
+        let mut may_have_changed = self.link.socket.take_woken();
+        if self.rechecks > 0 && now >= self.recheck_at {
+            may_have_changed = true;
+            self.rechecks -= 1;
+            self.recheck_at = now + RECHECK_INTERVAL;
         }
         while let Some(event) = self.link.monitor.next()? {
-            news = true;
-            match event {
-                Event::Ready => {
-                    if self.connect.is_some() && self.is_leaving {
-                        // This socket is given up.
-                        continue;
-                    }
-                    info!("{}: connected", self.name);
-                    self.complaint = None;
-                    self.is_ready = true;
-                }
-                Event::Failed => self.failed += 1,
-                Event::Disconnected if self.failed > 0 => {
-                    self.failed -= 1;
-                    if self.connect.is_none() {
-                        // Somebody who looks whether the port is open.
-                        debug!("{}: a connection has ended before its handshake", self.name);
-                    } else {
-                        let what = "the connection ends before its handshake; is that a server of REQ clients?";
-                        self.complain(Complaint::NoHandshake, what);
-                    }
-                }
-                Event::Disconnected => {
-                    info!("{}: a connection has ended", self.name);
-                    if self.connect.is_some() {
-                        self.is_ready = false;
-                        self.is_leaving = self.peer.is_some();
-                    } else {
-                        (self.look_at, self.looks) = (now + LOOK, LOOKS);
-                    }
-                }
-                Event::Connected => self.is_retrying = false,
-                Event::Closed if self.connect.is_some() => {
-                    self.complain(Complaint::Unreachable, "cannot connect");
-                }
-                // Again without a connection in between: it could not even be begun.
-                Event::Retried if std::mem::replace(&mut self.is_retrying, true) => {
-                    self.complain(Complaint::Unreachable, "cannot connect");
-                }
-                _ => (),
-            }
+            may_have_changed = true;
+            self.on_connection_event(event, now);
         }
-        if news {
-            // That an upstream which is none breaks the protocol is said above.
-            let is_told = self.connect.is_none() || self.complaint != Some(Complaint::NoHandshake);
+        if may_have_changed {
+            // Of an upstream that does not shake hands the log was told already.
+            let is_told = self.connect.is_none() || self.trouble != Some(Trouble::NoHandshake);
             self.refusals.tell(&format!("{}: ", self.name), &self.link.socket, is_told)?;
             match self.link.socket.has_taker()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
                 true => (),
-                false => self.is_leaving = self.peer.is_some(),
+                false => self.is_disconnecting = self.peer.is_some(),
             }
         }
-        Ok(std::mem::take(&mut self.lost))
+        Ok(())
     }
 
-    /// A reply that is overdue is owed no more.
-    pub fn expire(&mut self, ticket: Ticket, now: Instant) {
-        if self.peer.as_mut().is_some_and(|peer| peer.is_late(ticket, now)) {
+    fn on_connection_event(&mut self, event: Event, now: Instant) {
+        let is_upstream = self.connect.is_some();
+        match event {
+            // This socket is about to be replaced.
+            Event::Ready if is_upstream && self.is_disconnecting => (),
+            Event::Ready => {
+                info!("{}: connected", self.name);
+                self.trouble = None;
+                self.is_ready = true;
+            }
+            Event::Failed => self.failed += 1,
+            Event::Disconnected if self.failed > 0 => {
+                self.failed -= 1;
+                if is_upstream {
+                    let what = "the connection ends before its handshake; is that a server of REQ clients?";
+                    self.warn_once(Trouble::NoHandshake, what);
+                } else {
+                    // Such as a health check of the port.
+                    debug!("{}: a connection has ended before its handshake", self.name);
+                }
+            }
+            Event::Disconnected => {
+                info!("{}: a connection has ended", self.name);
+                if is_upstream {
+                    self.is_ready = false;
+                    self.is_disconnecting = self.peer.is_some();
+                } else {
+                    (self.recheck_at, self.rechecks) = (now + RECHECK_INTERVAL, RECHECKS);
+                }
+            }
+            Event::Connected => self.is_retrying = false,
+            Event::Closed if is_upstream => self.warn_once(Trouble::Unreachable, "cannot connect"),
+            // Again without a connection in between: it could not even be begun.
+            Event::Retried if std::mem::replace(&mut self.is_retrying, true) => {
+                self.warn_once(Trouble::Unreachable, "cannot connect");
+            }
+            _ => (),
+        }
+    }
+
+    /// Takes account of a request whose deadline has passed: its reply is not awaited any more.
+    pub fn on_deadline(&mut self, ticket: Ticket, now: Instant) {
+        if self.peer.as_mut().is_some_and(|peer| peer.on_deadline(ticket, now)) {
             warn!("{}: a request has passed its deadline", self.name);
         }
     }
 
-    /// Says why nobody is connected, when that is another reason than before.
-    fn complain(&mut self, complaint: Complaint, what: &str) {
-        if self.complaint.replace(complaint) != Some(complaint) {
+    /// Tells the log why the upstream is not connected, unless that is what it was told last.
+    fn warn_once(&mut self, trouble: Trouble, what: &str) {
+        if self.trouble.replace(trouble) != Some(trouble) {
             warn!("{}: {what}; trying on", self.name);
         }
     }
 
-    /// Nobody is connected any more.
-    fn leave(&mut self, now: Instant) {
-        self.is_leaving = false;
+    /// Takes account of the end of the last connection: what is outstanding is lost.
+    fn on_disconnected(&mut self, now: Instant) {
+        self.is_disconnecting = false;
         let Some(peer) = self.peer.take() else { return };
-        self.alone_since = now;
-        if peer.owes() > 0 {
-            warn!("{}: nobody is connected any more; requests lost: {}", self.name, peer.owes());
+        self.disconnected_since = now;
+        if peer.in_flight() > 0 {
+            warn!(
+                "{}: the last connection has ended; requests lost: {}",
+                self.name,
+                peer.in_flight()
+            );
         }
-        self.lost.extend(peer.all());
-        // A worker may have come since, of which all news is heard already.
-        (self.look_at, self.looks) = (now, LOOKS);
-        // What the old socket had not sent yet would go out over its next connection.
+        self.lost.extend(peer.into_outstanding());
+        // A worker may have connected since, and its event be taken already.
+        (self.recheck_at, self.rechecks) = (now, RECHECKS);
+        // A new socket, since the old one would send over its next connection what it has not sent
+        // yet.
         match self.connect.as_ref().map(|connect| connect()) {
             Some(Ok(link)) => {
                 (self.link, self.is_ready) = (link, false);

@@ -1,4 +1,4 @@
-//! The ROUTER: requests in, replies out, and the replies that a client does not take yet.
+//! The ROUTER that clients connect to: requests in, replies out.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +9,21 @@ use crate::fault::{Code, Fault};
 use crate::frame::{FEW_FRAMES, Frame};
 use crate::service::in_flight::Request;
 use crate::service::outbox::{Outbox, Reply};
-use crate::service::stats::Tally;
+use crate::service::stats::Stats;
 use crate::socket::{Refusals, Sent, Socket, Watched};
 
-/// How soon it is looked again whether clients were refused. At the latest it is when the loop wakes by itself.
-const A_MOMENT: Duration = Duration::from_millis(100);
+/// Least time between two looks at which connections were refused. The last look is when the loop
+/// next wakes.
+const REFUSALS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What came in.
+/// What was received from a client.
 pub(crate) enum Received {
     Nothing,
     Request,
-    /// A request that is larger than the service takes, and what its client is told; its body is not kept.
+    /// A request that is larger than the service takes, and what its client is told. Its body is
+    /// dropped.
     TooLarge(Fault),
-    /// A message with no delimiter, or nothing behind it: no request.
+    /// A message without a delimiter, or with nothing behind it: no request.
     Malformed,
 }
 
@@ -32,26 +34,29 @@ pub(crate) struct Frontend {
     max_frames: usize,
     max_message_size: usize,
     outbox: Outbox,
-    pub tally: Tally,
-    /// How many replies had been dropped when the drain began.
+    pub stats: Stats,
+    /// Number of replies that had been dropped when the drain began.
     dropped_before: usize,
     refusals: Refusals,
-    /// When it is looked next whether some were refused: nothing else tells of it.
-    tell_at: Instant,
+    /// When to look next which connections were refused: nothing else tells of it.
+    refusals_at: Instant,
 }
 
-/// A server that serves no more.
+/// What is left of a server that has stopped.
 pub(crate) struct Stopped {
-    pub tally: Tally,
-    /// Replies that clients would not take during the drain.
+    pub stats: Stats,
+    /// Number of replies that clients did not take during the drain.
     pub unread: usize,
-    /// When the socket was closed, and how long what is not yet sent may take from then on.
+    /// When the socket was closed, and the time that unsent replies have from then on.
     pub closed: Instant,
     pub linger: Duration,
 }
 
 impl Frontend {
-    /// Serves clients at these endpoints, over a ROUTER.
+    /// Listens at these endpoints and hands them to `socket`, a ROUTER.
+    ///
+    /// # Errors
+    /// An endpoint that cannot be listened on.
     pub fn listen(
         mut socket: Socket,
         listeners: Vec<Listener>,
@@ -71,22 +76,23 @@ impl Frontend {
             max_frames: config.max_frames,
             max_message_size: config.max_message_size,
             outbox: Outbox::new(),
-            tally: Tally::default(),
+            stats: Stats::default(),
             dropped_before: 0,
             refusals: Refusals::new("ZeroMQ client"),
-            tell_at: Instant::now(),
+            refusals_at: Instant::now(),
         })
     }
 
-    /// The endpoints as the system has them.
+    /// Returns the endpoints as the system has them, with the ports that it chose.
     pub fn endpoints(&self) -> &[String] {
         &self.endpoints
     }
 
-    /// Removes the files of ipc endpoints, so that who comes from now on finds the next service.
+    /// Removes the files of ipc endpoints, so that clients that connect from now on reach the next
+    /// service.
     ///
-    /// The endpoints themselves stay to the end: zmq_unbind would end the connections that were made
-    /// there, and the replies that are due on them would be lost.
+    /// The endpoints themselves stay to the end: zmq_unbind would end the connections that were
+    /// accepted there, and lose their replies.
     pub fn begin_drain(&mut self) {
         self.files.clear();
         self.dropped_before = self.outbox.dropped();
@@ -96,12 +102,12 @@ impl Frontend {
         self.socket.readable()
     }
 
-    /// Whether [`Frontend::receive`] may give something without another wait.
+    /// Returns true if [`Frontend::receive`] may give something without another wait.
     pub fn may_have_more(&self) -> bool {
         self.socket.may_have_more()
     }
 
-    /// The next message of a client, if one waits, into the room that `request` has.
+    /// Receives the next message of a client, if there is one, into the buffers of `request`.
     pub fn receive(&mut self, request: &mut Request) -> Result<Received, Error> {
         let Request { envelope, body } = request;
         for frames in [&mut *envelope, &mut *body] {
@@ -113,7 +119,7 @@ impl Frontend {
             return Ok(Received::Nothing);
         }
         let mut more = frame.more();
-        let (mut delimited, mut way, mut bytes) = (false, 0, 0);
+        let (mut is_delimited, mut envelope_bytes, mut bytes) = (false, 0, 0);
         envelope.push(frame);
         while more {
             let mut frame = Frame::default();
@@ -121,28 +127,28 @@ impl Frontend {
                 break;
             }
             more = frame.more();
-            if delimited {
+            if is_delimited {
                 bytes += frame.len();
                 body.push(frame);
             } else {
-                delimited = frame.is_empty();
-                way += frame.len();
+                is_delimited = frame.is_empty();
+                envelope_bytes += frame.len();
                 envelope.push(frame);
             }
         }
-        if !delimited || body.is_empty() {
-            self.tally.malformed();
+        if !is_delimited || body.is_empty() {
+            self.stats.count_malformed();
             return Ok(Received::Malformed);
         }
-        self.tally.requests += 1;
-        // libzmq gives what is just too much, so that it is seen here, and throws the rest away.
+        self.stats.requests += 1;
+        // libzmq hands on what is just over the limit, so that it is seen here, and drops the rest.
         let what = if body.len() > self.max_frames {
             format!("has more than {} frames", self.max_frames)
         } else if bytes > self.max_message_size {
             format!("is larger than {} bytes", self.max_message_size)
         } else if envelope.len() - 2 > MAX_HOPS {
             format!("has come over more than {MAX_HOPS} hops")
-        } else if way > MAX_ENVELOPE {
+        } else if envelope_bytes > MAX_ENVELOPE {
             format!("has an envelope of more than {MAX_ENVELOPE} bytes")
         } else {
             return Ok(Received::Request);
@@ -151,8 +157,8 @@ impl Frontend {
         Ok(Received::TooLarge(Fault::new(Code::TooLarge, format!("the request {what}"))))
     }
 
-    /// Answers a request: sends the reply; if its client has no room for it, keeps it and tries again until its
-    /// time is up. The frames of both parts are used up, unless the client is gone.
+    /// Sends a reply. One that its client does not take yet is kept, and tried again until `until`.
+    /// The frames of both parts are used up, unless the client is gone.
     pub fn reply(
         &mut self,
         envelope: &mut [Frame],
@@ -160,12 +166,12 @@ impl Frontend {
         until: Instant,
         now: Instant,
     ) -> Result<(), Error> {
-        self.tally.answered(body);
+        self.stats.count_reply(body);
         let mut sent = Sent::Full;
         if !self.outbox.has(&envelope[0]) {
             sent = self.socket.send_all(envelope.iter_mut().chain(&mut *body))?;
             if sent == Sent::Full {
-                // Or so it seems: libzmq looks only now and then what the client has taken.
+                // It may only seem so: libzmq learns only now and then what the client has taken.
                 self.socket.catch_up()?;
                 sent = self.socket.send_all(envelope.iter_mut().chain(&mut *body))?;
             }
@@ -176,42 +182,43 @@ impl Frontend {
                 let frames = envelope.iter_mut().chain(body).map(std::mem::take).collect();
                 self.outbox.keep(Reply { frames, until }, now);
             }
-            Sent::Gone => self.tally.client_gone(),
+            Sent::Gone => self.stats.count_gone(),
         }
         Ok(())
     }
 
-    /// Tries the kept replies again, if it is time or something has happened to the socket.
+    /// Tries the kept replies again, if it is time or something has happened to the socket, and
+    /// tells the log which connections were refused.
     pub fn retry(&mut self, now: Instant) -> Result<(), Error> {
         let send = |reply: &mut Reply| {
             let sent = self.socket.send_all(&mut reply.frames)?;
             if sent == Sent::Gone {
-                self.tally.client_gone();
+                self.stats.count_gone();
             }
             Ok(sent != Sent::Full)
         };
         let woken = self.socket.take_woken();
         self.outbox.retry(now, woken, send)?;
-        if now >= self.tell_at {
+        if now >= self.refusals_at {
             self.refusals.tell("", &self.socket, true)?;
-            self.tell_at = now + A_MOMENT;
+            self.refusals_at = now + REFUSALS_INTERVAL;
         }
         Ok(())
     }
 
-    /// The replies that its clients do not take yet, and those that they did not take in time.
+    /// Returns the replies that clients do not take yet.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 
-    /// Closes the socket; what it has not yet sent may take that long.
+    /// Closes the socket. Unsent replies have `linger` to leave.
     pub fn close(self, linger: Duration) -> Result<Stopped, Error> {
-        let mut tally = self.tally;
+        let mut stats = self.stats;
         let unread = self.outbox.len() + self.outbox.dropped() - self.dropped_before;
-        tally.unread = (self.outbox.len() + self.outbox.dropped()) as u64;
-        tally.cut_off = self.socket.cut_off()?.unsigned_abs().into();
+        stats.unread = (self.outbox.len() + self.outbox.dropped()) as u64;
+        stats.cut_off = self.socket.cut_off()?.unsigned_abs().into();
         self.socket.linger(linger)?;
         drop(self.socket);
-        Ok(Stopped { tally, unread, closed: Instant::now(), linger })
+        Ok(Stopped { stats, unread, closed: Instant::now(), linger })
     }
 }

@@ -1,4 +1,4 @@
-//! Replies that their clients do not take yet. libzmq would drop them without a word.
+//! The replies that their clients do not take yet. libzmq would drop them without a word.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,21 +8,21 @@ use log::warn;
 use crate::error::Error;
 use crate::frame::Frame;
 
-/// How many bytes of replies are kept, for all clients together.
-const MOST: usize = 64 << 20;
+/// Maximum number of bytes of replies that are kept, for all clients together.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
-/// `in_batch_size` of libzmq's config.hpp.
-const READ_AT_A_TIME: usize = 8192;
+/// Bytes that libzmq reads from the network at a time: `in_batch_size` in its config.hpp.
+const READ_BATCH: usize = 8192;
 
-/// How soon a client is tried again, since libzmq tells nobody when it has room: at first, and at
-/// last, when it has taken nothing for a while.
-const SOON: Duration = Duration::from_millis(1);
-const LATE: Duration = Duration::from_millis(64);
+/// Time after which clients are tried again, since libzmq does not tell when one takes more: at
+/// first, and when none has taken anything for a while.
+const MIN_RETRY: Duration = Duration::from_millis(1);
+const MAX_RETRY: Duration = Duration::from_millis(64);
 
-/// A reply, led by the envelope that takes it back.
+/// A reply, with the envelope in front.
 pub(crate) struct Reply {
     pub frames: Vec<Frame>,
-    /// Until when it is worth keeping.
+    /// When it is dropped.
     pub until: Instant,
 }
 
@@ -32,7 +32,7 @@ impl Reply {
     }
 }
 
-/// The replies kept, by their clients' routing ids, in order.
+/// The kept replies by their clients' routing ids, each client's in order.
 pub(crate) struct Outbox {
     clients: HashMap<Vec<u8>, Kept>,
     bytes: usize,
@@ -60,32 +60,34 @@ impl Outbox {
         Outbox {
             clients: HashMap::new(),
             bytes: 0,
-            pause: SOON,
+            pause: MIN_RETRY,
             retry_at: Instant::now(),
             dropped: 0,
         }
     }
 
-    /// Whether replies for this client are kept, which the next one must not overtake.
+    /// Returns true if replies for this client are kept, which the next one must not overtake.
     pub fn has(&self, routing_id: &[u8]) -> bool {
         !self.clients.is_empty() && self.clients.contains_key(routing_id)
     }
 
-    /// Keeps a reply. If that is too much, the client for which most is kept loses its oldest.
+    /// Keeps a reply. If that is too much in all, the client for which most is kept loses its
+    /// oldest.
     pub fn keep(&mut self, mut reply: Reply, now: Instant) {
-        // One of these may be a part of what libzmq read from the network at a time, and keep all of it.
-        let small = reply.frames.iter_mut().filter(|frame| frame.len() <= READ_AT_A_TIME);
+        // A small frame may be a part of what libzmq read at a time, and hold all of that in
+        // memory.
+        let small = reply.frames.iter_mut().filter(|frame| frame.len() <= READ_BATCH);
         small.for_each(|frame| *frame = frame.copy());
         let bytes = reply.bytes();
-        while self.bytes > 0 && self.bytes + bytes > MOST {
+        while self.bytes > 0 && self.bytes + bytes > MAX_KEPT_BYTES {
             let most = self.clients.values_mut().max_by_key(|kept| kept.bytes);
             let dropped = most.and_then(Kept::pop).map_or(self.bytes, |reply| reply.bytes());
             self.bytes -= dropped;
             self.count_dropped();
         }
         if self.clients.is_empty() {
-            self.pause = SOON;
-            self.retry_at = now + SOON;
+            self.pause = MIN_RETRY;
+            self.retry_at = now + MIN_RETRY;
         }
         let kept = self.clients.entry(reply.frames[0].to_vec()).or_default();
         kept.replies.push_back(reply);
@@ -93,15 +95,15 @@ impl Outbox {
         self.bytes += bytes;
     }
 
-    /// Tries the kept replies again, if it is time or `perhaps` some client has taken some.
-    /// `send` says whether that is the end of one: else it has no room yet.
+    /// Tries the kept replies again, if it is time or some client may have taken one. `send`
+    /// returns false if the client still does not take it.
     pub fn retry(
         &mut self,
         now: Instant,
-        perhaps: bool,
+        may_have_taken: bool,
         mut send: impl FnMut(&mut Reply) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        if self.clients.is_empty() || (now < self.retry_at && !perhaps) {
+        if self.clients.is_empty() || (now < self.retry_at && !may_have_taken) {
             return Ok(());
         }
         let (mut taken, mut late) = (0, 0);
@@ -123,7 +125,7 @@ impl Outbox {
         (0..late).for_each(|_| self.count_dropped());
         self.clients.retain(|_, kept| !kept.replies.is_empty());
         if taken > 0 || now >= self.retry_at {
-            self.pause = if taken > 0 { SOON } else { (2 * self.pause).min(LATE) };
+            self.pause = if taken > 0 { MIN_RETRY } else { (2 * self.pause).min(MAX_RETRY) };
             self.retry_at = now + self.pause;
         }
         Ok(())
@@ -136,7 +138,7 @@ impl Outbox {
         self.dropped += 1;
     }
 
-    /// When [`Outbox::retry`] is to be called, if it is.
+    /// Returns when [`Outbox::retry`] is next due; `None` if nothing is kept.
     pub fn retry_at(&self) -> Option<Instant> {
         (!self.clients.is_empty()).then_some(self.retry_at)
     }
@@ -145,12 +147,12 @@ impl Outbox {
         self.clients.is_empty()
     }
 
-    /// How many replies are kept.
+    /// Returns how many replies are kept.
     pub fn len(&self) -> usize {
         self.clients.values().map(|kept| kept.replies.len()).sum()
     }
 
-    /// How many replies were dropped, since their clients did not read.
+    /// Returns how many replies were dropped, since their clients did not read.
     pub fn dropped(&self) -> usize {
         self.dropped
     }
@@ -169,7 +171,7 @@ mod tests {
         let mut outbox = Outbox::new();
         for &(client, replies) in clients {
             for _ in 0..replies {
-                outbox.keep(reply(client, &"x".repeat(15 << 20), now + LATE), now);
+                outbox.keep(reply(client, &"x".repeat(15 << 20), now + MAX_RETRY), now);
             }
         }
         outbox
@@ -180,24 +182,24 @@ mod tests {
         let now = Instant::now();
         let mut outbox = Outbox::new();
         for text in ["1", "2", "3"] {
-            outbox.keep(reply("a", text, now + LATE), now);
+            outbox.keep(reply("a", text, now + MAX_RETRY), now);
         }
         assert!(outbox.has(b"a") && !outbox.has(b"b"));
         let mut sent = Vec::new();
         let take = |limit: usize, sent: &mut Vec<u8>, reply: &mut Reply| {
-            let room = sent.len() < limit;
-            if room {
+            let takes = sent.len() < limit;
+            if takes {
                 sent.extend(&reply.frames[2][..]);
             }
-            Ok(room)
+            Ok(takes)
         };
         outbox.retry(now, false, |_| panic!("too early")).unwrap();
-        outbox.retry(now + SOON, false, |reply| take(2, &mut sent, reply)).unwrap();
+        outbox.retry(now + MIN_RETRY, false, |reply| take(2, &mut sent, reply)).unwrap();
         assert_eq!((sent.as_slice(), outbox.len()), (&b"12"[..], 1));
-        outbox.retry(now + 2 * SOON, true, |reply| take(2, &mut sent, reply)).unwrap();
-        assert_eq!(outbox.retry_at(), Some(now + 4 * SOON));
-        outbox.retry(now + 3 * SOON, false, |_| panic!("too early")).unwrap();
-        outbox.retry(now + 4 * SOON, false, |reply| take(3, &mut sent, reply)).unwrap();
+        outbox.retry(now + 2 * MIN_RETRY, true, |reply| take(2, &mut sent, reply)).unwrap();
+        assert_eq!(outbox.retry_at(), Some(now + 4 * MIN_RETRY));
+        outbox.retry(now + 3 * MIN_RETRY, false, |_| panic!("too early")).unwrap();
+        outbox.retry(now + 4 * MIN_RETRY, false, |reply| take(3, &mut sent, reply)).unwrap();
         assert_eq!((sent.as_slice(), outbox.len(), outbox.bytes), (&b"123"[..], 0, 0));
         assert_eq!((outbox.retry_at(), outbox.dropped()), (None, 0));
     }
@@ -220,9 +222,9 @@ mod tests {
     fn when_too_much_is_kept_the_greediest_client_loses_its_oldest() {
         let now = Instant::now();
         let mut outbox = filled(&[("modest", 1), ("greedy", 10)], now);
-        assert!(outbox.bytes <= MOST);
-        outbox.keep(reply("late", &"x".repeat(15 << 20), now + LATE), now);
-        assert!(outbox.bytes <= MOST && outbox.has(b"modest") && outbox.has(b"late"));
+        assert!(outbox.bytes <= MAX_KEPT_BYTES);
+        outbox.keep(reply("late", &"x".repeat(15 << 20), now + MAX_RETRY), now);
+        assert!(outbox.bytes <= MAX_KEPT_BYTES && outbox.has(b"modest") && outbox.has(b"late"));
         assert_eq!((outbox.len(), outbox.dropped()), (4, 8));
     }
 }

@@ -1,7 +1,7 @@
-//! The single-threaded server: the ROUTER alone, the handler called in its loop.
+//! The single-threaded server: a ROUTER, and the handler called in its loop.
 //!
-//! Not a REP, as in the classic program: a REP drops a reply without a word when its client's
-//! connection has no room.
+//! It is no REP, as in the classic program: that drops a reply without a word when its client does
+//! not take it yet.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -18,16 +18,15 @@ use crate::service::in_flight::Request;
 use crate::socket::{Watched, readable, wait};
 use crate::sys::memory::Memory;
 
-/// How long requests are answered before it is looked whether the service is to stop, and whether
-/// clients take the replies that are kept for them.
+/// Time in which requests are answered before the loop looks at the stop and at the kept replies.
 const BURST: Duration = Duration::from_millis(10);
 
 pub(crate) struct Single {
     frontend: Frontend,
-    /// The request that is being answered, whose body becomes the reply.
+    /// A buffer for the request, whose body becomes the reply.
     request: Request,
     answers: Box<dyn Answer>,
-    /// How long a reply is kept for a client that does not take it.
+    /// Time for which a reply is kept that its client does not take.
     timeout: Duration,
     drain: Drain,
     memory: Memory,
@@ -47,26 +46,30 @@ impl Single {
         }
     }
 
-    /// The endpoints as the system has them.
+    /// Returns the endpoints as the system has them, with the ports that it chose.
     pub fn endpoints(&self) -> &[String] {
         self.frontend.endpoints()
     }
 
-    /// Serves until `stop` is readable and nothing more comes. Gives what it answered with too, whose end may
-    /// take its time.
+    /// Serves until `stop` is readable and nothing more comes. Gives what it answered with too,
+    /// whose end may take its time.
     pub fn run(mut self, stop: &impl AsFd) -> Result<(Stopped, Box<dyn Answer>), Error> {
         loop {
             let handler = self.answers.handler();
             let again = if handler.is_ready() { None } else { handler.tend() };
             let memory = Some(self.memory.next());
-            let times =
-                [again, self.frontend.outbox().retry_at(), self.drain.next(self.now), memory];
+            let times = [
+                again,
+                self.frontend.outbox().retry_at(),
+                self.drain.next_deadline(self.now),
+                memory,
+            ];
             let next = times.into_iter().flatten().min();
             let time = next.map(|next| next.saturating_duration_since(self.now));
             let watched = handler.watched();
             let mut items = vec![self.frontend.readable()];
             items.extend(watched.iter().map(readable));
-            if !self.drain.begun() {
+            if !self.drain.has_begun() {
                 items.push(readable(stop));
             }
             wait(&mut items, time)?;
@@ -88,25 +91,25 @@ impl Single {
             while self.now < burst_ends && self.answer_one()? {}
             self.frontend.retry(self.now)?;
             self.memory.look_after(self.now);
-            if self.drain.ends(self.now, self.frontend.outbox().is_empty()) {
+            if self.drain.is_over(self.now, self.frontend.outbox().is_empty()) {
                 let stopped = self.frontend.close(self.drain.linger(self.now))?;
                 return Ok((stopped, self.answers));
             }
         }
     }
 
-    /// Answers the next request; whether there was one.
+    /// Answers the next request; returns false if there is none.
     fn answer_one(&mut self) -> Result<bool, Error> {
         match self.frontend.receive(&mut self.request)? {
             Received::Nothing => return Ok(false),
             Received::Malformed => {
-                // A burst of nothing else must end too.
+                // A burst of such messages must end too.
                 self.now = Instant::now();
                 return Ok(true);
             }
             Received::TooLarge(fault) => self.refuse(&fault),
-            Received::Request if self.drain.begun() => self.refuse(&Fault::stopping()),
-            Received::Request if !self.is_ready() => {
+            Received::Request if self.drain.has_begun() => self.refuse(&Fault::stopping()),
+            Received::Request if !self.get_ready() => {
                 self.refuse(&Fault::new(Code::Unavailable, "there is no program to answer with"));
             }
             Received::Request => {
@@ -115,15 +118,15 @@ impl Single {
             }
         }
         self.now = Instant::now();
-        self.drain.heard(self.now);
+        self.drain.on_request(self.now);
         let until = self.now + self.timeout;
         let Request { envelope, body } = &mut self.request;
         self.frontend.reply(envelope, body, until, self.now)?;
         Ok(true)
     }
 
-    /// Whether there is something to answer with, by now.
-    fn is_ready(&mut self) -> bool {
+    /// Returns true if the handler can take a request, if need be after its maintenance.
+    fn get_ready(&mut self) -> bool {
         let handler = self.answers.handler();
         handler.is_ready() || {
             handler.tend();

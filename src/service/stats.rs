@@ -1,4 +1,4 @@
-//! What a service has done, counted.
+//! Counters of what a service has done.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,18 +8,19 @@ use log::debug;
 use crate::fault::Fault;
 use crate::frame::Frame;
 
-/// Counts. All requests are answered in the end, so that these are the replies and the errors together.
+/// The counters. Each request is answered in the end, so that `requests` is `replies` and all
+/// `errors` together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// Requests taken.
+pub(crate) struct Stats {
+    /// Requests that were received.
     pub requests: u64,
-    /// Replies that are no errors.
+    /// Replies that are not errors.
     replies: u64,
-    /// Error replies, by their codes: repd's own, and those of what answers.
+    /// Error replies by code, repd's own and those of handlers, workers and upstreams.
     errors: BTreeMap<u16, u64>,
     /// Of these, requests that were given up when the service had to end.
     pub abandoned: u64,
-    /// Requests that were lost, and given to another.
+    /// Requests that were lost, and given to another lane.
     pub retried: u64,
     /// Replies that came after the deadline.
     pub late: u64,
@@ -27,33 +28,33 @@ pub(crate) struct Tally {
     malformed: u64,
     /// Replies whose client was gone.
     gone: u64,
-    /// Clients whose message was far too large.
+    /// Clients that were disconnected because a message was far too large.
     pub cut_off: u64,
-    /// Replies that were not sent, since their client did not read.
+    /// Replies that were dropped because their client did not read.
     pub unread: u64,
 }
 
-impl Tally {
-    /// Counts what a request is answered with.
-    pub fn answered(&mut self, reply: &[Frame]) {
+impl Stats {
+    /// Counts the reply to a request.
+    pub fn count_reply(&mut self, reply: &[Frame]) {
         match Fault::code_of(reply) {
             Some(code) => *self.errors.entry(code).or_default() += 1,
             None => self.replies += 1,
         }
     }
 
-    pub fn malformed(&mut self) {
+    pub fn count_malformed(&mut self) {
         debug!("message dropped: it has no empty delimiter frame, or nothing behind it");
         self.malformed += 1;
     }
 
-    pub fn client_gone(&mut self) {
+    pub fn count_gone(&mut self) {
         debug!("reply dropped: its client is gone");
         self.gone += 1;
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "requests: {}, replies: {}", self.requests, self.replies)?;
         self.errors.iter().try_for_each(|(code, count)| write!(f, ", {code}: {count}"))?;

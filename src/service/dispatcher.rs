@@ -1,0 +1,273 @@
+//! Decides which lane gets a request, and what is retried, recalled, given up or refused.
+//!
+//! It is told what happened and the time. It holds no socket and reads no clock, so that each rule
+//! has a unit test, and all of them a simulation.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::in_flight::{InFlight, Pending, Request};
+use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
+use crate::fault::{Code, Fault};
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+pub(crate) struct Dispatcher {
+    in_flight: InFlight,
+    /// Requests that are on no lane: not sent yet, taken back, or lost and to be tried again.
+    waiting: VecDeque<Ticket>,
+    /// The lanes' indices, the most recently used first.
+    recent: Vec<usize>,
+    timeout: Duration,
+    retries: usize,
+    is_draining: bool,
+    /// Requests are refused, since no lane is available.
+    is_refusing: bool,
+    news: Option<News>,
+}
+
+/// A change that is worth a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Requests are refused from now on, for this reason.
+    Refusing(&'static str),
+    /// Requests are answered again.
+    Answering,
+}
+
+/// The next request to send, and the lane to send it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    pub ticket: Ticket,
+    pub lane: usize,
+    /// The body is needed again if the request is lost, so sending must not use it up.
+    pub keep: bool,
+}
+
+/// What happens to a request that was lost.
+pub(crate) enum Lost<'a> {
+    /// It will be assigned once more.
+    Retried,
+    /// It has ended: its client is to be told.
+    GivenUp(&'a mut Pending),
+    /// It had ended before, by its deadline.
+    Late,
+}
+
+impl Dispatcher {
+    /// Makes a dispatcher over that many lanes, whose requests have `timeout` and are tried `1 +
+    /// retries` times.
+    pub fn new(lanes: usize, timeout: Duration, retries: usize) -> Dispatcher {
+        Dispatcher {
+            in_flight: InFlight::default(),
+            waiting: VecDeque::new(),
+            recent: (0..lanes).collect(),
+            timeout,
+            retries,
+            is_draining: false,
+            is_refusing: false,
+            news: None,
+        }
+    }
+
+    /// Returns the table of the requests that were taken and not answered.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// Returns the same table, so that a request's body can be sent.
+    pub fn in_flight_mut(&mut self) -> &mut InFlight {
+        &mut self.in_flight
+    }
+
+    /// Takes the latest change that the log was not told yet.
+    pub fn take_news(&mut self) -> Option<News> {
+        self.news.take()
+    }
+
+    /// Refuses the requests that come from now on.
+    pub fn begin_drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Returns true if a request should be read from the frontend: if it can go to a lane at once,
+    /// or be refused. Otherwise it is better left unread, so that TCP slows its client down.
+    pub fn accepts(&self, lanes: &[impl LaneState], now: Instant) -> bool {
+        (self.waiting.is_empty() && self.has_capacity(lanes, now))
+            || self.is_draining
+            || all_unavailable(lanes, now).is_some()
+    }
+
+    /// Takes a request, by swapping buffers, so that nothing is allocated.
+    ///
+    /// # Errors
+    /// The fault that its client is told, if the request is refused.
+    pub fn on_request(
+        &mut self,
+        request: &mut Request,
+        lanes: &[impl LaneState],
+        now: Instant,
+    ) -> Result<(), Fault> {
+        if self.is_draining {
+            return Err(Fault::stopping());
+        }
+        if let Some(fault) = self.refusal(lanes, now) {
+            return Err(fault);
+        }
+        if std::mem::take(&mut self.is_refusing) {
+            self.news = Some(News::Answering);
+        }
+        let ticket = self.in_flight.insert(request, now + self.timeout);
+        self.waiting.push_back(ticket);
+        Ok(())
+    }
+
+    /// Assigns the foremost waiting request to the best lane; returns `None` if no request waits or
+    /// no lane takes one.
+    pub fn next_assignment(
+        &mut self,
+        lanes: &[impl LaneState],
+        now: Instant,
+    ) -> Option<Assignment> {
+        while let Some(&ticket) = self.waiting.front() {
+            let Some(pending) = self.in_flight.get(ticket) else {
+                // Its deadline has passed.
+                self.waiting.pop_front();
+                continue;
+            };
+            let keep = pending.lost < self.retries;
+            let place = self.choose(lanes, now)?;
+            self.waiting.pop_front();
+            self.recent[..=place].rotate_right(1);
+            return Some(Assignment { ticket, lane: self.recent[0], keep });
+        }
+        None
+    }
+
+    /// Puts a request that its lane could not take after all before all others that wait.
+    pub fn on_unsent(&mut self, ticket: Ticket) {
+        self.waiting.push_front(ticket);
+    }
+
+    /// Takes all waiting requests, and what their clients are told, if no lane is available.
+    pub fn take_hopeless(
+        &mut self,
+        lanes: &[impl LaneState],
+        now: Instant,
+    ) -> Option<(Fault, Vec<Ticket>)> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let fault = self.refusal(lanes, now)?;
+        Some((fault, std::mem::take(&mut self.waiting).into()))
+    }
+
+    /// Ends the request whose reply has come; returns `None` if it had ended before, by its
+    /// deadline.
+    pub fn on_reply(&mut self, ticket: Ticket) -> Option<&mut Pending> {
+        self.in_flight.remove(ticket)
+    }
+
+    /// Takes account of a request that was lost, or that what had it cannot answer.
+    pub fn on_lost(&mut self, ticket: Ticket) -> Lost<'_> {
+        let Some(pending) = self.in_flight.get_mut(ticket) else { return Lost::Late };
+        if pending.lost < self.retries {
+            pending.lost += 1;
+            self.waiting.push_back(ticket);
+            return Lost::Retried;
+        }
+        self.in_flight.remove(ticket).map_or(Lost::Late, Lost::GivenUp)
+    }
+
+    /// Takes requests that a lane gave back, in the order in which they were sent. They are
+    /// assigned once more, and that is no retry: no worker has started them.
+    pub fn on_revoked(&mut self, tickets: Vec<Ticket>) {
+        self.waiting.extend(tickets);
+    }
+
+    /// Returns true if the requests that wait on that lane should be taken back: if they will not
+    /// be started there soon, or if the one before them is slow and another lane has capacity.
+    pub fn should_recall(&self, lane: usize, lanes: &[impl LaneState], now: Instant) -> bool {
+        match lanes[lane].recall_due() {
+            Recall::Never => false,
+            Recall::Now => true,
+            Recall::From(time) => {
+                time <= now && self.waiting.is_empty() && self.has_capacity(lanes, now)
+            }
+        }
+    }
+
+    /// Returns the requests whose deadline has passed, each of which is to be given up.
+    pub fn overdue(&mut self, now: Instant) -> Vec<Ticket> {
+        self.in_flight.overdue(now)
+    }
+
+    /// Ends a request without a reply; returns `None` if it had ended before.
+    pub fn give_up(&mut self, ticket: Ticket) -> Option<&mut Pending> {
+        self.in_flight.remove(ticket)
+    }
+
+    /// Returns when something is next to be done though nothing happens: a deadline, or a recall.
+    pub fn next_deadline(&self, lanes: &[impl LaneState], now: Instant) -> Option<Instant> {
+        let recall = lanes.iter().filter_map(|lane| match lane.recall_due() {
+            Recall::From(time) => Some(time),
+            Recall::Never | Recall::Now => None,
+        });
+        // Without capacity elsewhere what waits behind a slow request stays there.
+        let recall = recall.min().filter(|_| self.has_capacity(lanes, now));
+        recall.into_iter().chain(self.in_flight.earliest()).min()
+    }
+
+    /// Returns the place in `recent` of the lane for the next request: the most recently used one
+    /// that has credit, since waking a thread costs more than a tiny handler; if none has, the one
+    /// of least cost, and of equals the least recently used.
+    fn choose(&self, lanes: &[impl LaneState], now: Instant) -> Option<usize> {
+        let mut best: Option<(f64, usize)> = None;
+        for (place, &lane) in self.recent.iter().enumerate() {
+            match lanes[lane].admission(now) {
+                Admission::Preferred => return Some(place),
+                Admission::Cost(cost) if best.is_none_or(|(least, _)| cost <= least) => {
+                    best = Some((cost, place));
+                }
+                Admission::Cost(_) | Admission::Full | Admission::Unavailable(_) => (),
+            }
+        }
+        best.map(|(_, place)| place)
+    }
+
+    fn has_capacity(&self, lanes: &[impl LaneState], now: Instant) -> bool {
+        let mut recent = self.recent.iter().map(|&lane| lanes[lane].admission(now));
+        recent.any(|admission| matches!(admission, Admission::Preferred | Admission::Cost(_)))
+    }
+
+    /// Returns what clients are told if no lane is available, and makes that news once.
+    pub fn refusal(&mut self, lanes: &[impl LaneState], now: Instant) -> Option<Fault> {
+        let why = all_unavailable(lanes, now)?;
+        if !std::mem::replace(&mut self.is_refusing, true) {
+            self.news = Some(News::Refusing(why));
+        }
+        Some(Fault::new(Code::Unavailable, why))
+    }
+}
+
+/// Returns the reason why no lane is available; `None` if one is, if only soon.
+fn all_unavailable(lanes: &[impl LaneState], now: Instant) -> Option<&'static str> {
+    let (mut down, mut disconnected) = (0, 0);
+    for lane in lanes {
+        match lane.admission(now) {
+            Admission::Unavailable(Unavailable::Disconnected) => disconnected += 1,
+            Admission::Unavailable(Unavailable::Down) => down += 1,
+            Admission::Unavailable(Unavailable::Stuck) => (),
+            Admission::Preferred | Admission::Cost(_) | Admission::Full => return None,
+        }
+    }
+    Some(match (down, disconnected) {
+        (_, 1..) => "no worker or upstream is connected",
+        (0, 0) => "every worker is stuck in a request that has passed its deadline",
+        (down, 0) if down == lanes.len() => "there is no program to answer with",
+        _ => "every worker is stuck in a request, or has no program to answer with",
+    })
+}

@@ -1,0 +1,289 @@
+//! Each rule of the dispatcher by itself, over lanes that say what a test has them say.
+
+use std::time::{Duration, Instant};
+
+use super::{Assignment, Dispatcher, Lost, News};
+use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
+use crate::frame::Frame;
+use crate::service::in_flight::Request;
+
+const MS: Duration = Duration::from_millis(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+use Admission::{Cost, Full, Preferred};
+
+const DISCONNECTED: Admission = Admission::Unavailable(Unavailable::Disconnected);
+const DOWN: Admission = Admission::Unavailable(Unavailable::Down);
+const STUCK: Admission = Admission::Unavailable(Unavailable::Stuck);
+
+/// A lane that says this.
+#[derive(Clone, Copy)]
+struct Says(Admission, Recall);
+
+impl LaneState for Says {
+    fn admission(&self, _now: Instant) -> Admission {
+        self.0
+    }
+
+    fn recall_due(&self) -> Recall {
+        self.1
+    }
+}
+
+fn lanes<const N: usize>(admissions: [Admission; N]) -> [Says; N] {
+    admissions.map(|admission| Says(admission, Recall::Never))
+}
+
+/// A dispatcher, the time, and requests that are named by their number.
+struct Harness {
+    dispatcher: Dispatcher,
+    now: Instant,
+    asked: u8,
+}
+
+impl Harness {
+    fn new(lanes: usize) -> Harness {
+        Harness::with_retries(lanes, 0)
+    }
+
+    fn with_retries(lanes: usize, retries: usize) -> Harness {
+        let dispatcher = Dispatcher::new(lanes, TIMEOUT, retries);
+        Harness { dispatcher, now: Instant::now(), asked: 0 }
+    }
+
+    /// Gives it the next request; returns the text of the refusal, if it is refused.
+    fn ask(&mut self, lanes: &[Says]) -> Result<(), String> {
+        let name = Frame::from(&[self.asked][..]);
+        self.asked += 1;
+        let mut request = Request { envelope: vec![name], body: vec![] };
+        let refused = self.dispatcher.on_request(&mut request, lanes, self.now);
+        refused.map_err(|fault| fault.to_string())
+    }
+
+    fn next(&mut self, lanes: &[Says]) -> Option<Assignment> {
+        self.dispatcher.next_assignment(lanes, self.now)
+    }
+
+    /// Has a request sent; returns its ticket.
+    fn send(&mut self, lanes: &[Says]) -> Ticket {
+        self.ask(lanes).unwrap();
+        self.next(lanes).expect("no lane takes it").ticket
+    }
+
+    /// Returns the numbers of the requests that are assigned while `lanes` take them.
+    fn assigned(&mut self, lanes: &[Says], most: usize) -> Vec<u8> {
+        let mut numbers = Vec::new();
+        while numbers.len() < most
+            && let Some(next) = self.next(lanes)
+        {
+            let pending = self.dispatcher.in_flight().get(next.ticket).unwrap();
+            numbers.push(pending.request.envelope[0][0]);
+        }
+        numbers
+    }
+}
+
+#[test]
+fn a_request_goes_to_the_most_recently_used_lane_with_credit() {
+    let mut harness = Harness::new(3);
+    let mut lane = |admissions| {
+        let lanes = lanes(admissions);
+        harness.ask(&lanes).unwrap();
+        harness.next(&lanes).map(|next| next.lane)
+    };
+    assert_eq!(lane([Full, Full, Preferred]), Some(2));
+    assert_eq!(lane([Preferred, Preferred, Preferred]), Some(2));
+    assert_eq!(lane([Preferred, Preferred, Full]), Some(0));
+    assert_eq!(lane([Full, Preferred, Preferred]), Some(2));
+    // Credit is better than any cost.
+    assert_eq!(lane([Cost(0.0), Preferred, Cost(0.0)]), Some(1));
+}
+
+#[test]
+fn without_credit_it_goes_where_it_costs_least_and_of_equals_to_the_least_recently_used() {
+    let mut harness = Harness::new(3);
+    let mut lane = |admissions| {
+        let lanes = lanes(admissions);
+        harness.ask(&lanes).unwrap();
+        harness.next(&lanes).map(|next| next.lane)
+    };
+    assert_eq!(lane([Cost(2.0), Cost(1.0), Cost(3.0)]), Some(1));
+    assert_eq!(lane([Cost(1.0), Cost(1.0), Cost(1.0)]), Some(2));
+    assert_eq!(lane([Cost(1.0), Cost(1.0), Cost(1.0)]), Some(0));
+    assert_eq!(lane([Cost(1.0), Cost(1.0), Cost(1.0)]), Some(1));
+    assert_eq!(lane([Full, Full, Cost(9.0)]), Some(2));
+}
+
+#[test]
+fn what_no_lane_takes_waits_in_order_and_nothing_more_is_read() {
+    let mut harness = Harness::new(2);
+    let (full, free) = (lanes([Full, DOWN]), lanes([Preferred, DOWN]));
+    assert!(harness.dispatcher.accepts(&free, harness.now));
+    harness.ask(&full).unwrap();
+    harness.ask(&full).unwrap();
+    assert_eq!(harness.next(&full), None);
+    assert!(!harness.dispatcher.accepts(&full, harness.now));
+    // Who waits already goes first.
+    assert!(!harness.dispatcher.accepts(&free, harness.now));
+    assert_eq!(harness.assigned(&free, 9), [0, 1]);
+    assert!(harness.dispatcher.accepts(&free, harness.now));
+}
+
+#[test]
+fn what_could_not_be_sent_is_the_next_to_be_sent() {
+    let mut harness = Harness::new(1);
+    let free = lanes([Preferred]);
+    harness.ask(&free).unwrap();
+    harness.ask(&free).unwrap();
+    let next = harness.next(&free).unwrap();
+    harness.dispatcher.on_unsent(next.ticket);
+    assert_eq!(harness.assigned(&free, 9), [0, 1]);
+}
+
+#[test]
+fn what_was_taken_back_goes_out_in_order_and_is_no_retry() {
+    let mut harness = Harness::with_retries(1, 1);
+    let free = lanes([Preferred]);
+    let tickets = vec![harness.send(&free), harness.send(&free)];
+    harness.dispatcher.on_revoked(tickets);
+    assert!(!harness.dispatcher.accepts(&free, harness.now));
+    let next = harness.next(&free).unwrap();
+    assert!(next.keep, "its only retry is still to come");
+    harness.dispatcher.on_unsent(next.ticket);
+    assert_eq!(harness.assigned(&free, 9), [0, 1]);
+}
+
+#[test]
+fn a_lost_request_is_tried_again_as_often_as_configured_and_kept_as_long_as_that_may_be() {
+    let mut harness = Harness::with_retries(1, 2);
+    let free = lanes([Preferred]);
+    harness.ask(&free).unwrap();
+    for keep in [true, true] {
+        let next = harness.next(&free).unwrap();
+        assert_eq!(next.keep, keep);
+        assert!(matches!(harness.dispatcher.on_lost(next.ticket), Lost::Retried));
+    }
+    let last = harness.next(&free).unwrap();
+    assert!(!last.keep);
+    let Lost::GivenUp(pending) = harness.dispatcher.on_lost(last.ticket) else { panic!() };
+    assert_eq!(pending.request.envelope[0][0], 0);
+    assert!(harness.dispatcher.in_flight().is_empty());
+    assert_eq!(harness.next(&free), None);
+}
+
+#[test]
+fn a_request_is_answered_once_whatever_comes_after() {
+    let mut harness = Harness::with_retries(1, 5);
+    let free = lanes([Preferred]);
+    let (replied, expired) = (harness.send(&free), harness.send(&free));
+    assert!(harness.dispatcher.on_reply(replied).is_some());
+    assert!(harness.dispatcher.on_reply(replied).is_none());
+    assert!(matches!(harness.dispatcher.on_lost(replied), Lost::Late));
+    assert!(harness.dispatcher.give_up(expired).is_some());
+    assert!(harness.dispatcher.give_up(expired).is_none());
+    assert!(harness.dispatcher.on_reply(expired).is_none());
+    assert!(matches!(harness.dispatcher.on_lost(expired), Lost::Late));
+    assert_eq!(harness.next(&free), None);
+}
+
+#[test]
+fn a_deadline_counts_from_the_arrival_and_ends_those_that_wait_too() {
+    let mut harness = Harness::new(1);
+    let full = lanes([Full]);
+    harness.ask(&full).unwrap();
+    harness.now += 10 * MS;
+    harness.ask(&full).unwrap();
+    let first = harness.now - 10 * MS + TIMEOUT;
+    assert_eq!(harness.dispatcher.next_deadline(&full, harness.now), Some(first));
+    assert!(harness.dispatcher.overdue(first - MS).is_empty());
+    let overdue = harness.dispatcher.overdue(first);
+    assert_eq!(overdue.len(), 1);
+    assert!(harness.dispatcher.give_up(overdue[0]).is_some());
+    assert_eq!(harness.dispatcher.next_deadline(&full, first), Some(first + 10 * MS));
+    assert_eq!(harness.assigned(&lanes([Preferred]), 9), [1]);
+}
+
+#[test]
+fn what_waits_behind_a_slow_request_is_taken_back_if_another_lane_has_capacity() {
+    let mut harness = Harness::new(2);
+    let at = harness.now + MS;
+    let says = |other| [Says(Full, Recall::From(at)), Says(other, Recall::Never)];
+    let should =
+        |harness: &Harness, other, now| harness.dispatcher.should_recall(0, &says(other), now);
+    assert!(!should(&harness, Preferred, harness.now) && should(&harness, Preferred, at));
+    assert!(should(&harness, Cost(1.0), at));
+    assert!(!should(&harness, Full, at) && !should(&harness, DOWN, at));
+    let never = lanes([Full, Preferred]);
+    assert!(!harness.dispatcher.should_recall(0, &never, at));
+    // The loop is woken for it, but only if there is something to do then.
+    let wakes = |other| harness.dispatcher.next_deadline(&says(other), harness.now);
+    assert_eq!((wakes(Preferred), wakes(Full)), (Some(at), None));
+    // While others wait, they go first.
+    harness.ask(&says(Full)).unwrap();
+    assert!(!should(&harness, Preferred, at));
+}
+
+#[test]
+fn what_will_not_be_started_is_taken_back_at_once_even_with_nowhere_to_go() {
+    let mut harness = Harness::new(2);
+    let says = [Says(Full, Recall::Now), Says(Full, Recall::Never)];
+    harness.ask(&says).unwrap();
+    assert!(harness.dispatcher.should_recall(0, &says, harness.now));
+    assert!(!harness.dispatcher.should_recall(1, &says, harness.now));
+}
+
+#[test]
+fn with_no_lane_available_requests_are_refused_with_the_reason() {
+    for (admissions, why) in [
+        ([STUCK, STUCK], "every worker is stuck in a request that has passed its deadline"),
+        ([DOWN, DOWN], "there is no program to answer with"),
+        ([DOWN, STUCK], "every worker is stuck in a request, or has no program to answer with"),
+        ([DISCONNECTED, DISCONNECTED], "no worker or upstream is connected"),
+    ] {
+        let mut harness = Harness::new(2);
+        let unavailable = lanes(admissions);
+        assert!(harness.dispatcher.accepts(&unavailable, harness.now));
+        assert_eq!(harness.ask(&unavailable), Err(format!("503 {why}")));
+        assert_eq!(harness.dispatcher.take_news(), Some(News::Refusing(why)));
+    }
+    for admission in [Full, Preferred, Cost(1.0)] {
+        assert_eq!(Harness::new(2).ask(&lanes([DOWN, admission])), Ok(()), "{admission:?}");
+    }
+}
+
+#[test]
+fn who_waits_already_is_refused_too_when_the_last_lane_is_gone() {
+    let mut harness = Harness::new(1);
+    harness.ask(&lanes([Full])).unwrap();
+    assert!(harness.dispatcher.take_hopeless(&lanes([Full]), harness.now).is_none());
+    let (fault, tickets) = harness.dispatcher.take_hopeless(&lanes([DOWN]), harness.now).unwrap();
+    assert_eq!((fault.code(), tickets.len()), (503, 1));
+    assert!(harness.dispatcher.give_up(tickets[0]).is_some());
+    assert!(harness.dispatcher.take_hopeless(&lanes([DOWN]), harness.now).is_none());
+}
+
+#[test]
+fn that_requests_are_refused_is_news_once_and_that_they_are_answered_again() {
+    let mut harness = Harness::new(1);
+    let (down, free) = (lanes([DOWN]), lanes([Preferred]));
+    let _ = (harness.ask(&down), harness.ask(&down));
+    assert!(matches!(harness.dispatcher.take_news(), Some(News::Refusing(_))));
+    let _ = harness.ask(&down);
+    assert_eq!(harness.dispatcher.take_news(), None);
+    harness.send(&free);
+    assert_eq!(harness.dispatcher.take_news(), Some(News::Answering));
+    harness.send(&free);
+    assert_eq!(harness.dispatcher.take_news(), None);
+}
+
+#[test]
+fn a_service_that_drains_refuses_new_requests_and_goes_on_with_those_it_has() {
+    let mut harness = Harness::new(1);
+    let (full, free) = (lanes([Full]), lanes([Preferred]));
+    harness.ask(&full).unwrap();
+    harness.dispatcher.begin_drain();
+    assert!(harness.dispatcher.accepts(&full, harness.now));
+    assert_eq!(harness.ask(&free), Err("503 the service is stopping".into()));
+    assert_eq!(harness.dispatcher.take_news(), None);
+    assert_eq!(harness.assigned(&free, 9), [0]);
+}
