@@ -438,21 +438,22 @@ fn what_a_program_wrote_wrongly_is_quoted() {
     let start = |framing: &str, program: &str| {
         serve(&["--framing", framing, "--workers", "1"], &["sh", "-c", program])
     };
-    let unasked = "it wrote \"ready\\n\", which nobody had asked for";
+    let unasked = "it wrote \"ready\\n\" without a request";
     start("lines", "echo ready; cat").wait_for_line(unasked);
-    let text = "it wrote \"hello\\u{1b}\\n\" where a length should be; --framing lines?";
+    let text = "it wrote \"hello\\u{1b}\\n\" where a length should be; does it write lines? \
+                --framing lines";
     for (framing, program, says) in [
         ("packet", "head -c 5 >/dev/null; printf 'hello\\033\\n'; sleep 99", text),
         (
             "lines",
             "read -r line; printf 'one\\ntwo\\n'; sleep 99",
-            "it wrote \"two\\n\" behind its reply; it is to write one for each request",
+            "it wrote \"two\\n\" after its reply; it must write one reply per request",
         ),
     ] {
         let mut service = start(framing, program);
         let reply = Client::req(&service.endpoint).ask(&[b"a"]);
         // That is for the log alone.
-        let told = ["REPD-ERROR", "500", "the program failed: what it wrote is no reply"];
+        let told = ["REPD-ERROR", "500", "the program failed: its output is not a valid reply"];
         assert_eq!(reply, told.map(|frame| frame.as_bytes().to_vec()));
         service.wait_for_line(says);
     }
@@ -465,7 +466,7 @@ fn what_a_program_wrote_wrongly_is_quoted() {
             "packet",
             "head -c 5 >/dev/null; printf '\\000\\000\\000\\002x'; sleep 99",
             504,
-            "it wrote \"\\u{0}\\u{0}\\u{0}\\u{2}x\", and not the whole of its reply",
+            "it wrote \"\\u{0}\\u{0}\\u{0}\\u{2}x\", an incomplete reply",
         ),
         (
             "lines",
@@ -525,14 +526,17 @@ fn a_program_that_cannot_be_run_is_refused_before_anything_starts() {
         (&["--", "/no/such/program"], "no such program"),
         (&["--", ""], "no such program"),
         (&["--", &file], "make it executable"),
-        (&["--", &folder_path], "it is no file"),
-        (&["--", &no_interpreter], "names \"/bin/no-such-shell\\r\", which is not there"),
+        (&["--", &folder_path], "it is not a file"),
+        (&["--", &no_interpreter], "names \"/bin/no-such-shell\\r\", which does not exist"),
         (&["--"], "there is no program behind --"),
         (&["cat"], "unrecognized argument: cat; if it is a program, put -- before it"),
         (&["--handler", "echo", "--", "cat"], "cannot use --handler beside a program"),
         (&["--framing", "lines"], "cannot use --framing without a program"),
         (&["--multipart"], "cannot use --multipart without a program"),
-        (&["--framing", "lines", "--multipart", "--", "cat"], "cannot tell several frames apart"),
+        (
+            &["--framing", "lines", "--multipart", "--", "cat"],
+            "cannot use --multipart beside --framing lines",
+        ),
         (&["--framing", "what", "--", "cat"], "give packet, lines or once"),
     ] {
         for check in [&[][..], &["--check"]] {

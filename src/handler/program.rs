@@ -1,5 +1,5 @@
-//! A program as the handler: each worker has a copy of its own, spoken to on its standard input and
-//! output.
+//! A program as the handler. Each worker runs a copy of its own, which reads requests from standard
+//! input and writes replies to standard output.
 
 use std::env;
 use std::fs::File;
@@ -30,20 +30,24 @@ use supervisor::Settings;
 /// A program that answers requests.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The program, by its path or its name in `PATH`, and its arguments.
+    /// The program's path, or its name in `PATH`, and its arguments.
     pub command: Vec<String>,
-    /// How requests and replies are told apart.
+    /// The way in which requests and replies are told apart.
     pub framing: Framing,
-    /// Whether the program takes requests, and gives replies, of several frames; without that, a request
-    /// of several frames gets a 400. Not with [`Framing::Lines`].
+    /// True if requests and replies may have several frames. If false, such a request gets a 400.
+    /// Not with [`Framing::Lines`].
     pub multipart: bool,
 }
 
 impl Program {
-    /// What makes the handler of each worker of a service.
+    /// Returns the function that makes a worker's handler from its number, for
+    /// [`Service::start`](crate::Service::start). Raises this process's limit of open files to
+    /// the hard limit.
     ///
     /// # Errors
-    /// A program that is not there or may not be run, or too few open files allowed for the copies.
+    /// Returns an error if the program does not exist or may not be executed, if `multipart` is set
+    /// with [`Framing::Lines`], if this process cannot watch others (Linux before 5.3), or if it
+    /// may not open enough files.
     pub fn handlers(
         &self,
         config: &Config,
@@ -62,35 +66,37 @@ impl Program {
         Ok(move |worker| Copies::new(worker, Arc::clone(&settings)))
     }
 
-    /// Looks whether it can be run.
+    /// Checks that the program can be run.
     fn check(&self) -> Result<(), Error> {
         let name = self.command.first().map_or("", String::as_str);
-        let cannot = |why: String| Error::config(format!("cannot run {name:?}")).because(why);
+        let cannot = |reason: String| Error::config(format!("cannot run {name:?}")).because(reason);
         if self.multipart && self.framing == Framing::Lines {
-            return Err(Error::config("cannot tell several frames apart in lines")
+            return Err(Error::config("cannot use --multipart beside --framing lines")
                 .remedy("use another --framing, or leave out --multipart"));
         }
         let remedy = "give a program's path, or its name in PATH";
         let path = find(name).ok_or_else(|| cannot("no such program".into()).remedy(remedy))?;
         if !path.is_file() {
-            return Err(cannot("it is no file".into()).remedy(remedy));
+            return Err(cannot("it is not a file".into()).remedy(remedy));
         }
         access(&path, AccessFlags::X_OK).map_err(|error| {
             cannot(plain(error.into()))
                 .remedy("make it executable (chmod +x), or give another program")
         })?;
-        match interpreter(&path).filter(|interpreter| !Path::new(interpreter).exists()) {
+        match interpreter_of(&path).filter(|interpreter| !Path::new(interpreter).exists()) {
             Some(interpreter) => {
-                Err(cannot(format!("its first line names {interpreter:?}, which is not there"))
-                    .remedy("mend that line; it may end in a carriage return"))
+                Err(cannot(format!("its first line names {interpreter:?}, which does not exist"))
+                    .remedy("correct that line; it may end in a carriage return"))
             }
             None => Ok(()),
         }
     }
 }
 
-/// What a script names as its interpreter, in a first line that begins with `#!`: execve(2).
-fn interpreter(path: &Path) -> Option<String> {
+/// Returns the interpreter that a script names in a first line with `#!` (execve(2)), or `None` if
+/// there is no such line.
+fn interpreter_of(path: &Path) -> Option<String> {
+    // Linux reads no more of the file for this: BINPRM_BUF_SIZE.
     let mut start = [0; 256];
     let read = File::open(path).and_then(|mut file| file.read(&mut start)).ok()?;
     let line = start[..read].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
@@ -98,7 +104,8 @@ fn interpreter(path: &Path) -> Option<String> {
     words.next().map(|word| String::from_utf8_lossy(word).into_owned())
 }
 
-/// The file that execvp(3) would take, or would refuse if there is no better one.
+/// Returns the file that execvp(3) would run. If it would run none, returns the file that it would
+/// refuse, or `None` if there is no file of that name.
 fn find(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|path| path.exists());

@@ -1,23 +1,23 @@
-//! The classic handler: text, backwards.
+//! The default handler: replies with the request's text reversed.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::fault::Fault;
 use crate::frame::Frame;
 
-/// Answers with each frame of the request reversed: text by extended grapheme clusters
-/// (Unicode Standard Annex 29), so that what a reader sees as one character stays one; a frame that
-/// is not UTF-8 by bytes.
+/// Returns the request with each frame reversed. UTF-8 text is reversed by extended grapheme
+/// clusters (Unicode Standard Annex 29), so that what a reader sees as one character stays one. Any
+/// other frame is reversed byte by byte.
 ///
 /// # Errors
-/// None.
+/// Never returns an error.
 pub fn reverse(mut request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
-    request.iter_mut().for_each(turn_around);
+    request.iter_mut().for_each(reverse_frame);
     Ok(request)
 }
 
-fn turn_around(frame: &mut Frame) {
-    if is_plain(frame) {
+fn reverse_frame(frame: &mut Frame) {
+    if is_single_byte_text(frame) {
         return frame.reverse();
     }
     match str::from_utf8(frame) {
@@ -26,11 +26,12 @@ fn turn_around(frame: &mut Frame) {
     }
 }
 
-/// Whether each byte is a cluster: in ASCII the only one of more is CR LF (rule GB3).
-fn is_plain(bytes: &[u8]) -> bool {
-    // Whole blocks without a way out, which compilers turn into vector instructions.
-    let plain = |all, byte: &u8| all & byte.is_ascii() & (*byte != b'\r');
-    bytes.chunks(4096).all(|block| block.iter().fold(true, plain))
+/// Returns true if `bytes` is ASCII without a carriage return. Each byte is a cluster then: the
+/// only cluster of several ASCII characters is CR LF (rule GB3).
+fn is_single_byte_text(bytes: &[u8]) -> bool {
+    // A block is tested without an early exit, so that compilers use vector instructions.
+    let is_single = |all, byte: &u8| all & byte.is_ascii() & (*byte != b'\r');
+    bytes.chunks(4096).all(|block| block.iter().fold(true, is_single))
 }
 
 #[cfg(test)]

@@ -7,103 +7,135 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 
 use super::failure::Failure;
-use super::framing::{Broken, Format, Framing, Reader, quoted};
+use super::framing::{Format, Framing, InvalidReply, REPLIES_ONLY, Reader, quoted};
 use super::process::Process;
 use crate::frame::Frame;
 use crate::sys::fd::poll;
 
-/// Gives `input`, a request, to the program, and takes its reply, a `buffer` at a time.
+/// Writes `request`, which is encoded, to the program and returns its reply. `buffer` is what each
+/// read fills.
 ///
 /// # Errors
-/// There is none: the program has ended, broken the framing, or let the deadline pass.
+/// Returns a [`Failure`] if the program ends without a reply, what it writes is not a reply, the
+/// deadline passes, or the system refuses to write or read.
 pub(super) fn exchange(
     process: &mut Process,
     format: Format,
-    mut input: &[u8],
+    request: &[u8],
     buffer: &mut [u8],
     deadline: Instant,
 ) -> Result<Vec<Frame>, Failure> {
-    let once = format.framing == Framing::Once;
-    let mut reader = Reader::new(format);
-    let mut written = 0;
-    let mut open = true;
+    let is_once = format.framing == Framing::Once;
+    let reader = Reader::new(format);
+    let mut exchange = Exchange { process, unwritten: request, written: 0, reader, is_open: true };
     loop {
-        if let Some(stdin) = process.stdin.as_mut().filter(|_| !input.is_empty()) {
-            match stdin.write(input) {
-                Ok(now) => {
-                    input = &input[now..];
-                    written += now;
-                }
-                Err(error) if is_passing(&error) => (),
-                // It takes no more: what it says to that, or its end, decides.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => input = &[],
-                Err(error) => return Err(error.into()),
-            }
+        exchange.write()?;
+        if is_once && exchange.unwritten.is_empty() {
+            exchange.process.stdin = None;
         }
-        if once && input.is_empty() {
-            process.stdin = None;
-        }
-        let exited = match wait(process, !input.is_empty(), open, deadline)? {
-            Waited::Exited => true,
-            Waited::Spoken => false,
-            Waited::Late => return Err(Failure::Late(reader.unfinished())),
+        let has_exited = match exchange.wait(deadline)? {
+            Event::Exited => true,
+            Event::Ready => false,
+            Event::Timeout => return Err(Failure::Timeout(exchange.reader.unfinished())),
         };
-        while open {
-            match process.stdout.read(buffer) {
-                Ok(0) => open = false,
-                Ok(read) => {
-                    let Some(reply) = reader.push(&buffer[..read])? else { continue };
-                    if !input.is_empty() {
-                        let wrote = quoted(&buffer[..read]);
-                        let why = format!("it wrote {wrote} before it had read the request");
-                        let hint = "it is to write replies alone";
-                        return Err(Broken::Malformed(why, hint).into());
+        if let Some(reply) = exchange.read(buffer)? {
+            return Ok(reply);
+        }
+        if is_once && has_exited {
+            return Ok(exchange.reader.finish());
+        }
+        if !is_once && (has_exited || !exchange.is_open) {
+            return Err(exchange.take_back());
+        }
+    }
+}
+
+/// Returns true if the call failed only for now: it was interrupted, or would have to wait.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// The state of a request between its first byte and its reply.
+struct Exchange<'a> {
+    process: &'a mut Process,
+    /// The rest of the request; empty too once the program has closed its standard input.
+    unwritten: &'a [u8],
+    /// Bytes of the request that are written.
+    written: usize,
+    reader: Reader,
+    /// True until the program closes its standard output.
+    is_open: bool,
+}
+
+/// What ended a wait for the program.
+enum Event {
+    /// The program has ended.
+    Exited,
+    /// The program may have output, or read its input.
+    Ready,
+    /// The deadline passed before that.
+    Timeout,
+}
+
+impl Exchange<'_> {
+    /// Writes as much of the request as the pipe takes.
+    fn write(&mut self) -> io::Result<()> {
+        let stdin = self.process.stdin.as_mut().filter(|_| !self.unwritten.is_empty());
+        let Some(stdin) = stdin else { return Ok(()) };
+        match stdin.write(self.unwritten) {
+            Ok(count) => {
+                self.unwritten = &self.unwritten[count..];
+                self.written += count;
+            }
+            Err(error) if is_transient(&error) => (),
+            // The program reads no more. Its reply or its end decides what the client gets.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.unwritten = &[],
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Waits until the program ends, has output or can take more of the request.
+    fn wait(&self, deadline: Instant) -> io::Result<Event> {
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![readable(self.process.exit_fd())];
+        fds.extend(self.is_open.then(|| readable(self.process.stdout.as_fd())));
+        let stdin = self.process.stdin.as_ref().filter(|_| !self.unwritten.is_empty());
+        fds.extend(stdin.map(|stdin| PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)));
+        let left = deadline.saturating_duration_since(Instant::now());
+        poll(&mut fds, Some(left))?;
+        if left.is_zero() && fds.iter().all(|fd| fd.any() == Some(false)) {
+            return Ok(Event::Timeout);
+        }
+        Ok(if fds[0].any() == Some(false) { Event::Ready } else { Event::Exited })
+    }
+
+    /// Reads what the program has written. Returns its reply, or `None` if that is not complete.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Vec<Frame>>, Failure> {
+        while self.is_open {
+            match self.process.stdout.read(buffer) {
+                Ok(0) => self.is_open = false,
+                Ok(count) => {
+                    let Some(reply) = self.reader.push(&buffer[..count])? else { continue };
+                    if self.unwritten.is_empty() {
+                        return Ok(Some(reply));
                     }
-                    return Ok(reply);
+                    let wrote = quoted(&buffer[..count]);
+                    let reason = format!("it wrote {wrote} before it had read the request");
+                    return Err(InvalidReply::Malformed { reason, hint: REPLIES_ONLY }.into());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => (),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        if once && exited {
-            return Ok(reader.finish());
-        }
-        if !once && (exited || !open) {
-            let is_untouched = process.take_back().is_ok_and(|unread| unread >= written);
-            let lost = || Failure::Lost(reader.unfinished());
-            return Err(if is_untouched { Failure::Untouched } else { lost() });
-        }
+        Ok(None)
     }
-}
 
-/// Returns true if the call is to be made again, at once or when the other side has done something.
-pub(super) fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// What a program has been waited for.
-enum Waited {
-    /// It has ended.
-    Exited,
-    /// It says something, or takes more.
-    Spoken,
-    /// The deadline has passed before either.
-    Late,
-}
-
-/// Waits until the program has ended; or says something, as long as its output is `open`; or takes more, if there
-/// `is_more`.
-fn wait(process: &Process, is_more: bool, open: bool, deadline: Instant) -> io::Result<Waited> {
-    let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    let mut fds = vec![watch(process.exit())];
-    fds.extend(open.then(|| watch(process.stdout.as_fd())));
-    let stdin = process.stdin.as_ref().filter(|_| is_more);
-    fds.extend(stdin.map(|stdin| PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)));
-    let left = deadline.saturating_duration_since(Instant::now());
-    poll(&mut fds, Some(left))?;
-    if left.is_zero() && fds.iter().all(|fd| fd.any() == Some(false)) {
-        return Ok(Waited::Late);
+    /// Takes back what the program, which can no longer reply, has not read. Returns why there is
+    /// no reply: a request that is wholly unread may go to another copy.
+    fn take_back(&mut self) -> Failure {
+        let is_unread = self.process.take_back().is_ok_and(|unread| unread >= self.written);
+        if is_unread { Failure::Unread } else { Failure::Lost(self.reader.unfinished()) }
     }
-    Ok(if fds[0].any() == Some(false) { Waited::Spoken } else { Waited::Exited })
 }

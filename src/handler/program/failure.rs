@@ -1,20 +1,22 @@
-//! Why a program has not replied: what its client is told, and what the log.
+//! Why a program did not reply, in words for its client and for the log.
 
 use std::io;
 
-use super::framing::Broken;
+use super::framing::InvalidReply;
 use crate::fault::{Code, Fault};
 
-/// Why there is no reply.
+/// The reason why a request to a program has no reply.
 pub(super) enum Failure {
-    /// It ended, or closed its standard output, perhaps with a reply begun.
-    Lost(Option<Broken>),
-    /// Likewise, before it had read anything of the request, which another copy may have.
-    Untouched,
-    Broken(Broken),
-    /// Its time was up, perhaps with a reply begun.
-    Late(Option<Broken>),
-    /// The system would not let it be spoken to.
+    /// The program ended or closed its standard output, perhaps in the middle of a reply.
+    Lost(Option<InvalidReply>),
+    /// The program ended or closed its standard output before it had read any of the request, so
+    /// another copy may have it.
+    Unread,
+    /// The program wrote something that is not a reply.
+    Invalid(InvalidReply),
+    /// The deadline passed, perhaps in the middle of a reply.
+    Timeout(Option<InvalidReply>),
+    /// The system refused to write to the program or to read from it.
     Io(io::Error),
 }
 
@@ -24,50 +26,51 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<Broken> for Failure {
-    fn from(broken: Broken) -> Failure {
-        Failure::Broken(broken)
+impl From<InvalidReply> for Failure {
+    fn from(invalid: InvalidReply) -> Failure {
+        Failure::Invalid(invalid)
     }
 }
 
 impl Failure {
-    /// Returns what the client is told. What the program wrote is for the log alone.
-    pub fn fault(&self) -> Fault {
-        let (code, why) = match self {
+    /// Returns the error reply for the client. It does not quote the program's output, which is for
+    /// the log alone.
+    pub fn to_fault(&self) -> Fault {
+        let (code, reason) = match self {
             Failure::Lost(_) => (Code::Lost, "it ended before it replied".into()),
-            Failure::Untouched => (Code::Lost, "it ended".into()),
-            Failure::Broken(Broken::TooLarge(why)) => (Code::Failed, why.clone()),
-            Failure::Broken(Broken::Malformed(..)) => {
-                (Code::Failed, "what it wrote is no reply".into())
+            Failure::Unread => (Code::Lost, "it ended".into()),
+            Failure::Invalid(InvalidReply::TooLarge(reason)) => (Code::Failed, reason.clone()),
+            Failure::Invalid(InvalidReply::Malformed { .. }) => {
+                (Code::Failed, "its output is not a valid reply".into())
             }
             Failure::Io(error) => (Code::Failed, error.to_string()),
-            // As the proxy has it, which may come before.
-            Failure::Late(_) => return Fault::timeout(),
+            // The proxy may meet the deadline first: the client gets the same words.
+            Failure::Timeout(_) => return Fault::timeout(),
         };
-        Fault::new(code, format!("the program failed: {why}"))
+        Fault::new(code, format!("the program failed: {reason}"))
     }
 
-    /// Returns what the log is told.
-    pub fn why(&self) -> String {
-        let begun = |why: &str, begun: &Option<Broken>| match begun {
-            Some(broken) => format!("{why}: {}", broken.why()),
-            None => why.into(),
+    /// Returns the reason for the log.
+    pub fn reason(&self) -> String {
+        let with_begun = |reason: &str, begun: &Option<InvalidReply>| match begun {
+            Some(invalid) => format!("{reason}: {}", invalid.reason()),
+            None => reason.into(),
         };
         match self {
-            Failure::Lost(broken) => begun("it ended before it replied", broken),
-            Failure::Untouched => "it ended".into(),
-            Failure::Broken(broken) => broken.why().into(),
-            Failure::Late(broken) => begun("the deadline passed before it replied", broken),
+            Failure::Lost(begun) => with_begun("it ended before it replied", begun),
+            Failure::Unread => "it ended".into(),
+            Failure::Invalid(invalid) => invalid.reason().into(),
+            Failure::Timeout(begun) => with_begun("the deadline passed before it replied", begun),
             Failure::Io(error) => error.to_string(),
         }
     }
 
-    /// Returns what it may be about, if that is to be guessed.
+    /// Returns a hint at the likely mistake for the log, or `None` if there is no guess.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Failure::Broken(Broken::Malformed(_, hint))
-            | Failure::Lost(Some(Broken::Malformed(_, hint)))
-            | Failure::Late(Some(Broken::Malformed(_, hint))) => Some(hint),
+            Failure::Invalid(invalid)
+            | Failure::Lost(Some(invalid))
+            | Failure::Timeout(Some(invalid)) => invalid.hint(),
             _ => None,
         }
     }

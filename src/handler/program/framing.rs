@@ -1,4 +1,5 @@
-//! How a request is written to a program, and its reply read: bytes alone, without a process.
+//! How a request is written to a program, and how its reply is read: bytes alone, without a
+//! process.
 
 use std::fmt::Write;
 
@@ -6,64 +7,82 @@ use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::text::printable;
 
-/// How requests and replies are told apart on a program's standard input and output.
+/// The way in which requests and replies are told apart on a program's standard input and output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
-    /// Each is led by its length in bytes, as four bytes, the highest first: `{packet,4}` of Erlang's
-    /// ports. With several frames, the top bit of a length says that another frame follows.
+    /// Each frame follows its length in bytes, a 32-bit big-endian number: `{packet,4}` of Erlang's
+    /// `open_port/2`. If a message may have several frames, the top bit of a length says that
+    /// another frame of the same message follows.
     #[default]
     Packet,
-    /// Each is a line.
+    /// Each request and each reply is a line, which ends with `\n`.
     Lines,
-    /// The program is started for each request, which is all of its standard input, and all of its
-    /// standard output is the reply.
+    /// The program is started for each request. The request is all of its standard input, the reply
+    /// all of its standard output.
     Once,
 }
 
 /// The top bit of a length: another frame of the same message follows.
 const MORE: u32 = 1 << 31;
 
-/// What a reply may be.
+/// Maximum number of bytes of a program's output that [`quoted`] shows.
+const MAX_QUOTED_BYTES: usize = 40;
+
+/// The hint for a program that writes something beside its replies.
+pub(super) const REPLIES_ONLY: &str = "it must write nothing but replies";
+
+/// The framing of requests and replies, and the limits of a reply.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Format {
+pub(super) struct Format {
     pub framing: Framing,
-    /// Whether a message may have several frames.
+    /// True if a message may have several frames.
     pub multipart: bool,
-    /// The largest frame, in bytes.
+    /// Maximum length of a frame in bytes, 1 GiB at most.
     pub max_frame: usize,
     pub max_frames: usize,
 }
 
-/// A reply that is none.
+/// Output of a program that is not a reply.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// Larger than it may be: how large that is.
+pub(super) enum InvalidReply {
+    /// The reply exceeds the limit that the text names.
     TooLarge(String),
-    /// What the program wrote instead, quoted, and what it may be about.
-    Malformed(String, &'static str),
+    /// The output breaks the framing. `reason` quotes it, `hint` names the likely mistake.
+    Malformed { reason: String, hint: &'static str },
 }
 
-impl Broken {
-    /// Returns what is wrong, for the log.
-    pub fn why(&self) -> &str {
+impl InvalidReply {
+    /// Returns the reason for the log.
+    pub fn reason(&self) -> &str {
         match self {
-            Broken::TooLarge(why) | Broken::Malformed(why, _) => why,
+            InvalidReply::TooLarge(reason) | InvalidReply::Malformed { reason, .. } => reason,
+        }
+    }
+
+    /// Returns a hint at the likely mistake, or `None` if there is no guess.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            InvalidReply::TooLarge(_) => None,
+            InvalidReply::Malformed { hint, .. } => Some(hint),
         }
     }
 }
 
 impl Format {
-    /// Appends what the program is to read. A request that it cannot be given is a 400.
+    /// Appends `request` to `bytes` as the program is to read it.
+    ///
+    /// # Errors
+    /// Returns a 400 if this framing cannot express the request.
     pub fn encode(&self, request: &[Frame], bytes: &mut Vec<u8>) -> Result<(), Fault> {
-        let refuse = |why: &str| Err(Fault::new(Code::BadRequest, why));
+        let refuse = |reason: &str| Err(Fault::new(Code::BadRequest, reason));
         if request.len() > 1 && !self.multipart {
             return refuse("the program takes requests of one frame");
         }
         match self.framing {
             Framing::Packet => {
-                for (place, frame) in request.iter().enumerate() {
-                    let more = if place + 1 < request.len() { MORE } else { 0 };
-                    // A frame has no more than max_frame bytes, and that is at most 1 GiB.
+                for (index, frame) in request.iter().enumerate() {
+                    let more = if index + 1 < request.len() { MORE } else { 0 };
+                    // No frame of a request is longer than max_frame, so its length has 31 bits.
                     bytes.extend((frame.len() as u32 | more).to_be_bytes());
                     bytes.extend(&frame[..]);
                 }
@@ -81,38 +100,38 @@ impl Format {
     }
 }
 
-/// The lengths of a request's frames in bytes, with a blank between two: what `REPD_FRAMES` says.
-pub(crate) fn lengths(request: &[Frame]) -> String {
+/// Returns the lengths of the frames in bytes, separated by spaces: the value of `REPD_FRAMES`.
+pub(super) fn frame_lengths(request: &[Frame]) -> String {
     let mut text = String::new();
     for frame in request {
-        let blank = if text.is_empty() { "" } else { " " };
+        let separator = if text.is_empty() { "" } else { " " };
         // Writing to a string does not fail.
-        let _ = write!(text, "{blank}{}", frame.len());
+        let _ = write!(text, "{separator}{}", frame.len());
     }
     text
 }
 
-/// What a program wrote, or the beginning of it, for people.
-pub(crate) fn quoted(bytes: &[u8]) -> String {
-    const MOST: usize = 40;
-    let (start, rest) = bytes.split_at(bytes.len().min(MOST));
+/// Returns the start of a program's output in quotation marks, printable.
+pub(super) fn quoted(bytes: &[u8]) -> String {
+    let (start, rest) = bytes.split_at(bytes.len().min(MAX_QUOTED_BYTES));
     format!("\"{}\"{}", printable(start), if rest.is_empty() { "" } else { "..." })
 }
 
-/// Returns true if these are characters that text has: no length within reason looks like this.
+/// Returns true if all bytes are ASCII characters of ordinary text. Read as the length of a frame,
+/// four of them would be more than 150 MB.
 fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'..=b'\r'))
 }
 
-fn no_length(bytes: &[u8]) -> Broken {
-    let why = format!("it wrote {} where a length should be", quoted(bytes));
-    Broken::Malformed(why, "--framing lines?")
+fn text_for_length(bytes: &[u8]) -> InvalidReply {
+    let reason = format!("it wrote {} where a length should be", quoted(bytes));
+    InvalidReply::Malformed { reason, hint: "does it write lines? --framing lines" }
 }
 
-/// Reads one reply.
-pub(crate) struct Reader {
+/// A reader of one reply.
+pub(super) struct Reader {
     format: Format,
-    /// What came and is not yet in `frames`.
+    /// The bytes that are not yet in `frames`.
     bytes: Vec<u8>,
     frames: Vec<Frame>,
 }
@@ -122,97 +141,103 @@ impl Reader {
         Reader { format, bytes: Vec::new(), frames: Vec::new() }
     }
 
-    /// Takes what came next, and gives the reply once it is there. With `once` it never is: only the end
-    /// says so ([`Reader::finish`]).
+    /// Takes the next bytes of the output. Returns the reply, or `None` while it is not complete.
+    /// With [`Framing::Once`] that is always `None`: only the program's end completes the reply
+    /// (see [`Reader::finish`]).
     ///
-    /// A reply that is too large, or that more comes behind, is broken: whatever else comes could be
-    /// taken for the reply to another request.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Vec<Frame>>, Broken> {
-        let known = self.bytes.len();
+    /// # Errors
+    /// Returns an [`InvalidReply`] if the reply is too large or malformed, or has bytes after it.
+    /// The copy must be ended then: what it writes next could be taken for the reply to another
+    /// request.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Vec<Frame>>, InvalidReply> {
+        let searched = self.bytes.len();
         self.bytes.extend(bytes);
-        let complete = match self.format.framing {
-            Framing::Packet => self.packets()?,
-            Framing::Lines => self.line(known)?,
+        let is_complete = match self.format.framing {
+            Framing::Packet => self.take_packets()?,
+            Framing::Lines => self.take_line(searched)?,
             Framing::Once => {
-                self.fits(self.bytes.len())?;
+                self.check_length(self.bytes.len())?;
                 false
             }
         };
-        if complete && !self.bytes.is_empty() {
-            let more = quoted(&self.bytes);
-            let hint = "it is to write one for each request";
-            return Err(Broken::Malformed(format!("it wrote {more} behind its reply"), hint));
+        if is_complete && !self.bytes.is_empty() {
+            let reason = format!("it wrote {} after its reply", quoted(&self.bytes));
+            let hint = "it must write one reply per request";
+            return Err(InvalidReply::Malformed { reason, hint });
         }
-        Ok(complete.then(|| std::mem::take(&mut self.frames)))
+        Ok(is_complete.then(|| std::mem::take(&mut self.frames)))
     }
 
-    /// Returns what is wrong with a reply that was begun, and does not go on; `None` if none was begun.
-    pub fn unfinished(&self) -> Option<Broken> {
+    /// Returns what is wrong with a reply that was begun and will not be completed, or `None` if
+    /// none was begun.
+    pub fn unfinished(&self) -> Option<InvalidReply> {
         let wrote = quoted(&self.bytes);
-        match self.format.framing {
-            Framing::Once => None,
-            _ if self.bytes.is_empty() && self.frames.is_empty() => None,
-            Framing::Lines => Some(Broken::Malformed(
-                format!("it wrote {wrote} without an end of line"),
-                "a reply ends with \\n",
-            )),
+        let (reason, hint) = match self.format.framing {
+            Framing::Once => return None,
+            _ if self.bytes.is_empty() && self.frames.is_empty() => return None,
             Framing::Packet if !self.bytes.is_empty() && is_text(&self.bytes) => {
-                Some(no_length(&self.bytes))
+                return Some(text_for_length(&self.bytes));
             }
             Framing::Packet => {
-                let why = format!("it wrote {wrote}, and not the whole of its reply");
-                Some(Broken::Malformed(why, "is the length in front right?"))
+                (format!("it wrote {wrote}, an incomplete reply"), "is the length before it right?")
             }
-        }
+            Framing::Lines => {
+                (format!("it wrote {wrote} without an end of line"), "a reply ends with \\n")
+            }
+        };
+        Some(InvalidReply::Malformed { reason, hint })
     }
 
-    /// The reply that all of the output is.
+    /// Returns all of the output as the reply, for [`Framing::Once`].
     pub fn finish(&mut self) -> Vec<Frame> {
         vec![Frame::from(std::mem::take(&mut self.bytes))]
     }
 
-    fn fits(&self, length: usize) -> Result<(), Broken> {
-        let most = self.format.max_frame;
-        if length > most {
-            return Err(Broken::TooLarge(format!("its reply is longer than {most} bytes")));
+    fn check_length(&self, length: usize) -> Result<(), InvalidReply> {
+        let max = self.format.max_frame;
+        if length > max {
+            return Err(InvalidReply::TooLarge(format!("its reply is longer than {max} bytes")));
         }
         Ok(())
     }
 
-    /// Takes whole packets off `bytes`; whether one of them was the last of a reply.
-    fn packets(&mut self) -> Result<bool, Broken> {
-        let (mut taken, mut complete) = (0, false);
+    /// Moves whole packets from `bytes` to `frames`. Returns true if one was the last of the reply.
+    fn take_packets(&mut self) -> Result<bool, InvalidReply> {
+        let (mut taken, mut is_complete) = (0, false);
         while let Some((head, rest)) = self.bytes[taken..].split_first_chunk()
-            && !complete
+            && !is_complete
         {
             let head = u32::from_be_bytes(*head);
             let more = self.format.multipart && head & MORE != 0;
             let length = if more { head & !MORE } else { head } as usize;
-            self.fits(length).map_err(|broken| {
+            self.check_length(length).map_err(|too_large| {
                 let start = &self.bytes[taken..];
-                if is_text(&start[..4]) { no_length(start) } else { broken }
+                if is_text(&start[..4]) { text_for_length(start) } else { too_large }
             })?;
             let Some(frame) = rest.get(..length) else { break };
-            if self.frames.len() >= self.format.max_frames {
-                let most = self.format.max_frames;
-                return Err(Broken::TooLarge(format!("its reply has more than {most} frames")));
+            let max = self.format.max_frames;
+            if self.frames.len() >= max {
+                return Err(InvalidReply::TooLarge(format!(
+                    "its reply has more than {max} frames"
+                )));
             }
             self.frames.push(Frame::from(frame));
             taken += size_of_val(&head) + length;
-            complete = !more;
+            is_complete = !more;
         }
         self.bytes.drain(..taken);
-        Ok(complete)
+        Ok(is_complete)
     }
 
-    /// Takes a line off `bytes`, of which the first `known` have no end of line.
-    fn line(&mut self, known: usize) -> Result<bool, Broken> {
-        let Some(end) = self.bytes[known..].iter().position(|byte| *byte == b'\n') else {
-            self.fits(self.bytes.len())?;
+    /// Moves a line from `bytes` to `frames`. Returns true if there is one. The first `searched`
+    /// bytes have no end of line.
+    fn take_line(&mut self, searched: usize) -> Result<bool, InvalidReply> {
+        let Some(end) = self.bytes[searched..].iter().position(|byte| *byte == b'\n') else {
+            self.check_length(self.bytes.len())?;
             return Ok(false);
         };
-        let end = known + end;
-        self.fits(end)?;
+        let end = searched + end;
+        self.check_length(end)?;
         self.frames.push(Frame::from(&self.bytes[..end]));
         self.bytes.drain(..=end);
         Ok(true)
@@ -241,15 +266,21 @@ mod tests {
         bodies.iter().map(|body| Frame::from(&body[..])).collect()
     }
 
-    /// What a reader makes of these bytes when they come in parts of these sizes, over and over.
-    fn read(format: Format, bytes: &[u8], parts: &[usize]) -> Result<Option<Vec<Frame>>, Broken> {
+    /// Returns what a reader makes of `bytes` that come in pieces of these sizes, repeated.
+    fn read(
+        format: Format,
+        bytes: &[u8],
+        parts: &[usize],
+    ) -> Result<Option<Vec<Frame>>, InvalidReply> {
         let mut reader = Reader::new(format);
         let (mut rest, mut sizes) = (bytes, parts.iter().cycle());
         while !rest.is_empty() {
             let (part, after) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
             rest = after;
             match reader.push(part)? {
-                Some(_) if !rest.is_empty() => return Err(Broken::Malformed("more".into(), "")),
+                Some(_) if !rest.is_empty() => {
+                    return Err(InvalidReply::Malformed { reason: "more".into(), hint: "" });
+                }
                 Some(reply) => return Ok(Some(reply)),
                 None => (),
             }
@@ -257,8 +288,8 @@ mod tests {
         Ok(None)
     }
 
-    fn bodies(most: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
-        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=MAX_FRAME), 1..=most)
+    fn bodies(max: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=MAX_FRAME), 1..=max)
     }
 
     fn parts() -> impl Strategy<Value = Vec<usize>> {
@@ -267,7 +298,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read_however_it_comes(bodies in bodies(MAX_FRAMES), parts in parts()) {
+        fn what_was_written_is_read_however_it_comes(
+            bodies in bodies(MAX_FRAMES), parts in parts(),
+        ) {
             let mut bytes = Vec::new();
             packets(true).encode(&frames(&bodies), &mut bytes).unwrap();
             prop_assert_eq!(read(packets(true), &bytes, &parts), Ok(Some(frames(&bodies))));
@@ -318,13 +351,15 @@ mod tests {
             if length & MORE as usize == 0 {
                 prop_assert!(read(packets(true), &head, &parts).is_err());
             }
-            let line = vec![b'x'; (length).min(2 * MAX_FRAME)];
+            let line = vec![b'x'; length.min(2 * MAX_FRAME)];
             prop_assert!(read(LINES(), &line, &parts).is_err());
             prop_assert!(read(format(Framing::Once, false), &line, &parts).is_err());
         }
 
         #[test]
-        fn no_bytes_are_too_much_for_it(bytes in prop::collection::vec(any::<u8>(), 0..2000), parts in parts()) {
+        fn whatever_is_read_a_reply_is_within_the_limits(
+            bytes in prop::collection::vec(any::<u8>(), 0..2000), parts in parts(),
+        ) {
             for framing in [Framing::Packet, Framing::Lines, Framing::Once] {
                 for multipart in [true, false] {
                     let reply = read(format(framing, multipart), &bytes, &parts);
@@ -344,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_throw_a_program_out_of_step_is_refused() {
+    fn a_request_that_the_framing_cannot_express_is_refused() {
         let refused = |format: Format, request: &[&str]| {
             let request: Vec<Frame> = request.iter().map(|&text| Frame::from(text)).collect();
             format.encode(&request, &mut Vec::new()).is_err_and(|fault| fault.code() == 400)
@@ -356,11 +391,15 @@ mod tests {
     }
 
     #[test]
-    fn all_of_the_output_is_one_reply() {
+    fn with_once_all_of_the_output_is_one_reply() {
         let mut reader = Reader::new(format(Framing::Once, false));
         assert_eq!(reader.push(b"a\n"), Ok(None));
         assert_eq!(reader.push(b"b"), Ok(None));
         assert_eq!(reader.finish(), [Frame::from("a\nb")]);
-        assert_eq!(lengths(&[Frame::from("abc"), Frame::default()]), "3 0");
+    }
+
+    #[test]
+    fn frame_lengths_are_separated_by_spaces() {
+        assert_eq!(frame_lengths(&[Frame::from("abc"), Frame::default()]), "3 0");
     }
 }

@@ -1,5 +1,5 @@
-//! A program that is running: how it is started, watched and ended. It and all that it starts are one
-//! process group.
+//! A running program: how it is started, watched and ended. It leads a process group, which all
+//! that it starts belongs to.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,70 +21,82 @@ use crate::error::{Error, plain};
 use crate::sys::fd::{poll, unblock};
 use crate::sys::{pidfd, spawn};
 
-/// How long a program has to end when its standard input is closed, and again when it is asked to by
-/// SIGTERM.
+/// Capacity of a pipe in bytes: pipe(7).
+pub(super) const PIPE_CAPACITY: usize = 64 << 10;
+
+/// Time that a program gets to end after its standard input is closed, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
 
-const A_LITTLE: Duration = Duration::from_millis(100);
+/// Maximum time between the end of a program's output and its exit, if it ends by itself.
+pub(super) const EXIT_DELAY: Duration = Duration::from_millis(100);
 
-/// The groups that are running, for [`kill_all`].
+/// Interval at which the reaper looks for orphans while there is none.
+const REAP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The process groups of the running programs.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Held while a program is started, so that it is among these before it is taken for an orphan. Not theirs: a start may
-/// take long, and [`kill_all`] must not wait for it.
+/// Held while a program is started, so that the reaper finds it in `RUNNING` and does not take it
+/// for an orphan. A lock of its own: a start may take long, and [`kill_all`] must not wait for it.
 static STARTING: Mutex<()> = Mutex::new(());
 
-pub(crate) struct Process {
+/// A program that was started. Its process group is killed when this is dropped.
+pub(super) struct Process {
     child: Child,
-    /// None once it is closed.
+    /// `None` once it is closed.
     pub stdin: Option<ChildStdin>,
     pub stdout: ChildStdout,
-    /// Readable when the program has ended: its output may be kept open by a child of its own.
-    exit: OwnedFd,
+    /// A pidfd, readable once the program has ended. The end of its output does not tell: a child
+    /// of the program may keep that open.
+    exit_fd: OwnedFd,
 }
 
-/// Sees that programs can be started, watched and waited for by this process.
+/// Checks that this process can watch programs, and prepares it for their ends. The first process
+/// of a container also starts to reap orphans.
 ///
 /// # Errors
-/// The system does not let it watch processes.
+/// Returns an error if pidfd_open(2) is refused, or the thread that reaps orphans cannot be
+/// started.
 pub(super) fn prepare() -> Result<(), Error> {
     pidfd::open(getpid()).map_err(|error| {
         Error::config("cannot watch over programs")
             .because(format!("pidfd_open: {}", plain(error)))
-            .remedy("Linux 5.3 or later is needed, and that a container allows this call")
+            .remedy("use Linux 5.3 or later, and allow this call in the container")
     })?;
     spawn::heed_ends();
     if getpid() == Pid::from_raw(1) {
         let thread = Builder::new().name("orphans".into()).spawn(reap_orphans);
-        thread.map_err(|error| Error::of_system("cannot look after orphans", error))?;
+        thread.map_err(|error| {
+            Error::of_system("cannot start the thread that reaps orphans", error)
+        })?;
     }
     Ok(())
 }
 
-/// Takes notice of the ends of processes that nobody else will, as the first process of a container is to: children of
-/// programs that have ended.
+/// Reaps the processes that lost their parent, a program, as the first process of a container must.
 fn reap_orphans() {
     loop {
         let ended = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         let pid = ended.ok().and_then(|status| status.pid());
         let starting = STARTING.lock();
-        match pid.filter(|pid| !lock().contains(pid)) {
+        match pid.filter(|pid| !running().contains(pid)) {
             Some(orphan) => drop(waitpid(orphan, Some(WaitPidFlag::WNOHANG))),
             None => {
                 drop(starting);
-                // There is no child, or its worker is about to take notice.
-                sleep(A_LITTLE);
+                // There is no child, or its worker is about to reap it.
+                sleep(REAP_INTERVAL);
             }
         }
     }
 }
 
 impl Process {
-    /// Starts `command` with these variables beside those of this process. It is to be called in a
-    /// thread that lives as long as the program may: the system kills the program when it ends.
+    /// Starts `command` with `variables` added to the environment of this process. The calling
+    /// thread must live as long as the program may: the system kills the program when that thread
+    /// ends.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     pub fn start(
         command: &[String],
         variables: &[(&str, String)],
@@ -97,10 +109,12 @@ impl Process {
         spawn::inherit_little(&mut command);
         let starting = STARTING.lock();
         let mut child = command.spawn()?;
-        lock().push(group(&child));
+        running().push(group_of(&child));
         drop(starting);
-        match watch(&mut child) {
-            Ok((stdin, stdout, exit)) => Ok(Process { child, stdin: Some(stdin), stdout, exit }),
+        match open(&mut child) {
+            Ok((stdin, stdout, exit_fd)) => {
+                Ok(Process { child, stdin: Some(stdin), stdout, exit_fd })
+            }
             Err(error) => {
                 let _ = child.kill();
                 reap(&mut child).and(Err(error))
@@ -108,104 +122,112 @@ impl Process {
         }
     }
 
-    /// Readable when the program has ended.
-    pub fn exit(&self) -> BorrowedFd<'_> {
-        self.exit.as_fd()
+    /// Returns the process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
-    /// Closes its standard input, and waits a moment for it to end by itself, which is as it should be.
-    /// Whether it did. What else there is of its group is killed.
-    pub fn finish(mut self) -> io::Result<bool> {
-        self.stdin = None;
-        let ended = self.wait(Instant::now() + GRACE)?;
-        self.kill().map(|_| ended)
+    /// Returns a descriptor that is readable once the program has ended.
+    pub fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.exit_fd.as_fd()
     }
 
-    /// Ends the group: asks by SIGTERM, and after a moment by SIGKILL, which nobody can refuse. Gives how
-    /// the program ended, if it had by itself.
-    ///
-    /// # Errors
-    /// It has not ended all the same: it left the group, or is another user's, and is left alone.
-    pub fn kill(mut self) -> io::Result<Option<ExitStatus>> {
-        self.stdin = None;
-        let by_itself = self.wait(Instant::now())?;
-        let group = group(&self.child);
-        // One that is gone already cannot be asked.
-        let _ = killpg(group, Signal::SIGTERM);
-        let _ = self.wait(Instant::now() + GRACE);
-        // The group first: until its leader's end is taken notice of, no other gets its number.
-        let _ = killpg(group, Signal::SIGKILL);
-        let _ = self.child.kill();
-        if !self.wait(Instant::now() + GRACE)? {
-            return Err(io::ErrorKind::TimedOut.into());
+    /// Returns true if the program has ended.
+    pub fn has_exited(&self) -> io::Result<bool> {
+        self.wait_for(Duration::ZERO)
+    }
+
+    /// Waits for the program to end, up to `time`. Returns true if it has ended.
+    pub fn wait_for(&self, time: Duration) -> io::Result<bool> {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.exit_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, Some(left))?;
+            let has_exited = fds[0].any() != Some(false);
+            if has_exited || left.is_zero() {
+                return Ok(has_exited);
+            }
         }
-        reap(&mut self.child).map(|status| by_itself.then_some(status))
     }
 
-    /// Whether it ends by itself, now that its output is closed: the one comes a little before the other.
-    pub fn is_ending(&self) -> bool {
-        self.wait(Instant::now() + A_LITTLE).unwrap_or(false)
-    }
-
-    /// Closes its standard input and takes back what was written there and nobody has read: from then on
-    /// nobody will. Returns how many bytes that is.
+    /// Closes the program's standard input and takes back the bytes in it that the program has not
+    /// read, so that it never will. Returns their number.
     ///
     /// # Errors
-    /// The system does not open the pipe's other end, as without a /proc (proc_pid_fd(5)).
+    /// Returns an error if the other end of the pipe cannot be opened, as without /proc
+    /// (proc_pid_fd(5)).
     pub fn take_back(&mut self) -> io::Result<usize> {
         let Some(stdin) = self.stdin.take() else { return Ok(0) };
         let path = format!("/proc/self/fd/{}", stdin.as_raw_fd());
         let mut pipe = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
         let mut unread = Vec::new();
-        // It ends with the pipe, or, while that is still open here, with nothing more in it.
+        // This process still has the writing end open, so an empty pipe would block.
         match pipe.read_to_end(&mut unread) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(unread.len()),
         }
     }
 
-    /// Its number.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Closes the program's standard input, at which it should end, and waits up to `GRACE` for
+    /// that. Then kills what is left of its group. Returns true if the program ended by itself.
+    ///
+    /// # Errors
+    /// As [`Process::terminate`].
+    pub fn finish(mut self) -> io::Result<bool> {
+        self.stdin = None;
+        let has_exited = self.wait_for(GRACE)?;
+        self.terminate().map(|_| has_exited)
     }
 
-    /// Whether it ended before that time.
-    pub fn wait(&self, until: Instant) -> io::Result<bool> {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let mut fds = [PollFd::new(self.exit.as_fd(), PollFlags::POLLIN)];
-            poll(&mut fds, Some(left))?;
-            let ended = fds[0].any() != Some(false);
-            if ended || left.is_zero() {
-                return Ok(ended);
-            }
+    /// Ends the group by SIGTERM, and by SIGKILL after `GRACE`. Returns the program's exit status
+    /// if it had ended by itself, `None` if it had not.
+    ///
+    /// # Errors
+    /// Returns an error if the program does not end even so, as one of another user. It is left
+    /// alone.
+    pub fn terminate(mut self) -> io::Result<Option<ExitStatus>> {
+        self.stdin = None;
+        let had_exited = self.has_exited()?;
+        let group = group_of(&self.child);
+        // Both calls fail if nothing is left of the group.
+        let _ = killpg(group, Signal::SIGTERM);
+        let _ = self.wait_for(GRACE);
+        // Before the program is reaped: from then on another group may have its number.
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.child.kill();
+        if !self.wait_for(GRACE)? {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        reap(&mut self.child).map(|status| had_exited.then_some(status))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Of one that was ended nothing is left to be killed here.
-        if lock().contains(&group(&self.child)) {
-            let _ = killpg(group(&self.child), Signal::SIGKILL);
+        // A program that was reaped is no longer in the list.
+        let group = group_of(&self.child);
+        if running().contains(&group) {
+            let _ = killpg(group, Signal::SIGKILL);
             let _ = self.child.try_wait();
             forget(&self.child);
         }
     }
 }
 
-/// Kills every program that is running, and all that they started.
+/// Kills every running program and all that they started.
 pub(crate) fn kill_all() {
-    for group in lock().iter() {
+    for group in running().iter() {
         let _ = killpg(*group, Signal::SIGKILL);
     }
 }
 
-fn lock() -> MutexGuard<'static, Vec<Pid>> {
+fn running() -> MutexGuard<'static, Vec<Pid>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes notice of a child's end. Until then it is known, and nobody takes it for an orphan.
+/// Waits for `child` and returns its exit status. Until then it is in `RUNNING`, so that it is not
+/// taken for an orphan.
 fn reap(child: &mut Child) -> io::Result<ExitStatus> {
     let status = child.wait();
     forget(child);
@@ -213,18 +235,18 @@ fn reap(child: &mut Child) -> io::Result<ExitStatus> {
 }
 
 fn forget(child: &Child) {
-    lock().retain(|other| *other != group(child));
+    running().retain(|group| *group != group_of(child));
 }
 
-fn group(child: &Child) -> Pid {
+fn group_of(child: &Child) -> Pid {
     Pid::from_raw(child.id() as i32)
 }
 
-/// What is needed to speak to it without waiting, and to hear of its end.
-fn watch(child: &mut Child) -> io::Result<(ChildStdin, ChildStdout, OwnedFd)> {
+/// Returns the child's pipes, which no longer block, and its pidfd.
+fn open(child: &mut Child) -> io::Result<(ChildStdin, ChildStdout, OwnedFd)> {
     let stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     unblock(&stdin)?;
     unblock(&stdout)?;
-    Ok((stdin, stdout, pidfd::open(group(child))?))
+    Ok((stdin, stdout, pidfd::open(group_of(child))?))
 }

@@ -1,5 +1,5 @@
-//! What the copies of a program say on standard error: line by line into the log, whether anybody
-//! reads that or not.
+//! The standard error of a worker's programs, which goes to the log line by line. It is read even
+//! if nobody reads the log, so that no program blocks.
 
 use std::io::{self, PipeReader, PipeWriter, Read, pipe};
 use std::os::fd::AsFd;
@@ -8,38 +8,38 @@ use std::thread::{Builder, JoinHandle};
 use log::info;
 use nix::poll::{PollFd, PollFlags};
 
+use super::process::PIPE_CAPACITY;
 use crate::logging::PROGRAM;
 use crate::sys::fd::{poll, unblock};
 use crate::text::printable;
 
-/// A longer line is cut, so that with what stands before it it fits into one line of the log.
-const LONGEST_LINE: usize = 3900;
+/// Maximum length of a line. A longer one is cut, so that it fits into one line of the log with
+/// what is put in front of it.
+const MAX_LINE_BYTES: usize = 3900;
 
-/// As much as a pipe holds: pipe(7).
-const A_PIPE: usize = 64 << 10;
-
-/// The thread that reads.
+/// The thread that reads the standard error of one worker's programs.
 pub(super) struct Stderr {
-    /// Open as long as there may be another copy.
+    /// What each copy inherits. `None` once there will be no other copy.
     writer: Option<PipeWriter>,
-    /// Closed to have the thread end although some program may have kept its end open.
-    going_on: Option<PipeWriter>,
+    /// Closed to end the thread even if a stray process keeps standard error open.
+    keep_alive: Option<PipeWriter>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Stderr {
-    /// Starts a thread for the programs of that worker.
+    /// Starts the thread for the programs of `worker`.
     pub fn start(worker: usize) -> io::Result<Stderr> {
         let (reader, writer) = pipe()?;
-        let (ended, going_on) = pipe()?;
+        let (stop, keep_alive) = pipe()?;
         unblock(&reader)?;
-        let body =
-            move || copy(reader, &ended, &mut Lines { worker, line: Vec::new(), cut: false });
-        let thread = Builder::new().name(format!("stderr-{worker}")).spawn(body)?;
-        Ok(Stderr { writer: Some(writer), going_on: Some(going_on), thread: Some(thread) })
+        let lines = Lines { worker, line: Vec::new(), is_cut: false };
+        let thread = Builder::new()
+            .name(format!("stderr-{worker}"))
+            .spawn(move || log_lines(reader, &stop, lines))?;
+        Ok(Stderr { writer: Some(writer), keep_alive: Some(keep_alive), thread: Some(thread) })
     }
 
-    /// What is to be a program's standard error.
+    /// Returns the standard error for a new copy.
     pub fn writer(&self) -> io::Result<PipeWriter> {
         self.writer.as_ref().map_or(Err(io::ErrorKind::BrokenPipe.into()), PipeWriter::try_clone)
     }
@@ -48,76 +48,76 @@ impl Stderr {
 impl Drop for Stderr {
     fn drop(&mut self) {
         self.writer = None;
-        self.going_on = None;
-        // It has nothing to say.
+        self.keep_alive = None;
+        // The thread returns nothing.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-fn copy(mut reader: PipeReader, ended: &PipeReader, lines: &mut Lines) {
+/// Logs what comes from `reader` until its end, or until `stop` is closed.
+fn log_lines(mut reader: PipeReader, stop: &PipeReader, mut lines: Lines) {
     let mut buffer = [0; 16 << 10];
-    // In the end what the pipe holds is read, and no more: a stray may go on for ever.
-    let mut left = A_PIPE;
-    loop {
-        let watch = |pipe| PollFd::new(pipe, PollFlags::POLLIN);
-        let mut fds = [watch(reader.as_fd()), watch(ended.as_fd())];
+    // After the stop what the pipe holds is read, and no more: a stray process may write for ever.
+    let mut left = PIPE_CAPACITY;
+    while left > 0 {
+        let readable = |pipe| PollFd::new(pipe, PollFlags::POLLIN);
+        let mut fds = [readable(reader.as_fd()), readable(stop.as_fd())];
         if poll(&mut fds, None).is_err() {
             break;
         }
-        let ends = fds[1].any() != Some(false);
+        let is_stopping = fds[1].any() != Some(false);
         match reader.read(&mut buffer) {
             Ok(0) => break,
-            Ok(read) => {
-                lines.push(&buffer[..read]);
-                if ends {
-                    left = left.saturating_sub(read);
+            Ok(count) => {
+                lines.push(&buffer[..count]);
+                if is_stopping {
+                    left = left.saturating_sub(count);
                 }
             }
-            Err(_) if ends => break,
+            Err(_) if is_stopping => break,
             Err(_) => (),
-        }
-        if left == 0 {
-            break;
         }
     }
     lines.flush();
 }
 
+/// The line that is being read.
 struct Lines {
     worker: usize,
     line: Vec<u8>,
-    /// The line is longer than what is kept of it.
-    cut: bool,
+    /// True if the line is longer than `MAX_LINE_BYTES`.
+    is_cut: bool,
 }
 
 impl Lines {
+    /// Takes the next bytes and logs each line that they complete.
     fn push(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ends) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
-            let room = LONGEST_LINE - self.line.len();
-            self.line.extend(&text[..text.len().min(room)]);
-            self.cut |= text.len() > room;
+            let left = MAX_LINE_BYTES - self.line.len();
+            self.line.extend(&text[..text.len().min(left)]);
+            self.is_cut |= text.len() > left;
             if ends {
                 self.flush();
             }
         }
     }
 
+    /// Logs the line, unless it is empty, and begins the next one.
     fn flush(&mut self) {
         if !self.line.is_empty() {
-            if self.cut {
-                let whole = whole_characters(&self.line);
-                self.line.truncate(whole);
+            if self.is_cut {
+                self.line.truncate(whole_characters(&self.line));
                 self.line.extend(b"...");
             }
             info!(target: PROGRAM, "worker {}'s program says: {}", self.worker, printable(&self.line));
         }
         self.line.clear();
-        self.cut = false;
+        self.is_cut = false;
     }
 }
 
-/// How many bytes are left without a character that is cut at the end, if it is text.
+/// Returns the length of `bytes` in bytes without a character of UTF-8 that is cut at the end.
 fn whole_characters(bytes: &[u8]) -> usize {
     let last = bytes.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len());
     bytes.len() - last

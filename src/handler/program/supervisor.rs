@@ -1,5 +1,5 @@
-//! The copies of a program that one worker has, one at a time: each is spoken to, ended when it fails,
-//! and followed by a fresh one.
+//! The handler of a worker that answers with a program. It starts a copy of the program, gives it
+//! requests, ends it when it fails, and starts the next one.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,29 +9,26 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::exchange::{exchange, is_passing};
+use super::exchange::{exchange, is_transient};
 use super::failure::Failure;
-use super::framing::{Format, Framing, lengths, quoted};
-use super::process::Process;
+use super::framing::{Format, Framing, REPLIES_ONLY, frame_lengths, quoted};
+use super::process::{EXIT_DELAY, PIPE_CAPACITY, Process};
 use super::stderr::Stderr;
 use crate::error::plain;
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::handler::Handler;
 
-/// How long nothing is started after a copy has ended that never replied; twice as long after each
-/// further one.
+/// Pause before the next start when a second copy in a row has ended without a reply. It doubles
+/// with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// What has a program flush what it writes.
+/// Maximum length of `REPD_FRAMES`: execve(2) takes 128 KiB, name included.
+const MAX_VARIABLE_BYTES: usize = 100 << 10;
+
+/// What makes a program flush its output.
 const FLUSH: &str = "flush(), python3 -u, stdbuf -oL";
-
-/// As much as a pipe holds: pipe(7).
-const BUFFER: usize = 64 << 10;
-
-/// As much of a variable as execve(2) takes, with some to spare.
-const LONGEST_VARIABLE: usize = 100 << 10;
 
 /// What the copies of all workers have in common.
 pub(super) struct Settings {
@@ -40,25 +37,29 @@ pub(super) struct Settings {
     pub timeout: Duration,
 }
 
-/// The copies of a program that one worker has had, has and will have, one at a time.
+/// The handler that answers with a program: the copies of it that one worker has, one at a time.
 pub struct Copies {
     worker: usize,
     settings: Arc<Settings>,
-    /// The one that waits for requests; with [`Framing::Once`] there is none.
+    /// The copy that waits for requests. `None` with [`Framing::Once`].
     running: Option<Process>,
-    /// One that is to be ended, and why.
+    /// The copy that failed and is not yet ended.
     failed: Option<(Process, Failure)>,
+    /// Time of the last start.
     started: Instant,
-    /// Whether this copy has replied, and whether one of this worker's ever has.
-    replied: bool,
+    /// True if the last copy has replied.
     has_replied: bool,
-    /// How many that never replied have ended in a row.
+    /// True if any copy has replied.
+    has_ever_replied: bool,
+    /// Number of copies in a row that ended without a reply, or could not be started.
     failures: u32,
     next_start: Instant,
-    /// None is started any more.
+    /// True once the worker ends: no copy is started any more.
     is_ending: bool,
     stderr: Option<Stderr>,
+    /// The encoded request.
     input: Vec<u8>,
+    /// The buffer that output is read into.
     output: Vec<u8>,
 }
 
@@ -71,14 +72,14 @@ impl Copies {
             running: None,
             failed: None,
             started: now,
-            replied: false,
             has_replied: false,
+            has_ever_replied: false,
             failures: 0,
             next_start: now,
             is_ending: false,
             stderr: None,
             input: Vec::new(),
-            output: vec![0; BUFFER],
+            output: vec![0; PIPE_CAPACITY],
         }
     }
 
@@ -86,38 +87,42 @@ impl Copies {
         self.settings.format.framing == Framing::Once
     }
 
+    fn name(&self) -> &str {
+        &self.settings.command[0]
+    }
+
+    /// Starts a copy; with [`Framing::Once`] for `request`.
     fn start(&mut self, request: Option<&[Frame]>) -> io::Result<Process> {
         let stderr = match &mut self.stderr {
             Some(stderr) => stderr,
             none => none.insert(Stderr::start(self.worker)?),
         };
         let mut variables = vec![("REPD_WORKER", self.worker.to_string())];
-        variables.extend(request.map(|request| ("REPD_FRAMES", lengths(request))));
+        variables.extend(request.map(|request| ("REPD_FRAMES", frame_lengths(request))));
         Process::start(&self.settings.command, &variables, stderr.writer()?)
     }
 
-    fn complain_of_start(&self, error: io::Error, next: &str) {
+    fn warn_of_start(&self, error: io::Error, next: &str) {
         warn!("worker {}: cannot start {:?}: {}{next}", self.worker, self.name(), plain(error));
     }
 
-    /// Ends what has failed, and says so.
-    fn clean_up(&mut self) {
+    /// Ends the copy that failed, if there is one, and logs why.
+    fn end_failed(&mut self) {
         let Some((process, failure)) = self.failed.take() else { return };
-        if matches!(failure, Failure::Lost(_) | Failure::Untouched) {
-            // So that its own end is told, and not that it was killed.
-            process.is_ending();
+        if matches!(failure, Failure::Lost(_) | Failure::Unread) {
+            // So that the log tells the copy's own exit status, and not that it was killed.
+            let _ = process.wait_for(EXIT_DELAY);
         }
-        let status = process.kill();
-        let is_late = matches!(failure, Failure::Late(_));
+        let status = process.terminate();
         if self.is_once() {
-            let (worker, name, why) = (self.worker, self.name(), failure.why());
-            warn!("worker {worker}: the program {name:?} failed: {why}{}", how(&status));
+            let (worker, name, reason) = (self.worker, self.name(), failure.reason());
+            warn!("worker {worker}: the program {name:?} failed: {reason}{}", describe(&status));
             return;
         }
-        // One that is late could be started.
-        self.replied |= is_late;
-        self.has_ended(&failure.why(), failure.hint(), &status);
-        if matches!(failure, Failure::Late(None)) && !self.has_replied {
+        // A copy that was too slow did start, so its end is no failed start.
+        self.has_replied |= matches!(failure, Failure::Timeout(_));
+        self.record_end(&failure.reason(), failure.hint(), &status);
+        if matches!(failure, Failure::Timeout(None)) && !self.has_ever_replied {
             let (worker, name) = (self.worker, self.name());
             let other = match self.settings.format.framing {
                 Framing::Packet => "does it read lines? --framing lines",
@@ -129,18 +134,18 @@ impl Copies {
         }
     }
 
-    /// Takes account of a copy's end.
-    fn has_ended(
+    /// Logs the end of a copy, and sets the time of the next start.
+    fn record_end(
         &mut self,
-        why: &str,
+        reason: &str,
         hint: Option<&str>,
         status: &io::Result<Option<ExitStatus>>,
     ) {
         let now = Instant::now();
-        if self.replied || now - self.started > LONGEST_PAUSE {
+        if self.has_replied || now - self.started > MAX_PAUSE {
             self.failures = 0;
         }
-        let pause = if self.replied { Duration::ZERO } else { self.pause() };
+        let pause = if self.has_replied { Duration::ZERO } else { self.record_failure() };
         self.next_start = now + pause;
         let next = match pause {
             _ if self.is_ending => String::new(),
@@ -148,46 +153,42 @@ impl Copies {
             pause => format!("; starting it again in {} s", pause.as_secs_f64()),
         };
         let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-        let (worker, name) = (self.worker, self.name());
-        warn!("worker {worker}: lost the program {name:?}: {why}{}{hint}{next}", how(status));
+        let (worker, name, status) = (self.worker, self.name(), describe(status));
+        warn!("worker {worker}: lost the program {name:?}: {reason}{status}{hint}{next}");
     }
 
-    /// The program's.
-    fn name(&self) -> &str {
-        &self.settings.command[0]
-    }
-
-    /// How long to wait after one more copy that came to nothing; not at all after the first in a row.
-    fn pause(&mut self) -> Duration {
+    /// Counts a copy that ended without a reply, or could not be started. Returns the pause before
+    /// the next start: zero after the first in a row.
+    fn record_failure(&mut self) -> Duration {
         let before = self.failures;
         self.failures = before.saturating_add(1);
         let doubled = before.checked_sub(1).map(|times| 2_u32.saturating_pow(times));
-        doubled.map_or(Duration::ZERO, |n| FIRST_PAUSE.saturating_mul(n).min(LONGEST_PAUSE))
+        doubled.map_or(Duration::ZERO, |n| FIRST_PAUSE.saturating_mul(n).min(MAX_PAUSE))
     }
 
-    /// Looks whether the copy that waits for requests still does, and ends it if not: if it has said
-    /// something, that would be taken for the reply to the next request.
-    fn look_after(&mut self) {
+    /// Ends the copy that waits for requests if it has closed its output, or has written something:
+    /// that would be taken for the reply to the next request.
+    fn check_idle(&mut self) {
         let Some(mut process) = self.running.take() else { return };
         let mut hint = None;
-        let why = match process.stdout.read(&mut self.output) {
-            Err(error) if is_passing(&error) => {
+        let reason = match process.stdout.read(&mut self.output) {
+            Err(error) if is_transient(&error) => {
                 self.running = Some(process);
                 return;
             }
-            Ok(0) if process.is_ending() => "it ended".into(),
+            Ok(0) if process.wait_for(EXIT_DELAY).unwrap_or(false) => "it ended".into(),
             Ok(0) => "it closed its standard output".into(),
-            Ok(read) => {
-                hint = Some("it is to write replies alone");
-                format!("it wrote {}, which nobody had asked for", quoted(&self.output[..read]))
+            Ok(count) => {
+                hint = Some(REPLIES_ONLY);
+                format!("it wrote {} without a request", quoted(&self.output[..count]))
             }
             Err(error) => error.to_string(),
         };
-        let status = process.kill();
-        self.has_ended(&why, hint, &status);
+        let status = process.terminate();
+        self.record_end(&reason, hint, &status);
     }
 
-    /// Has the program answer the request that is encoded.
+    /// Exchanges the request in `input` for its reply.
     fn exchange(
         &mut self,
         process: &mut Process,
@@ -196,28 +197,29 @@ impl Copies {
         exchange(process, self.settings.format, &self.input, &mut self.output, deadline)
     }
 
-    /// Starts the program for this request alone.
+    /// Starts the program for `request` alone, and returns its reply.
     fn run_once(&mut self, request: &[Frame], deadline: Instant) -> Result<Vec<Frame>, Fault> {
-        if lengths(request).len() > LONGEST_VARIABLE {
+        if frame_lengths(request).len() > MAX_VARIABLE_BYTES {
             return Err(Fault::new(Code::TooLarge, "the request has too many frames"));
         }
         let mut process = self.start(Some(request)).map_err(|error| {
-            self.complain_of_start(error, "");
+            self.warn_of_start(error, "");
             Fault::new(Code::Failed, "the program cannot be started")
         })?;
         match self.exchange(&mut process, deadline) {
             Ok(reply) => {
-                // It has ended: this only takes notice of how.
-                let status = process.kill();
+                // The program has ended: this yields its exit status, and ends what it left
+                // running.
+                let status = process.terminate();
                 if matches!(status, Ok(Some(status)) if status.success()) {
                     return Ok(reply);
                 }
-                let how = how(&status);
-                warn!("worker {}: the program {:?} failed{how}", self.worker, self.name());
-                Err(Fault::new(Code::Failed, format!("the program failed{how}")))
+                let status = describe(&status);
+                warn!("worker {}: the program {:?} failed{status}", self.worker, self.name());
+                Err(Fault::new(Code::Failed, format!("the program failed{status}")))
             }
             Err(failure) => {
-                let fault = failure.fault();
+                let fault = failure.to_fault();
                 self.failed = Some((process, failure));
                 Err(fault)
             }
@@ -225,8 +227,9 @@ impl Copies {
     }
 }
 
-fn how(ended: &io::Result<Option<ExitStatus>>) -> String {
-    match ended {
+/// Returns a copy's exit status for the log, in parentheses, or nothing if it was killed.
+fn describe(status: &io::Result<Option<ExitStatus>>) -> String {
+    match status {
         Ok(Some(status)) => format!(" ({status})"),
         Ok(None) => String::new(),
         Err(error) => format!(" (cannot end it: {error})"),
@@ -236,14 +239,14 @@ fn how(ended: &io::Result<Option<ExitStatus>>) -> String {
 impl Handler for Copies {
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
         self.input.clear();
-        self.input.shrink_to(BUFFER);
+        self.input.shrink_to(PIPE_CAPACITY);
         self.settings.format.encode(&request, &mut self.input)?;
         let deadline = Instant::now() + self.settings.timeout;
         if self.is_once() {
             return self.run_once(&request, deadline);
         }
         loop {
-            self.look_after();
+            self.check_idle();
             if self.running.is_none() {
                 self.tend();
             }
@@ -252,15 +255,15 @@ impl Handler for Copies {
             };
             match self.exchange(&mut process, deadline) {
                 Ok(reply) => {
-                    (self.replied, self.has_replied) = (true, true);
+                    (self.has_replied, self.has_ever_replied) = (true, true);
                     self.running = Some(process);
                     return Ok(reply);
                 }
                 Err(failure) => {
-                    let fault = failure.fault();
-                    let is_untouched = matches!(failure, Failure::Untouched);
+                    let fault = failure.to_fault();
+                    let is_unread = matches!(failure, Failure::Unread);
                     self.failed = Some((process, failure));
-                    if !is_untouched {
+                    if !is_unread {
                         return Err(fault);
                     }
                 }
@@ -273,13 +276,13 @@ impl Handler for Copies {
     }
 
     fn tend(&mut self) -> Option<Instant> {
-        self.clean_up();
-        self.look_after();
-        // Its output may be kept open by a child of its own.
-        let exited = self.running.take_if(|process| process.wait(Instant::now()).unwrap_or(true));
+        self.end_failed();
+        self.check_idle();
+        // A copy may have ended though its output is open: a child of its own may keep it so.
+        let exited = self.running.take_if(|process| process.has_exited().unwrap_or(true));
         if let Some(process) = exited {
-            let status = process.kill();
-            self.has_ended("it ended", None, &status);
+            let status = process.terminate();
+            self.record_end("it ended", None, &status);
         }
         if self.is_ready() {
             return None;
@@ -289,7 +292,7 @@ impl Handler for Copies {
             return Some(self.next_start);
         }
         self.started = now;
-        self.replied = false;
+        self.has_replied = false;
         match self.start(None) {
             Ok(process) => {
                 info!("worker {}: the program is running, process {}", self.worker, process.id());
@@ -297,12 +300,10 @@ impl Handler for Copies {
                 None
             }
             Err(error) => {
-                let pause = self.pause().max(FIRST_PAUSE);
+                let pause = self.record_failure().max(FIRST_PAUSE);
                 self.next_start = now + pause;
-                self.complain_of_start(
-                    error,
-                    &format!("; trying again in {} s", pause.as_secs_f64()),
-                );
+                let next = format!("; trying again in {} s", pause.as_secs_f64());
+                self.warn_of_start(error, &next);
                 Some(self.next_start)
             }
         }
@@ -313,18 +314,21 @@ impl Handler for Copies {
     }
 
     fn watched(&self) -> Vec<BorrowedFd<'_>> {
-        self.running.iter().flat_map(|process| [process.exit(), process.stdout.as_fd()]).collect()
+        self.running
+            .iter()
+            .flat_map(|process| [process.exit_fd(), process.stdout.as_fd()])
+            .collect()
     }
 }
 
 impl Drop for Copies {
     fn drop(&mut self) {
         self.is_ending = true;
-        self.clean_up();
+        self.end_failed();
         let Some(process) = self.running.take() else { return };
         if !process.finish().unwrap_or(false) {
             warn!(
-                "worker {}: the program had to be killed: it does not end at the end of its input",
+                "worker {}: the program had to be killed: it did not end when its input was closed",
                 self.worker
             );
         }
