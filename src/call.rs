@@ -1,4 +1,4 @@
-//! The client: one request, one reply.
+//! The client `repd call`: sends one request and prints the reply.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -11,34 +11,31 @@ use crate::frame::Frame;
 use crate::socket::{Context, Event, Monitor, Monitored, wait};
 use crate::text::printable;
 
-/// Sends the request and prints the reply.
+/// Sends the request, again if there is no reply and `call` allows retries, and prints the reply.
 ///
 /// # Errors
-/// Nobody there or no reply in time (exit code 1), or an error reply (3).
+/// Returns an error if no reply came in time or the reply cannot be printed (exit code 1), if the
+/// endpoint or a limit of the system is in the way (2), or if the reply is an error reply (3).
 pub fn call(call: &Call) -> Result<(), Error> {
     let request = request(&call.frames)?;
-    let reply = (0..=call.retries)
-        .find_map(|again| {
-            match attempt(&call.endpoint, &request, call.timeout, again < call.retries) {
-                Err(error) if error.exit_code() == 1 && again < call.retries => None,
-                result => Some(result),
-            }
-        })
-        .unwrap_or_else(|| Err(Error::failed("no try was made")))?;
+    let mut retries = call.retries;
+    let reply = loop {
+        match attempt(&call.endpoint, &request, call.timeout, retries > 0) {
+            Err(error) if error.exit_code() == 1 && retries > 0 => retries -= 1,
+            result => break result?,
+        }
+    };
     if let Some(fault) = Fault::parse(&reply) {
-        return Err(Error::fault(format!(
-            "{} {}",
-            fault.code(),
-            printable(fault.text().as_bytes())
-        )));
+        let text = printable(fault.text().as_bytes());
+        return Err(Error::fault(format!("{} {text}", fault.code())));
     }
     print(&reply, call.raw).map_err(Error::unprinted)
 }
 
-/// Asks once, and gives the reply.
+/// Sends `request` once and returns the reply.
 ///
 /// # Errors
-/// Nobody there, or no reply in time.
+/// Returns an error if no service is there, or if no reply comes within `timeout`.
 pub(crate) fn ask(
     endpoint: &Endpoint,
     request: &[Frame],
@@ -47,6 +44,7 @@ pub(crate) fn ask(
     attempt(endpoint, request, timeout, false)
 }
 
+/// Returns the frames of the request: `frames`, or standard input as one frame if there are none.
 fn request(frames: &[String]) -> Result<Vec<Frame>, Error> {
     if !frames.is_empty() {
         return Ok(frames.iter().map(|frame| Frame::from(frame.as_str())).collect());
@@ -57,19 +55,21 @@ fn request(frames: &[String]) -> Result<Vec<Frame>, Error> {
     Ok(vec![Frame::from(input)])
 }
 
-/// One try with a socket of its own, so that one that waits for a lost reply is left behind: the
-/// Lazy Pirate client of the ZeroMQ guide, chapter 4.
+/// Sends `request` from a socket of its own and returns the reply, as the Lazy Pirate client of the
+/// ZeroMQ guide (chapter 4): a REQ socket whose reply is lost cannot send again. Gives up when the
+/// connection is refused or lost, or, if `can_retry`, only after `timeout`: the service may be
+/// about to start.
 fn attempt(
     endpoint: &Endpoint,
     request: &[Frame],
     timeout: Duration,
-    patient: bool,
+    can_retry: bool,
 ) -> Result<Vec<Frame>, Error> {
     let context = Context::new(1)?;
     let Monitored { socket, monitor } = &context.monitored_req(endpoint)?;
     socket.send_all(&mut request.iter().map(Frame::copy).collect::<Vec<_>>())?;
     let deadline = Instant::now() + timeout;
-    let mut reached = Reached::NotYet;
+    let mut connection = Connection::Pending;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         wait(&mut [socket.readable(), monitor.readable()], Some(left))?;
@@ -77,42 +77,42 @@ fn attempt(
         if socket.try_receive(&mut reply)? {
             return Ok(reply);
         }
-        reached = reached.after(monitor)?;
-        // Who may try again has time: the service may be about to start.
-        let hopeless = matches!(reached, Reached::Refused | Reached::Lost) && !patient;
-        if hopeless || left == Duration::ZERO {
-            return Err(no_reply(endpoint, timeout, reached));
+        connection = connection.after_event(monitor)?;
+        let is_broken = matches!(connection, Connection::Refused | Connection::Lost);
+        if (is_broken && !can_retry) || left == Duration::ZERO {
+            return Err(no_reply(endpoint, timeout, connection));
         }
     }
 }
 
-/// How far the connection has come.
+/// The state of the connection to the service.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reached {
-    NotYet,
+enum Connection {
+    Pending,
     Refused,
-    Connected,
-    /// It was made and then ended, perhaps after the request was handled.
+    Established,
+    /// It ended after it was established, perhaps after the request was handled.
     Lost,
 }
 
-impl Reached {
-    /// What follows from the next event.
-    fn after(self, monitor: &Monitor) -> Result<Reached, Error> {
+impl Connection {
+    /// Takes the next event from `monitor`, if there is one, and returns the state after it.
+    fn after_event(self, monitor: &Monitor) -> Result<Connection, Error> {
         Ok(match (self, monitor.next()?) {
-            (Reached::Lost, _) => self,
-            (_, Some(Event::Connected)) => Reached::Connected,
-            (_, Some(Event::Disconnected)) => Reached::Lost,
-            (Reached::NotYet, Some(Event::Retried)) => Reached::Refused,
+            (Connection::Lost, _) => self,
+            (_, Some(Event::Connected)) => Connection::Established,
+            (_, Some(Event::Disconnected)) => Connection::Lost,
+            (Connection::Pending, Some(Event::Retried)) => Connection::Refused,
             _ => self,
         })
     }
 }
 
-fn no_reply(endpoint: &Endpoint, timeout: Duration, reached: Reached) -> Error {
+/// Returns the error for a request without a reply.
+fn no_reply(endpoint: &Endpoint, timeout: Duration, connection: Connection) -> Error {
     let within = format!("within {} s", timeout.as_secs_f64());
-    match reached {
-        Reached::Refused => {
+    match connection {
+        Connection::Refused => {
             let cannot = format!("cannot connect to {endpoint}");
             let error = match endpoint.probe() {
                 Ok(()) => Error::failed(cannot).because("it was gone for a moment"),
@@ -120,21 +120,24 @@ fn no_reply(endpoint: &Endpoint, timeout: Duration, reached: Reached) -> Error {
             };
             error.otherwise("is the service running there?")
         }
-        Reached::Lost => {
-            Error::failed(format!("{endpoint} closed the connection before it replied"))
-                .remedy("has the service ended, is the request larger than it takes, or is it no server of REQ clients?")
+        Connection::Lost => {
+            Error::failed(format!("{endpoint} closed the connection before it replied")).remedy(
+                "has the service ended, is the request larger than it takes, \
+                 or does it not serve REQ clients?",
+            )
         }
-        Reached::NotYet => {
+        Connection::Pending => {
             Error::failed(format!("timed out: no connection to {endpoint} {within}"))
                 .remedy("is the host up, and the port open?")
         }
-        Reached::Connected => {
+        Connection::Established => {
             Error::failed(format!("timed out: no reply from {endpoint} {within}"))
-                .remedy("is it busy, or no server of REQ clients? more time: --timeout")
+                .remedy("is it busy, or does it not serve REQ clients? more time: --timeout")
         }
     }
 }
 
+/// Prints each frame on a line of its own, or, if `raw`, the bytes of all frames as they are.
 fn print(reply: &[Frame], raw: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for frame in reply {

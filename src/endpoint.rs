@@ -18,7 +18,7 @@ use crate::error::Error;
 mod listener;
 mod resolve;
 
-pub(crate) use listener::{Listener, SocketFile, Taken};
+pub(crate) use listener::{Listener, Listeners, SocketFile};
 
 /// Where clients connect: `tcp://HOST:PORT` or `ipc://PATH`.
 ///

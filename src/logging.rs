@@ -1,4 +1,5 @@
-//! Where log lines go: standard error, with systemd's priorities if that is where it leads, or syslog.
+//! Writes log lines to standard error, with priorities if that leads to systemd's journal, or to
+//! syslog.
 
 use std::env;
 use std::fs::File;
@@ -16,38 +17,38 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
 use crate::error::Error;
-use crate::logging::repeats::Summed;
+use crate::logging::repeats::RateLimited;
 use crate::text::{printable, shorten};
 
 mod repeats;
 
-pub(crate) use repeats::PROGRAM;
+pub(crate) use repeats::PROGRAM_TARGET;
 
-/// Where log lines go.
+/// The destination of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {
-    /// Standard error; each line begins with its level, or, where that is the journal's, with its priority as
-    /// sd-daemon(3) has it.
+    /// Standard error. Each line begins with its level, or with its priority as in sd-daemon(3) if
+    /// standard error leads to the journal.
     #[default]
     Stderr,
-    /// The local syslog, facility daemon.
+    /// The syslog daemon at /dev/log, with the facility daemon.
     Syslog,
 }
 
-/// Starts logging, from debug up if `verbose`, else from info up.
+/// Starts logging, panics included: from level info up, or from debug up if `verbose`.
 ///
 /// # Errors
-/// A syslog that is not there, or a log that was started already.
+/// Returns an error if the syslog daemon cannot be reached, or if a log was started before.
 pub fn start(target: Target, verbose: bool) -> Result<(), Error> {
     let logger: Box<dyn Log> = match target {
-        Target::Stderr => Box::new(Summed::new(Stderr {
-            journal: is_of_journal(),
-            terminal: terminal(),
-            writing: Mutex::new(false),
+        Target::Stderr => Box::new(RateLimited::new(Stderr {
+            journal: is_journal(),
+            terminal: open_terminal(),
+            partly_written: Mutex::new(false),
             lost: AtomicUsize::new(0),
         })),
         Target::Syslog => {
-            Box::new(Summed::new(Syslog(Mutex::new(Some(connect().map_err(|_| {
+            Box::new(RateLimited::new(Syslog(Mutex::new(Some(connect().map_err(|_| {
                 Error::config("cannot reach a syslog daemon at /dev/log")
                     .remedy("start one, or use --log stderr")
             })?)))))
@@ -63,7 +64,7 @@ pub fn start(target: Target, verbose: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says why the process ends, in the log if it was started, and gives its exit code.
+/// Logs why the process ends, or prints it if no log was started, and returns the exit code.
 pub fn report(error: &Error) -> ExitCode {
     if log::max_level() == LevelFilter::Off {
         let _ = writeln!(stderr(), "error: {}", printable(error.to_string().as_bytes()));
@@ -73,7 +74,7 @@ pub fn report(error: &Error) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-/// Syslog's severity (RFC 5424, section 6.2.1).
+/// Returns the severity of syslog (RFC 5424, section 6.2.1) for `level`.
 fn severity(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -83,72 +84,78 @@ fn severity(level: Level) -> u8 {
     }
 }
 
-/// The message on one line.
+/// Maximum length of a message in bytes. With the level in front it is below PIPE_BUF, 4,096 bytes,
+/// which a pipe takes at once.
+const MAX_LINE_BYTES: usize = 4000;
+
+/// Returns the message of `record` on one line, shortened to [`MAX_LINE_BYTES`].
 fn line(record: &Record<'_>) -> String {
     let mut line = printable(record.args().to_string().replace('\n', " ").as_bytes());
-    shorten(&mut line, LONGEST_LINE);
+    shorten(&mut line, MAX_LINE_BYTES);
     line
 }
 
-/// Whether standard error leads to the journal: systemd.exec(5), `JOURNAL_STREAM`. Who starts a service from one that
-/// does may have it write elsewhere.
-fn is_of_journal() -> bool {
-    let is = stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
-    let is = is.map(|is| format!("{}:{}", is.dev(), is.ino()));
-    is.is_ok_and(|is| env::var("JOURNAL_STREAM").is_ok_and(|journal| journal == is))
+/// Returns true if standard error leads to the journal: it is the file that `JOURNAL_STREAM` names
+/// by device and inode (systemd.exec(5)). The variable alone is not enough, since a process
+/// inherits it even if its standard error leads elsewhere.
+fn is_journal() -> bool {
+    let file = stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+    let file = file.map(|file| format!("{}:{}", file.dev(), file.ino()));
+    file.is_ok_and(|file| env::var("JOURNAL_STREAM").is_ok_and(|journal| journal == file))
 }
 
-/// The terminal that standard error is, opened anew, so that nobody else's writes are changed: one whose output is held
-/// takes a part of a line, and then keeps who writes waiting.
-fn terminal() -> Option<File> {
-    let itself = format!("/proc/self/fd/{}", stderr().as_raw_fd());
-    let open = || File::options().write(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(itself).ok();
+/// Opens the terminal that standard error is, for writes that do not block, or returns
+/// `Option::None` if it is no terminal. A terminal whose output is held takes a part of a line,
+/// then blocks the writer. O_NONBLOCK is not set on standard error itself, which other processes
+/// share.
+fn open_terminal() -> Option<File> {
+    let path = format!("/proc/self/fd/{}", stderr().as_raw_fd());
+    let open = || File::options().write(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path).ok();
     stderr().is_terminal().then(open)?
 }
 
 struct Stderr {
+    /// True if standard error leads to the journal.
     journal: bool,
+    /// Standard error, opened anew, if it is a terminal.
     terminal: Option<File>,
-    /// Held by who writes: of two that find room for a line, one would have to wait. Whether the last line is only
-    /// half written.
-    writing: Mutex<bool>,
-    /// Lines that there was no room for.
+    /// True if the last line was written only in part. Locked from the check for space to the
+    /// write: of two threads that find space for one line, one would be blocked.
+    partly_written: Mutex<bool>,
+    /// Number of lines lost for want of space and not yet told of.
     lost: AtomicUsize,
 }
 
 impl Stderr {
-    fn write(&self, is_half: &mut bool, level: Level, line: &str) {
-        let before = if *is_half { "\n" } else { "" };
+    fn write(&self, partly_written: &mut bool, level: Level, line: &str) {
+        let before = if *partly_written { "\n" } else { "" };
         let line = match (self.journal, level) {
             (true, level) => format!("{before}<{}>{line}\n", severity(level)),
             (false, Level::Warn) => format!("{before}warning: {line}\n"),
             (false, level) => format!("{before}{}: {line}\n", level.as_str().to_lowercase()),
         };
         let Some(mut terminal) = self.terminal.as_ref() else {
-            // There is nowhere to say that standard error is closed.
+            // An error cannot be reported: standard error is where it would go.
             let _ = stderr().write_all(line.as_bytes());
             return;
         };
         let written = terminal.write(line.as_bytes()).unwrap_or(0);
         if written < line.len() {
-            *is_half |= written > 0;
+            *partly_written |= written > 0;
             self.lost.fetch_add(1, Ordering::Relaxed);
         } else {
-            *is_half = false;
+            *partly_written = false;
         }
     }
 
-    /// Whether a line can be written without waiting for whoever reads standard error: a pipe that is
-    /// said to be writable has room for PIPE_BUF bytes, pipe(7).
-    fn has_room() -> bool {
+    /// Returns true if a line can be written without waiting for the reader: a pipe that poll(2)
+    /// calls writable has space for PIPE_BUF bytes (pipe(7)).
+    fn is_writable() -> bool {
         let stderr = stderr();
         let mut items = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
         !matches!(poll(&mut items, PollTimeout::ZERO), Ok(0))
     }
 }
-
-/// In bytes: a pipe takes PIPE_BUF at once, with the level in front.
-const LONGEST_LINE: usize = 4000;
 
 impl Log for Stderr {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -156,22 +163,19 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // The service does not wait for the reader of its log; for another of its threads it does, since
-        // that one does not wait either.
-        let mut is_half = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Stderr::has_room() {
+        // The service never waits for the reader of its log. Waiting for this lock is short: its
+        // holder does not wait for the reader either.
+        let mut partly_written = self.partly_written.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Stderr::is_writable() {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            self.write(
-                &mut is_half,
-                Level::Warn,
-                &format!("log lines lost, since nobody read them: {lost}"),
-            );
+            let warning = format!("log lines lost, since nobody read them: {lost}");
+            self.write(&mut partly_written, Level::Warn, &warning);
         }
-        self.write(&mut is_half, record.level(), &line(record));
+        self.write(&mut partly_written, record.level(), &line(record));
     }
 
     fn flush(&self) {}
@@ -179,8 +183,10 @@ impl Log for Stderr {
 
 type Connection = Logger<LoggerBackend, Formatter3164>;
 
+/// The connection to the syslog daemon, or `Option::None` while it cannot be reached.
 struct Syslog(Mutex<Option<Connection>>);
 
+/// Connects to the syslog daemon of this machine.
 fn connect() -> Result<Connection, syslog::Error> {
     let connection = syslog::unix(Formatter3164 {
         facility: Facility::LOG_DAEMON,
@@ -188,7 +194,7 @@ fn connect() -> Result<Connection, syslog::Error> {
         process: env!("CARGO_PKG_NAME").into(),
         pid: std::process::id(),
     })?;
-    // A daemon that does not read loses lines; it does not stop the service.
+    // Lines are lost if the daemon does not read them: it must not block the service.
     match &connection.backend {
         LoggerBackend::Unix(socket) => socket.set_nonblocking(true)?,
         LoggerBackend::UnixStream(socket) => socket.get_ref().set_nonblocking(true)?,
@@ -197,7 +203,8 @@ fn connect() -> Result<Connection, syslog::Error> {
     Ok(connection)
 }
 
-fn write(connection: &mut Connection, level: Level, line: &str) -> Result<(), syslog::Error> {
+/// Sends `line` with the severity of `level`.
+fn send(connection: &mut Connection, level: Level, line: &str) -> Result<(), syslog::Error> {
     match level {
         Level::Error => connection.err(line),
         Level::Warn => connection.warning(line),
@@ -214,15 +221,15 @@ impl Log for Syslog {
     fn log(&self, record: &Record<'_>) {
         let line = line(record);
         if record.level() == Level::Error {
-            // Who starts a service by hand looks here.
+            // Someone who starts the service by hand looks at standard error.
             let _ = writeln!(stderr(), "error: {line}");
         }
         let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = connection.as_mut().map(|c| write(c, record.level(), &line));
+        let written = connection.as_mut().map(|c| send(c, record.level(), &line));
         if !matches!(written, Some(Ok(()))) {
-            // The daemon was restarted: its socket is another one now.
+            // A daemon that was restarted has a new socket.
             *connection = connect().ok();
-            let _ = connection.as_mut().map(|c| write(c, record.level(), &line));
+            let _ = connection.as_mut().map(|c| send(c, record.level(), &line));
         }
     }
 

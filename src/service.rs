@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use crate::backend::Pool;
 use crate::backend::{Lane, Remote};
 use crate::config::Config;
-use crate::endpoint::Taken;
+use crate::endpoint::Listeners;
 use crate::error::Error;
 use crate::handler::{Answers, Handler, echo, kill_all};
 use crate::service::frontend::Frontend;
@@ -129,7 +129,7 @@ impl Service {
         if let Some(mistake) = config.mistake() {
             return Err(Error::config(format!("cannot use {mistake}")));
         }
-        let taken = Taken::new(config)?;
+        let listeners = Listeners::bind(config)?;
         let context = Context::new(config.io_threads)?;
         // First, since libzmq's threads come with it: if there are too few, no worker and no
         // program is started.
@@ -139,25 +139,26 @@ impl Service {
             if !config.backend.is_empty() {
                 lanes.push(Lane::Remote(Box::new(Remote::backend(
                     &context,
-                    taken.backend,
+                    listeners.backend,
                     config,
                 )?)));
             }
             for upstream in &config.upstream {
                 lanes.push(Lane::Remote(Box::new(Remote::upstream(&context, upstream, config)?)));
             }
-            let proxy = Proxy::new(Frontend::listen(router, taken.listen, config)?, lanes, config);
+            let proxy =
+                Proxy::new(Frontend::listen(router, listeners.listen, config)?, lanes, config);
             return Ok(Service { server: Server::Proxy(Box::new(proxy), None), context });
         }
         if config.workers == 0 {
             let answers = Answers::new(0, new_handler);
             let single =
-                Single::new(Frontend::listen(router, taken.listen, config)?, answers, config);
+                Single::new(Frontend::listen(router, listeners.listen, config)?, answers, config);
             return Ok(Service { server: Server::Single(Box::new(single)), context });
         }
         let (pool, lanes) = Pool::start(config.workers, new_handler)?;
         // Last, so that who connects is served.
-        let frontend = match Frontend::listen(router, taken.listen, config) {
+        let frontend = match Frontend::listen(router, listeners.listen, config) {
             Ok(frontend) => frontend,
             Err(error) => {
                 drop(lanes);

@@ -1,32 +1,34 @@
-//! Bytes that anyone may have sent, as text for people.
+//! Makes text that anyone may have sent safe to print and to log.
 
-/// Text as it is, but for control characters, ends of lines and what changes the direction of text; bytes that are
-/// no text as `\x` and two digits. So it is on one line, and changes no terminal.
+/// Returns `bytes` as text on one line that changes no terminal. Characters that do more than show
+/// themselves are escaped; bytes that are not UTF-8 become `\x` and two hexadecimal digits.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if changes(c) { text.extend(c.escape_default()) } else { text.push(c) }
+            if is_escaped(c) { text.extend(c.escape_default()) } else { text.push(c) }
         }
         text.extend(chunk.invalid().escape_ascii().map(char::from));
     }
     text
 }
 
-/// Whether it changes more than its own place, or has none: a control character, a separator of lines or paragraphs, one
-/// that changes the direction of what follows (Unicode Standard Annex 9, section 2), or one that is not seen. Not those
-/// that join letters or pictures.
-fn changes(c: char) -> bool {
+/// Returns true if `c` is a control character, separates lines or paragraphs, changes the direction
+/// of text (Unicode Standard Annex 9, section 2), or is invisible. The joiners of letters and of
+/// emoji are not escaped.
+fn is_escaped(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}')
         || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
-/// Shortens text to so many bytes, at the end of a character, and marks it where it was cut.
-pub(crate) fn shorten(text: &mut String, most: usize) {
+/// Shortens `text` to at most `max_bytes` (3 or more), `...` at its end included. It is cut between
+/// two characters.
+pub(crate) fn shorten(text: &mut String, max_bytes: usize) {
     const MARK: &str = "...";
-    if text.len() > most {
-        let end = (0..=most - MARK.len()).rev().find(|at| text.is_char_boundary(*at));
+    if text.len() > max_bytes {
+        let end = (0..=max_bytes - MARK.len()).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
         text.push_str(MARK);
     }
@@ -56,11 +58,11 @@ mod tests {
 
     #[test]
     fn a_long_one_is_cut_at_the_end_of_a_character_and_marked() {
-        for (text, most, short) in
+        for (text, max_bytes, short) in
             [("äöü", 6, "äöü"), ("äöüx", 6, "ä..."), ("äöüx", 5, "ä..."), ("abcdef", 5, "ab...")]
         {
             let mut shortened = text.to_string();
-            shorten(&mut shortened, most);
+            shorten(&mut shortened, max_bytes);
             assert_eq!(shortened, short);
         }
     }

@@ -165,7 +165,8 @@ fn lines_that_come_again_and_again_are_summed_up() {
     let lines: Vec<&str> =
         log.lines().filter(|line| line.contains("the program \"false\" failed")).collect();
     let more = lines.iter().filter_map(|line| line.split("(and ").nth(1)).map(number);
-    let left_out = log.lines().filter_map(|line| line.split("like others before them: ").nth(1));
+    let left_out =
+        log.lines().filter_map(|line| line.split("repeated log lines left out: ").nth(1));
     let counted = lines.len() + more.sum::<usize>() + left_out.map(number).sum::<usize>();
     assert_eq!(counted, REQUESTS, "{log}");
     assert!(lines.len() as u64 <= 11 + start.elapsed().as_secs(), "{log}");

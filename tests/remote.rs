@@ -491,7 +491,10 @@ fn what_does_not_go_together_is_refused() {
         (&["--upstream", one, "--", "cat"], "cannot use a program beside --upstream"),
         (&["--max-outstanding", "3"], "cannot use --max-outstanding with workers of this process"),
         (&["--upstream", one, "--upstream", one], "is given twice"),
-        (&["--listen", one, "--upstream", one], "of this service itself; give that of another"),
+        (
+            &["--listen", one, "--upstream", one],
+            "of this service itself; give the endpoint of another service",
+        ),
         (&["--listen", one, "--backend", one], "of this service has it already; give another"),
         (&["--upstream", one, "--framing", "lines"], "cannot use --framing beside --upstream"),
         (&["--upstream", "tcp://*:1"], "name a host and a port"),

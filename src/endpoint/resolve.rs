@@ -1,16 +1,17 @@
-//! The addresses of a host's name.
+//! Looks up the addresses of a host name.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-/// What the name, or the address in text, means on this machine; nothing if it has no meaning.
+/// Returns the addresses of `name`, a host name or an address, or an empty list if there are none.
+/// A static glibc looks only in /etc/hosts and DNS.
 pub(crate) fn addresses(name: &str, port: u16) -> Vec<SocketAddr> {
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     crate::sys::nss::use_files_and_dns();
     let found: Vec<SocketAddr> =
         (name, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
-    // A small system may have no hosts(5) that says so; RFC 6761, section 6.3, does.
-    let whole = name.trim_end_matches('.');
-    if found.is_empty() && (whole == "localhost" || whole.ends_with(".localhost")) {
+    // RFC 6761, section 6.3: these names are loopback, even on a system without hosts(5).
+    let host = name.trim_end_matches('.');
+    if found.is_empty() && (host == "localhost" || host.ends_with(".localhost")) {
         return vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
     }
     found

@@ -299,7 +299,7 @@ mod tests {
     }
 
     fn listen(socket: &mut Socket) -> SocketAddrV4 {
-        let listener = Listener::take(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap();
+        let listener = Listener::bind(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap();
         listener.listen().unwrap();
         socket.listen(listener).unwrap().0.strip_prefix("tcp://").unwrap().parse().unwrap()
     }

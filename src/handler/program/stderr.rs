@@ -9,7 +9,7 @@ use log::info;
 use nix::poll::{PollFd, PollFlags};
 
 use super::process::PIPE_CAPACITY;
-use crate::logging::PROGRAM;
+use crate::logging::PROGRAM_TARGET;
 use crate::sys::fd::{poll, unblock};
 use crate::text::printable;
 
@@ -110,7 +110,8 @@ impl Lines {
                 self.line.truncate(whole_characters(&self.line));
                 self.line.extend(b"...");
             }
-            info!(target: PROGRAM, "worker {}'s program says: {}", self.worker, printable(&self.line));
+            let (worker, line) = (self.worker, printable(&self.line));
+            info!(target: PROGRAM_TARGET, "worker {worker}'s program says: {line}");
         }
         self.line.clear();
         self.is_cut = false;
