@@ -1,4 +1,4 @@
-//! The load tool: loads a service and says what came of it.
+//! The load tool `repd bench`: loads a service and reports rate and latency.
 
 use std::fs;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -19,42 +19,74 @@ mod report;
 
 pub use load::{Body, Clients, End, Load, Outcome, run};
 
-/// Loads the service and prints what came of it.
+/// The remedy where replies are missing.
+const MISSING_REMEDY: &str = "is the service overloaded, or gone? more time: --timeout";
+
+/// Loads the service that `options` name and prints the report.
 ///
 /// # Errors
-/// Nobody there, or replies that were missing or not as expected (exit code 1).
+/// Returns an error if no service is there, or if replies were missing or not as expected (exit
+/// code 1), or if an option or a limit of the system is in the way (2).
 pub fn bench(options: &cli::Bench) -> Result<(), Error> {
     options.check()?;
-    let body = body(&options.size)?;
-    let request = || vec![Frame::from(&body[..])];
-    let expected = match options.expect {
+    let load = load_from(options)?;
+    rlimit::raise_for_clients(load.clients.sockets())?;
+    // So that a missing service is one error at once, and not one for each client at the end.
+    ask(&load.endpoint, &[Frame::from(&load.bodies[0].bytes[..])], load.timeout)?;
+    let outcome = run_with_progress(&load)?;
+    check_measured(&outcome)?;
+    let report =
+        if options.json { report::json(&load, &outcome) } else { report::text(&load, &outcome) };
+    stdout().write_all(report.as_bytes()).map_err(Error::unprinted)?;
+    check_replies(&outcome)
+}
+
+/// Returns the load that `options` describe.
+fn load_from(options: &cli::Bench) -> Result<Load, Error> {
+    let bytes = body(&options.size)?;
+    let request = || vec![Frame::from(&bytes[..])];
+    let reply = match options.expect {
         None => None,
         Some(Builtin::Echo) => echo(request()).ok(),
         Some(Builtin::Reverse) => reverse(request()).ok(),
     };
-    let expected = expected.and_then(|mut frames| frames.pop());
-    let clients = match options.pipeline {
-        None => Clients::Req(options.clients.unwrap_or(BENCH_CLIENTS)),
-        Some(outstanding) => Clients::Pipeline(outstanding),
-    };
-    let load = Load {
+    let expected = reply.and_then(|mut frames| frames.pop());
+    Ok(Load {
         endpoint: options.endpoint.clone(),
-        clients,
+        clients: match options.pipeline {
+            None => Clients::Req(options.clients.unwrap_or(BENCH_CLIENTS)),
+            Some(outstanding) => Clients::Pipeline(outstanding),
+        },
         threads: available_parallelism().map_or(1, |n| n.get()),
-        bodies: vec![Body { bytes: body.clone(), weight: 1, expected }],
+        bodies: vec![Body { bytes, weight: 1, expected }],
         warmup: options.warmup,
         end: match options.requests {
             None => End::After(options.duration.unwrap_or(BENCH_DURATION)),
             Some(requests) => End::Requests(requests),
         },
         timeout: options.timeout,
-    };
-    rlimit::raise_for_clients(clients.sockets())?;
-    // A service that is not there is said at once, and not for each client at the end.
-    ask(&options.endpoint, &[Frame::from(&body[..])], options.timeout)?;
+    })
+}
+
+/// Returns the body of each request: the bytes of a file, or the alphabet repeated, which differs
+/// from itself reversed.
+fn body(size: &Size) -> Result<Vec<u8>, Error> {
+    match size {
+        Size::Bytes(bytes) => Ok((b'a'..=b'z').cycle().take(*bytes).collect()),
+        Size::File(path) => fs::read(path).map_err(|error| {
+            Error::config(format!("cannot read {path}"))
+                .because(plain(error))
+                .remedy("give --size bytes, with k for KiB or M for MiB, or a file for the body")
+        }),
+    }
+}
+
+/// Runs the load until its end or a signal. Shows the rate meanwhile if standard error is a
+/// terminal.
+fn run_with_progress(load: &Load) -> Result<Outcome, Error> {
     let stop = Signals::catch()?;
     let shows_progress = stderr().is_terminal();
-    let outcome = run(&load, &stop, |elapsed, rate| {
+    let outcome = run(load, &stop, |elapsed, rate| {
         if shows_progress {
             let _ = write!(stderr(), "\r\x1b[K{}", report::progress(elapsed, rate));
         }
@@ -62,21 +94,25 @@ pub fn bench(options: &cli::Bench) -> Result<(), Error> {
     if shows_progress {
         let _ = write!(stderr(), "\r\x1b[K");
     }
-    let outcome = outcome?;
-    if outcome.sent == 0 && outcome.missing_before > 0 {
-        let missing = outcome.missing_before;
-        return Err(Error::failed(format!(
-            "nothing was measured: of the warm-up, no reply: {missing}"
-        ))
-        .remedy("is the service overloaded, or gone? more time: --timeout"));
+    outcome
+}
+
+/// Fails if no request was sent after the warm-up.
+fn check_measured(outcome: &Outcome) -> Result<(), Error> {
+    if outcome.sent > 0 {
+        return Ok(());
     }
-    if outcome.sent == 0 {
-        return Err(Error::failed("nothing was measured: the load ended within its warm-up")
-            .remedy("let it run, or give less --warmup"));
+    let missing = outcome.missing_before;
+    if missing > 0 {
+        let what = format!("nothing was measured: warm-up requests with no reply: {missing}");
+        return Err(Error::failed(what).remedy(MISSING_REMEDY));
     }
-    let text =
-        if options.json { report::json(&load, &outcome) } else { report::text(&load, &outcome) };
-    stdout().write_all(text.as_bytes()).map_err(Error::unprinted)?;
+    Err(Error::failed("nothing was measured: the load ended within its warm-up")
+        .remedy("let it run longer, or give a shorter --warmup"))
+}
+
+/// Fails if a reply was missing or not as expected.
+fn check_replies(outcome: &Outcome) -> Result<(), Error> {
     let lost = [(outcome.missing, "no reply"), (outcome.wrong, "a reply that was not expected")];
     let lost: Vec<String> = lost
         .into_iter()
@@ -87,20 +123,8 @@ pub fn bench(options: &cli::Bench) -> Result<(), Error> {
         return Ok(());
     }
     let remedy = match outcome.missing {
-        0 => "is that the handler which the service runs?",
-        _ => "is the service overloaded, or gone? more time: --timeout",
+        0 => "is --expect the handler that the service runs?",
+        _ => MISSING_REMEDY,
     };
     Err(Error::failed(format!("of {} requests, {}", outcome.sent, lost.join(", "))).remedy(remedy))
-}
-
-/// The body of each request. Text that reads otherwise backwards, if only its size is given.
-fn body(size: &Size) -> Result<Vec<u8>, Error> {
-    match size {
-        Size::Bytes(bytes) => Ok((b'a'..=b'z').cycle().take(*bytes).collect()),
-        Size::File(path) => fs::read(path).map_err(|error| {
-            Error::config(format!("cannot read {path}"))
-                .because(plain(error))
-                .remedy("give --size bytes, with k for KiB or M for MiB, or a file for the body")
-        }),
-    }
 }

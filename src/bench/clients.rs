@@ -1,149 +1,166 @@
-//! The clients of a load: what one of its threads does, with REQ sockets or with a DEALER.
+//! The clients of a load: the share of one thread, with REQ sockets or with a DEALER.
 
 use std::io::PipeWriter;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::load::{End, Load, Outcome};
+use super::load::{Clients, End, Load, Outcome, Shared};
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
 use crate::socket::{Context, Sent, Socket, share, wait};
 
-/// How often it is looked whether a reply is overdue, or the load is to end.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval at which overdue replies are looked for.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What one thread does of a load.
+/// The share of a load that one thread runs.
 pub(super) struct Part<'a> {
     pub load: &'a Load,
     pub context: &'a Context,
     /// The load's bodies, as frames to be sent.
     pub bodies: Vec<Frame>,
-    /// What draws them.
-    pub dice: fastrand::Rng,
+    /// The source of chance for drawing bodies.
+    pub rng: fastrand::Rng,
     /// The end of the warm-up.
     pub start: Instant,
-    /// How many requests are still to be sent.
-    pub left: u64,
-    pub stopping: &'a AtomicBool,
-    pub replied: &'a AtomicU64,
+    /// Number of requests still to be sent.
+    pub remaining: u64,
+    pub shared: &'a Shared,
     pub outcome: Outcome,
-    /// Open as long as this thread is at work.
+    /// Closed when this thread ends: the pipe's other end hears when all threads have ended.
     pub _running: PipeWriter,
 }
 
-/// A request that was sent, and which of the load's bodies it had.
+/// A request that waits for its reply.
 #[derive(Clone, Copy)]
-struct Asked {
-    at: Instant,
+struct Pending {
+    sent_at: Instant,
+    /// Index of its body in the load.
     body: usize,
 }
 
 impl Part<'_> {
-    /// Asks by so many REQ sockets until the load ends and all is answered or overdue.
-    pub fn ask_by_req(mut self, sockets: usize) -> Result<Outcome, Error> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(cannot_watch)?;
-        let watch = |socket: &Socket, place: usize| {
-            epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, place as u64))
+    /// Runs this share with the load's DEALER or with this number of REQ sockets. Returns when all
+    /// its requests are answered or overdue. An error ends the load for the other threads too.
+    pub fn run(self, sockets: usize) -> Result<Outcome, Error> {
+        let shared = self.shared;
+        let outcome = match self.load.clients {
+            Clients::Req(_) => self.run_req(sockets),
+            Clients::Pipeline(outstanding) => self.run_dealer(outstanding),
         };
-        let mut clients: Vec<(Socket, Option<Asked>)> = Vec::new();
-        for place in 0..sockets {
-            let socket = self.context.req(&self.load.endpoint)?;
-            watch(&socket, place).map_err(cannot_watch)?;
-            clients.push((socket, None));
+        outcome.inspect_err(|_| shared.stopping.store(true, Ordering::Relaxed))
+    }
+
+    fn run_req(mut self, sockets: usize) -> Result<Outcome, Error> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(cannot_watch)?;
+        let mut clients: Vec<(Socket, Option<Pending>)> = Vec::new();
+        for index in 0..sockets {
+            clients.push((self.watched_req(&epoll, index)?, None));
         }
         let mut busy = 0;
-        for (socket, asked) in &mut clients {
-            *asked = self.ask(socket, [], Instant::now())?;
-            busy += usize::from(asked.is_some());
+        for (socket, pending) in &mut clients {
+            *pending = self.send_next(socket, [], Instant::now())?;
+            busy += usize::from(pending.is_some());
         }
         let mut events = [EpollEvent::empty(); 128];
         let mut reply = Vec::new();
-        let mut look_at = Instant::now() + LOOK;
+        let mut next_check = Instant::now() + CHECK_INTERVAL;
+        let timeout = EpollTimeout::from(CHECK_INTERVAL.as_millis() as u8);
         while busy > 0 {
-            let count = match epoll.wait(&mut events, EpollTimeout::from(LOOK.as_millis() as u8)) {
+            let count = match epoll.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => 0,
                 result => result.map_err(cannot_watch)?,
             };
             for event in &events[..count] {
-                let (socket, asked) = &mut clients[event.data() as usize];
+                let (socket, pending) = &mut clients[event.data() as usize];
                 socket.look_again();
-                while let Some(request) = *asked
+                while let Some(request) = *pending
                     && socket.try_receive(&mut reply)?
                 {
                     let now = Instant::now();
-                    self.count(request, &reply, now);
-                    *asked = self.ask(socket, [], now)?;
-                    busy -= usize::from(asked.is_none());
+                    self.count_reply(request, &reply, now);
+                    *pending = self.send_next(socket, [], now)?;
+                    busy -= usize::from(pending.is_none());
                     reply.clear();
                 }
             }
             let now = Instant::now();
-            if now < look_at {
+            if now < next_check {
                 continue;
             }
-            look_at = now + LOOK;
-            for (place, (socket, asked)) in clients.iter_mut().enumerate() {
-                let Some(late) = asked.take_if(|asked| self.is_late(asked, now)) else { continue };
-                self.count_missing(late);
-                // A REQ that waits for a lost reply is of no more use.
+            next_check = now + CHECK_INTERVAL;
+            for (index, (socket, pending)) in clients.iter_mut().enumerate() {
+                let Some(overdue) = pending.take_if(|it| self.is_overdue(it, now)) else {
+                    continue;
+                };
+                self.count_missing(overdue);
+                // A REQ socket cannot send again before it has its reply.
                 epoll.delete(&*socket).map_err(cannot_watch)?;
-                *socket = self.context.req(&self.load.endpoint)?;
-                watch(socket, place).map_err(cannot_watch)?;
-                *asked = self.ask(socket, [], now)?;
-                busy -= usize::from(asked.is_none());
+                *socket = self.watched_req(&epoll, index)?;
+                *pending = self.send_next(socket, [], now)?;
+                busy -= usize::from(pending.is_none());
             }
         }
         Ok(self.outcome)
     }
 
-    /// Likewise by one DEALER that keeps so many requests outstanding.
-    pub fn ask_by_dealer(mut self, outstanding: usize) -> Result<Outcome, Error> {
+    /// Returns a new REQ socket that `epoll` reports as `index`.
+    fn watched_req(&self, epoll: &Epoll, index: usize) -> Result<Socket, Error> {
+        let socket = self.context.req(&self.load.endpoint)?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+        epoll.add(&socket, event).map_err(cannot_watch)?;
+        Ok(socket)
+    }
+
+    fn run_dealer(mut self, outstanding: usize) -> Result<Outcome, Error> {
         let socket = self.context.dealer(&self.load.endpoint)?;
-        // By place, with a number that is another one for each request of that place.
-        let mut places: Vec<(u32, Option<Asked>)> = vec![(0, None); outstanding];
+        // A slot's number differs from request to request, so that a late reply is not taken for
+        // the next one's.
+        let mut slots: Vec<(u32, Option<Pending>)> = vec![(0, None); outstanding];
         let mut free: Vec<usize> = (0..outstanding).collect();
         let mut busy = 0;
-        let mut look_at = Instant::now() + LOOK;
+        let mut next_check = Instant::now() + CHECK_INTERVAL;
         let mut reply = Vec::new();
         loop {
-            // All that are due at once, so that the sockets' own thread is woken once for them.
+            // Sent together, so that libzmq's I/O thread is woken once for all of them.
             let now = Instant::now();
-            for place in free.drain(..) {
-                let (number, asked) = &mut places[place];
+            for slot in free.drain(..) {
+                let (number, pending) = &mut slots[slot];
                 *number = number.wrapping_add(1);
-                let name = (u64::from(*number) << 32 | place as u64).to_be_bytes();
-                let envelope = [Frame::from(&name[..]), Frame::default()];
-                *asked = self.ask(&socket, envelope, now)?;
-                busy += usize::from(asked.is_some());
+                let id = (u64::from(*number) << 32 | slot as u64).to_be_bytes();
+                let envelope = [Frame::from(&id[..]), Frame::default()];
+                *pending = self.send_next(&socket, envelope, now)?;
+                busy += usize::from(pending.is_some());
             }
             if busy == 0 {
                 return Ok(self.outcome);
             }
-            wait(&mut [socket.readable()], Some(LOOK))?;
+            wait(&mut [socket.readable()], Some(CHECK_INTERVAL))?;
             while socket.try_receive(&mut reply)? {
                 let now = Instant::now();
                 let mut frames = reply.drain(..);
-                let name = frames.next().and_then(|name| name.first_chunk().copied());
-                let name = name.map_or(0, u64::from_be_bytes);
-                let (place, named) = (name as u32 as usize, (name >> 32) as u32);
-                let of_now = places.get_mut(place).filter(|(number, _)| *number == named);
-                let Some(request) = of_now.and_then(|(_, asked)| asked.take()) else { continue };
+                let id = frames.next().and_then(|id| id.first_chunk().copied());
+                let id = id.map_or(0, u64::from_be_bytes);
+                let (slot, replied) = (id as u32 as usize, (id >> 32) as u32);
+                let current = slots.get_mut(slot).filter(|(number, _)| *number == replied);
+                let Some(request) = current.and_then(|(_, pending)| pending.take()) else {
+                    continue;
+                };
                 // The delimiter.
                 frames.next();
-                self.count(request, frames.as_slice(), now);
-                free.push(place);
+                self.count_reply(request, frames.as_slice(), now);
+                free.push(slot);
             }
             let now = Instant::now();
-            if now >= look_at {
-                look_at = now + LOOK;
-                for (place, (_, asked)) in places.iter_mut().enumerate() {
-                    if let Some(late) = asked.take_if(|asked| self.is_late(asked, now)) {
-                        self.count_missing(late);
-                        free.push(place);
+            if now >= next_check {
+                next_check = now + CHECK_INTERVAL;
+                for (slot, (_, pending)) in slots.iter_mut().enumerate() {
+                    if let Some(overdue) = pending.take_if(|it| self.is_overdue(it, now)) {
+                        self.count_missing(overdue);
+                        free.push(slot);
                     }
                 }
             }
@@ -151,54 +168,56 @@ impl Part<'_> {
         }
     }
 
-    /// Sends another request, unless the load is over.
-    fn ask<const N: usize>(
+    /// Sends the next request with `envelope` in front, or returns `Option::None` if the load is
+    /// over.
+    fn send_next<const N: usize>(
         &mut self,
         socket: &Socket,
         mut envelope: [Frame; N],
         now: Instant,
-    ) -> Result<Option<Asked>, Error> {
-        let over = match self.load.end {
+    ) -> Result<Option<Pending>, Error> {
+        let is_over = match self.load.end {
             End::After(time) => now >= self.start + time,
-            End::Requests(_) => self.left == 0,
+            End::Requests(_) => self.remaining == 0,
         };
-        if over || self.stopping.load(Ordering::Relaxed) {
+        if is_over || self.shared.stopping.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let body = self.draw();
+        let body = self.draw_body();
         let mut frame = share(&mut self.bodies[body]);
         if socket.send_all(envelope.iter_mut().chain([&mut frame]))? != Sent::Done {
-            return Err(Error::failed("a client takes no requests"));
+            return Err(Error::failed("a client cannot send its request"));
         }
         if now >= self.start {
-            self.left -= 1;
+            self.remaining -= 1;
             self.outcome.sent += 1;
         }
-        Ok(Some(Asked { at: now, body }))
+        Ok(Some(Pending { sent_at: now, body }))
     }
 
-    /// One of the load's bodies, by their weights.
-    fn draw(&mut self) -> usize {
+    /// Draws one of the load's bodies by their weights and returns its index.
+    fn draw_body(&mut self) -> usize {
         let bodies = &self.load.bodies;
-        let mut place = self.dice.u64(..bodies.iter().map(|body| body.weight).sum::<u64>());
-        let drawn = bodies.iter().position(|body| {
-            let is_it = place < body.weight;
-            place = place.saturating_sub(body.weight);
+        let mut drawn = self.rng.u64(..bodies.iter().map(|body| body.weight).sum::<u64>());
+        let index = bodies.iter().position(|body| {
+            let is_it = drawn < body.weight;
+            drawn = drawn.saturating_sub(body.weight);
             is_it
         });
-        drawn.unwrap_or(0)
+        index.unwrap_or(0)
     }
 
-    fn is_late(&self, asked: &Asked, now: Instant) -> bool {
-        now >= asked.at + self.load.timeout
+    fn is_overdue(&self, request: &Pending, now: Instant) -> bool {
+        now >= request.sent_at + self.load.timeout
     }
 
-    fn count(&mut self, request: Asked, reply: &[Frame], now: Instant) {
-        self.replied.fetch_add(1, Ordering::Relaxed);
-        if request.at < self.start {
+    /// Counts a reply that came at `now`, or a missing one if it came too late.
+    fn count_reply(&mut self, request: Pending, reply: &[Frame], now: Instant) {
+        self.shared.replied.fetch_add(1, Ordering::Relaxed);
+        if request.sent_at < self.start {
             return;
         }
-        if self.is_late(&request, now) {
+        if self.is_overdue(&request, now) {
             return self.count_missing(request);
         }
         let body = &self.load.bodies[request.body];
@@ -213,14 +232,14 @@ impl Part<'_> {
         match Fault::parse(reply) {
             Some(fault) => *outcome.errors.entry(fault.code()).or_default() += 1,
             None => outcome.latency[request.body]
-                .saturating_record((now - request.at).as_nanos() as u64),
+                .saturating_record((now - request.sent_at).as_nanos() as u64),
         }
     }
 
-    fn count_missing(&mut self, request: Asked) {
-        if request.at >= self.start {
+    fn count_missing(&mut self, request: Pending) {
+        if request.sent_at >= self.start {
             self.outcome.missing += 1;
-            let given_up = request.at + self.load.timeout - self.start;
+            let given_up = request.sent_at + self.load.timeout - self.start;
             self.outcome.elapsed = self.outcome.elapsed.max(given_up);
         } else {
             self.outcome.missing_before += 1;
@@ -234,11 +253,11 @@ fn cannot_watch(error: Errno) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::{Body, Clients};
+    use super::super::load::Body;
     use super::*;
 
     #[test]
-    fn a_reply_that_comes_late_is_missing_though_nobody_has_looked_yet() {
+    fn a_reply_that_comes_late_is_missing_even_if_it_comes_before_the_check() {
         let timeout = Duration::from_secs(1);
         let load = Load {
             endpoint: "tcp://127.0.0.1:1".parse().unwrap(),
@@ -254,17 +273,16 @@ mod tests {
             load: &load,
             context: &Context::new(0).unwrap(),
             bodies: Vec::new(),
-            dice: fastrand::Rng::with_seed(0),
+            rng: fastrand::Rng::with_seed(0),
             start,
-            left: 0,
-            stopping: &AtomicBool::new(false),
-            replied: &AtomicU64::new(0),
+            remaining: 0,
+            shared: &Shared::default(),
             outcome: Outcome::new(1),
             _running: std::io::pipe().unwrap().1,
         };
-        let request = Asked { at: start, body: 0 };
+        let request = Pending { sent_at: start, body: 0 };
         for wait in [timeout / 2, timeout, 2 * timeout] {
-            part.count(request, &[Frame::from("a")], start + wait);
+            part.count_reply(request, &[Frame::from("a")], start + wait);
         }
         assert_eq!((part.outcome.replies, part.outcome.missing), (1, 2));
     }

@@ -1,4 +1,4 @@
-//! What a service is loaded with, what came of it, and the run from the one to the other.
+//! Runs a load over several threads and adds up its outcome.
 
 use std::collections::BTreeMap;
 use std::io::pipe;
@@ -16,39 +16,39 @@ use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::{Context, readable, wait};
 
-/// How often the progress is told.
-const TICK: Duration = Duration::from_millis(250);
+/// Interval at which the progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What a service is loaded with.
+/// The requests that a service is loaded with, and the clients that send them.
 pub struct Load {
-    /// The service.
+    /// Endpoint of the service.
     pub endpoint: Endpoint,
-    /// Who asks.
+    /// The clients.
     pub clients: Clients,
-    /// Over how many threads REQ clients are spread, at most.
+    /// Maximum number of threads over which REQ clients are spread, 1 or more. A DEALER has one.
     pub threads: usize,
-    /// What is asked: each request is one of these, drawn by their weights. At least one.
+    /// Bodies of the requests, each drawn at random by their weights. At least one.
     pub bodies: Vec<Body>,
-    /// How long the service is loaded before anything counts.
+    /// Time for which the service is loaded before anything counts.
     pub warmup: Duration,
-    /// When the load ends.
+    /// End of the load.
     pub end: End,
-    /// How long a reply may take before it counts as missing.
+    /// Time after which a reply counts as missing.
     pub timeout: Duration,
 }
 
 /// The clients of a load.
 #[derive(Clone, Copy)]
 pub enum Clients {
-    /// So many REQ sockets, each with one request outstanding.
+    /// This number of REQ sockets, 1 or more, each with one request outstanding.
     Req(usize),
-    /// One DEALER with so many requests outstanding. Each carries its number in the envelope, as with
-    /// ZMQ_REQ_CORRELATE, since replies may come in any order.
+    /// One DEALER with this number of requests outstanding, 1 or more. Each has a number in its
+    /// envelope, as with ZMQ_REQ_CORRELATE, since replies may come in any order.
     Pipeline(usize),
 }
 
 impl Clients {
-    /// How many sockets that takes.
+    /// Returns the number of sockets that the clients take.
     pub fn sockets(self) -> usize {
         match self {
             Clients::Req(clients) => clients,
@@ -59,46 +59,46 @@ impl Clients {
 
 /// One kind of request.
 pub struct Body {
-    /// What is sent: one frame.
+    /// The only frame of the request.
     pub bytes: Vec<u8>,
-    /// How many of these are drawn for each of another of weight 1. Not all may be 0.
+    /// Relative frequency: a body of weight 3 is drawn three times as often as one of weight 1. At
+    /// least one body of a load has a weight over 0.
     pub weight: u64,
-    /// The only frame of the reply, if it is to be verified.
+    /// The only frame of the reply, or `Option::None` if replies are not verified.
     pub expected: Option<Frame>,
 }
 
-/// When a load ends.
+/// The end of a load.
 #[derive(Clone, Copy)]
 pub enum End {
-    /// After that time, from the end of the warm-up.
+    /// Time from the end of the warm-up.
     After(Duration),
-    /// After so many requests, from the end of the warm-up.
+    /// Number of requests sent after the warm-up.
     Requests(u64),
 }
 
-/// What came of a load, without its warm-up.
+/// The results of a load, without its warm-up unless said otherwise.
 #[derive(Default)]
 pub struct Outcome {
-    /// From the end of the warm-up to the last reply, or to when the last missing one was given up.
+    /// Time from the end of the warm-up until the last reply came or was given up.
     pub elapsed: Duration,
-    /// Requests sent.
+    /// Number of requests sent.
     pub sent: u64,
-    /// Replies that came in time, error replies and wrong ones among them.
+    /// Number of replies in time, including error replies and wrong ones.
     pub replies: u64,
-    /// Requests that got no reply in time.
+    /// Number of requests without a reply in time.
     pub missing: u64,
-    /// Requests of the warm-up that got none.
+    /// Number of requests of the warm-up without a reply in time.
     pub missing_before: u64,
-    /// Replies other than what was expected.
+    /// Number of replies that differ from what was expected.
     pub wrong: u64,
-    /// How many `REPD-ERROR` replies came of each code.
+    /// Number of `REPD-ERROR` replies by their code.
     pub errors: BTreeMap<u16, u64>,
-    /// Bytes of bodies sent, and of replies received.
+    /// Bytes of the bodies that were answered, and of the replies.
     pub bytes: (u64, u64),
-    /// How long the replies took, in nanoseconds, by the bodies of the load. Error replies are left
-    /// out.
+    /// Latency in nanoseconds, one histogram for each body of the load, without error replies.
     pub latency: Vec<Histogram<u64>>,
-    /// The processor time that this process used in one second of the load, warm-up included.
+    /// Processor time of this process, in seconds per second of the load, warm-up included.
     pub processors: f64,
 }
 
@@ -107,17 +107,18 @@ impl Outcome {
         Outcome { latency: (0..bodies).map(|_| histogram()).collect(), ..Outcome::default() }
     }
 
-    /// Requests answered in a second.
+    /// Returns the rate in replies per second.
     pub fn rate(&self) -> f64 {
-        self.a_second(self.replies)
+        self.per_second(self.replies)
     }
 
-    /// Megabytes of bodies sent in a second, and of replies received.
+    /// Returns the throughput in megabytes per second: of the bodies that were answered, and of
+    /// replies.
     pub fn megabytes(&self) -> (f64, f64) {
-        (self.a_second(self.bytes.0) / 1e6, self.a_second(self.bytes.1) / 1e6)
+        (self.per_second(self.bytes.0) / 1e6, self.per_second(self.bytes.1) / 1e6)
     }
 
-    fn a_second(&self, count: u64) -> f64 {
+    fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
@@ -134,28 +135,38 @@ impl Outcome {
         self.bytes.0 += other.bytes.0;
         self.bytes.1 += other.bytes.1;
         for (mine, others) in self.latency.iter_mut().zip(other.latency) {
-            // Both have the same bounds.
+            // Cannot fail: both have the same bounds.
             let _ = mine.add(others);
         }
     }
 }
 
-/// From 100 ns up to a day, with three significant digits.
+/// Returns an empty histogram for 100 ns up to a day, with three significant digits.
 fn histogram() -> Histogram<u64> {
     let day = Duration::from_secs(24 * 60 * 60).as_nanos() as u64;
     Histogram::new_with_bounds(100, day, 3).expect("these bounds are within the crate's")
 }
 
-/// Loads the service until the load's end, or `stop` has something to read, and waits for the replies
-/// that are due then. Calls `progress` now and then with the time since the start and the present
-/// number of replies a second.
+/// State that the threads of a load share.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// True once the load is to end early.
+    pub stopping: AtomicBool,
+    /// Number of replies so far, including those of the warm-up.
+    pub replied: AtomicU64,
+}
+
+/// Loads the service until the end of `load`, or until `stop` is readable, then waits for the
+/// replies that are outstanding. Calls `progress` a few times a second with the time since the
+/// start and the present rate in replies per second.
 ///
 /// # Errors
-/// A socket or thread that cannot be made, or an endpoint that cannot be resolved.
+/// Returns an error if all weights are 0, if the endpoint cannot be resolved, or if a socket or a
+/// thread cannot be made.
 pub fn run(
     load: &Load,
     stop: &impl AsFd,
-    mut progress: impl FnMut(Duration, f64),
+    progress: impl FnMut(Duration, f64),
 ) -> Result<Outcome, Error> {
     if load.bodies.iter().all(|body| body.weight == 0) {
         return Err(Error::config("cannot load a service with no body to be drawn"));
@@ -163,79 +174,82 @@ pub fn run(
     let sockets = load.clients.sockets();
     let threads = load.threads.clamp(1, sockets);
     let context = Context::new(1)?;
-    // One that is given up is there for a moment beside the one that follows it.
+    // For a moment, a socket that is given up exists beside its successor.
     context.allow_sockets(2 * sockets + threads)?;
     let began = Instant::now();
-    let (stopping, replied) = (AtomicBool::new(false), AtomicU64::new(0));
+    let processor_time_before = processor_time();
+    let shared = Shared::default();
     let (ended, running) = pipe().map_err(cannot_start)?;
-    let processor_time = processor_time();
     let mut outcome = Outcome::new(load.bodies.len());
     thread::scope(|scope| {
         let mut parts = Vec::new();
         for thread in 0..threads {
-            // The first ones have what is left over.
+            // The first threads take the remainder.
             let (thread, threads) = (thread as u64, threads as u64);
             let share_of = |total: u64| total / threads + u64::from(thread < total % threads);
             let part = Part {
                 load,
                 context: &context,
                 bodies: load.bodies.iter().map(|body| Frame::from(&body.bytes[..])).collect(),
-                // The same ones are drawn in each run.
-                dice: fastrand::Rng::with_seed(thread),
+                // Seeded, so that each run draws the same bodies.
+                rng: fastrand::Rng::with_seed(thread),
                 start: began + load.warmup,
-                left: match load.end {
+                remaining: match load.end {
                     End::After(_) => u64::MAX,
                     End::Requests(requests) => share_of(requests),
                 },
-                stopping: &stopping,
-                replied: &replied,
+                shared: &shared,
                 outcome: Outcome::new(load.bodies.len()),
                 _running: running.try_clone().map_err(cannot_start)?,
             };
             let sockets = share_of(sockets as u64) as usize;
-            let stopping = &stopping;
-            let body = move || {
-                let outcome = match load.clients {
-                    Clients::Req(_) => part.ask_by_req(sockets),
-                    Clients::Pipeline(outstanding) => part.ask_by_dealer(outstanding),
-                };
-                // One that has failed ends the load for all.
-                outcome.inspect_err(|_| stopping.store(true, Ordering::Relaxed))
-            };
+            let body = move || part.run(sockets);
             parts.push(thread::Builder::new().spawn_scoped(scope, body).map_err(cannot_start)?);
         }
         drop(running);
-        let mut shown = (Instant::now(), 0);
-        loop {
-            let mut watched = [readable(&ended), readable(stop)];
-            let watch = if stopping.load(Ordering::Relaxed) { 1 } else { 2 };
-            wait(&mut watched[..watch], Some(TICK))?;
-            if watched[1].is_readable() {
-                stopping.store(true, Ordering::Relaxed);
-            }
-            if watched[0].is_readable() {
-                break;
-            }
-            let now = (Instant::now(), replied.load(Ordering::Relaxed));
-            let rate = (now.1 - shown.1) as f64 / (now.0 - shown.0).as_secs_f64();
-            progress(now.0 - began, rate);
-            shown = now;
-        }
+        wait_for_parts(&ended, stop, &shared, began, progress)?;
         for part in parts {
             outcome.add(part.join().unwrap_or_else(|_| Err(Error::failed("a client panicked")))?);
         }
         Ok(())
     })?;
     outcome.processors =
-        (self::processor_time() - processor_time).as_secs_f64() / began.elapsed().as_secs_f64();
+        (processor_time() - processor_time_before).as_secs_f64() / began.elapsed().as_secs_f64();
     Ok(outcome)
+}
+
+/// Waits until `ended` is readable: every thread has closed its end of the pipe. Tells the threads
+/// to stop once `stop` is readable.
+fn wait_for_parts(
+    ended: &impl AsFd,
+    stop: &impl AsFd,
+    shared: &Shared,
+    began: Instant,
+    mut progress: impl FnMut(Duration, f64),
+) -> Result<(), Error> {
+    let mut shown = (Instant::now(), 0);
+    loop {
+        let mut watched = [readable(ended), readable(stop)];
+        let watch = if shared.stopping.load(Ordering::Relaxed) { 1 } else { 2 };
+        wait(&mut watched[..watch], Some(PROGRESS_INTERVAL))?;
+        if watched[1].is_readable() {
+            shared.stopping.store(true, Ordering::Relaxed);
+        }
+        if watched[0].is_readable() {
+            return Ok(());
+        }
+        let now = (Instant::now(), shared.replied.load(Ordering::Relaxed));
+        let rate = (now.1 - shown.1) as f64 / (now.0 - shown.0).as_secs_f64();
+        progress(now.0 - began, rate);
+        shown = now;
+    }
 }
 
 fn cannot_start(error: std::io::Error) -> Error {
     Error::of_system("cannot start the clients", error)
 }
 
-/// What this process has used so far.
+/// Returns the processor time that this process has used so far, or zero if it is not known.
 fn processor_time() -> Duration {
     let used = getrusage(UsageWho::RUSAGE_SELF).map(|usage| {
         let used = [usage.user_time(), usage.system_time()];

@@ -1,4 +1,4 @@
-//! What a load came to, for people and for programs.
+//! Reports of a load, for people and for programs.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::load::{Clients, Load, Outcome};
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// The line that is shown while a load runs.
+/// Returns the line that is shown while a load runs; `rate` is in requests a second.
 pub fn progress(elapsed: Duration, rate: f64) -> String {
     format!("{:.1} s: {} requests/s", elapsed.as_secs_f64(), thousands(rate))
 }
 
-/// The report that people read.
+/// Returns the report that people read.
 pub fn text(load: &Load, outcome: &Outcome) -> String {
     let clients = match load.clients {
         Clients::Req(1) => "1 REQ client".into(),
@@ -64,8 +64,8 @@ pub fn text(load: &Load, outcome: &Outcome) -> String {
     text + &histogram(latency)
 }
 
-/// A row for each part of the range from the shortest to the longest, all parts of the same ratio; no
-/// more rows than replies.
+/// Returns the histogram of the latency. The upper bounds of its rows grow by the same factor from
+/// the least to the greatest latency; there are no more rows than replies.
 fn histogram(latency: &Histogram<u64>) -> String {
     const ROWS: u64 = 12;
     const WIDTH: f64 = 50.0;
@@ -96,7 +96,7 @@ fn histogram(latency: &Histogram<u64>) -> String {
     text
 }
 
-/// The report that programs read: one object, a unit in each name that has one.
+/// Returns the report that programs read: one JSON object, with the units in its names.
 pub fn json(load: &Load, outcome: &Outcome) -> String {
     let (clients, outstanding) = match load.clients {
         Clients::Req(clients) => (clients, 1),
@@ -132,7 +132,7 @@ pub fn json(load: &Load, outcome: &Outcome) -> String {
     format!("{object:#}\n")
 }
 
-/// Nanoseconds with three digits and a unit.
+/// Returns `nanos` nanoseconds as text with three digits and a unit.
 fn time(nanos: u64) -> String {
     let nanos = nanos as f64;
     let (value, unit) = match nanos {
@@ -145,6 +145,7 @@ fn time(nanos: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// Returns `number` rounded to a whole one, with a comma between groups of three digits.
 fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
