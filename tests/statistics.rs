@@ -3,12 +3,12 @@
 #[path = "../benches/compare/statistics.rs"]
 mod statistics;
 
-use statistics::{Estimate, LEAST_ROUNDS, student};
+use statistics::{Estimate, MIN_ROUNDS, student};
 
 #[test]
 fn students_percentiles_are_those_of_the_tables() {
     for (freedom, percentile) in [
-        (LEAST_ROUNDS as f64 - 1.0, 2.776),
+        (MIN_ROUNDS as f64 - 1.0, 2.776),
         (5.0, 2.571),
         (8.0, 2.306),
         (24.0, 2.064),

@@ -1,4 +1,4 @@
-//! Another build of repd under the same loads: does a rate fall?
+//! Compares the rates of this build of repd with those of another build under the same loads.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,30 +9,34 @@ use crate::peers::{Kind, REPD, Server};
 use crate::statistics::Estimate;
 use crate::{Case, Failure, cases, connect_silent, figures, median};
 
-/// In how many parts a load is run on each build, so that both meet the same moods of the machine.
+/// Number of parts in which a load is run on each build. The builds take turns, so that both meet
+/// the same disturbances of the machine.
 const PARTS: u32 = 4;
 
-/// What starting the servers and their clients takes of a part, about.
-const BESIDE: Duration = Duration::from_millis(30);
+/// Estimated time to start a server and its clients, for each part.
+const START_TIME: Duration = Duration::from_millis(30);
 
-/// How often a load is tried that ends before its first reply, as when other processes have the machine.
-const TRIES: usize = 3;
+/// Maximum number of times that a load is run without a reply: other processes may take the
+/// machine.
+const MAX_TRIES: usize = 3;
 
-/// A load, on the one or the other kind of server, and the rates of both builds in each round.
+/// A load on one kind of server.
 struct Row {
     name: String,
     case: Case,
     kind: Kind,
+    /// Rates of this build and of the other one, in requests per second, by round.
     rates: Vec<[f64; 2]>,
 }
 
 impl Row {
-    /// The natural logarithms of this build's rate by the other's.
+    /// Returns the natural logarithms of this build's rate divided by the other's, by round.
     fn logarithms(&self) -> Vec<f64> {
         self.rates.iter().map(|[this, other]| (this / other).ln()).collect()
     }
 }
 
+/// Returns the rows that `plan` selects.
 fn rows(plan: &Plan) -> Vec<Row> {
     let mut rows = Vec::new();
     for kind in [Kind::Repd, Kind::Single] {
@@ -47,16 +51,17 @@ fn rows(plan: &Plan) -> Vec<Row> {
 }
 
 /// Runs each load on this build of repd and on `binary`, in turns, and prints the ratios of their
-/// rates. Fails if the mean over all loads may be at or below `bound`, or one load's own is below it.
+/// rates. Returns failure if the mean ratio over all loads may be at or below `bound`, or if the
+/// ratio of one load is certainly below it.
 pub fn compare(binary: &Path, bound: f64, plan: &Plan) -> Result<ExitCode, Failure> {
     let binaries = [Path::new(REPD), &binary.canonicalize()?];
     let mut rows = rows(plan);
     if rows.is_empty() {
-        return Err("no load has that name: cargo bench -- --only takes a part of one".into());
+        return Err("no load has that in its name; give --only a part of a name".into());
     }
     let part = Plan { time: plan.time / PARTS, warmup: plan.warmup / PARTS, ..plan.clone() };
     let parts = 2 * PARTS * (rows.len() * plan.rounds) as u32;
-    let minutes = ((part.warmup + part.time + BESIDE) * parts).as_secs().div_ceil(60);
+    let minutes = ((part.warmup + part.time + START_TIME) * parts).as_secs().div_ceil(60);
     eprintln!("{} loads, {} rounds: about {minutes} minutes", rows.len(), plan.rounds);
     let start = Instant::now();
     for round in 0..plan.rounds {
@@ -70,19 +75,20 @@ pub fn compare(binary: &Path, bound: f64, plan: &Plan) -> Result<ExitCode, Failu
     Ok(report(&rows, bound))
 }
 
-/// Returns the rates of both builds, which are never 0: their logarithms are to be taken.
+/// Returns the rates of both builds in one round. Neither is 0, since their logarithms are taken.
 fn rates(row: &Row, binaries: [&Path; 2], first: usize, part: &Plan) -> Result<[f64; 2], Failure> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_TRIES {
         let rates = try_rates(row, binaries, first, part)?;
         if rates.iter().all(|rate| *rate > 0.0) {
             return Ok(rates);
         }
-        eprintln!("{}: nothing was answered, as if the machine stood still; once more", row.name);
+        eprintln!("{}: no request was answered; trying again", row.name);
     }
-    Err(format!("{}: nothing was answered, {TRIES} times", row.name).into())
+    Err(format!("{}: no request was answered in {MAX_TRIES} tries", row.name).into())
 }
 
-/// Runs a load on both builds, in turns like A B B A A B B A; the build at `first` is A.
+/// Runs a load on both builds, in turns like A B B A A B B A, of which A is the build at `first`
+/// modulo 2. Returns their mean rates.
 fn try_rates(
     Row { case, kind, .. }: &Row,
     binaries: [&Path; 2],
@@ -90,7 +96,7 @@ fn try_rates(
     part: &Plan,
 ) -> Result<[f64; 2], Failure> {
     let start = |binary| {
-        let server = Server::of(binary, *kind, case.workers, case.slow_one_in.is_some())?;
+        let server = Server::start_repd(binary, *kind, case.workers, case.slow_one_in.is_some())?;
         let silent = connect_silent(&server, case)?;
         Ok::<_, Failure>((server, silent))
     };
@@ -103,6 +109,7 @@ fn try_rates(
     Ok(rates)
 }
 
+/// Prints the table of all rows, and what fell below `bound`.
 fn report(rows: &[Row], bound: f64) -> ExitCode {
     println!(
         "| load | this build, requests/s | the other | ratio | 95 % interval |\n\
@@ -121,7 +128,7 @@ fn report(rows: &[Row], bound: f64) -> ExitCode {
     let all = Estimate::of_all(&logarithms);
     println!("| **all** | | | {} |", ratio(&all));
     if !all.is_above(bound) {
-        eprintln!("error: the rates may have fallen to {:.3}, and {bound} is the bound", all.low);
+        eprintln!("error: the ratio over all loads may be {:.3}; the bound is {bound}", all.low);
     }
     if !below.is_empty() {
         eprintln!("error: below {bound}: {}", below.join("; "));
@@ -129,6 +136,7 @@ fn report(rows: &[Row], bound: f64) -> ExitCode {
     if all.is_above(bound) && below.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Returns the table's cells for an estimate.
 fn ratio(estimate: &Estimate) -> String {
     format!("{:.3} | {:.3} to {:.3}", estimate.mean, estimate.low, estimate.high)
 }

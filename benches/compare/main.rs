@@ -1,9 +1,10 @@
-//! repd beside what somebody might use instead, or beside another build of it, under the same loads in
-//! the same run, in turns, so that whatever else the machine does meets all of them alike. Prints Markdown.
+//! Compares repd with other servers, or with another build of it, under the same loads. The servers
+//! take turns in one run, so that disturbances of the machine meet all of them alike. Prints
+//! Markdown.
 //!
 //!     cargo bench                      # everything; see benches/README.md
 //!     cargo bench -- --quick           # only to see that it runs
-//!     cargo bench -- --only mixed      # the loads whose name has that in it
+//!     cargo bench -- --only mixed      # only the loads whose name contains that
 //!     cargo bench -- --against BINARY  # another build of repd: does a rate fall?
 
 mod against;
@@ -23,22 +24,30 @@ use peers::{Kind, SLOW, Server};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is measured of one load on one server: requests a second, and the 50th and 99th percentile of
-/// the latency in microseconds, of the quick requests if some are slow.
+/// The results of one load on one server.
 #[derive(Clone, Copy)]
 struct Figures {
+    /// Replies per second.
     rate: f64,
+    /// Median latency in microseconds, without the slow requests.
     p50: f64,
+    /// 99th percentile of that latency.
     p99: f64,
 }
 
+/// The figures of each round, by server.
+type Rounds = Vec<(Kind, Vec<Figures>)>;
+
+/// A load, and the servers that it is run on.
 struct Case {
     name: String,
     clients: Clients,
+    /// Bytes of a request's body.
     size: usize,
-    /// Of so many requests, one takes 20 ms.
+    /// Number of requests of which one, on average, takes 20 ms; `Option::None` if all are quick.
     slow_one_in: Option<u64>,
     workers: usize,
+    /// Number of clients that are connected and send nothing.
     silent_connections: usize,
     peers: Vec<Kind>,
 }
@@ -57,6 +66,7 @@ impl Case {
     }
 }
 
+/// Returns all loads, in the order of the report.
 fn cases() -> Vec<Case> {
     use Clients::{Pipeline, Req};
     use Kind::{Go, Nats, Rep, Repd, Single, ZmqProxy};
@@ -112,13 +122,14 @@ fn compare() -> Result<ExitCode, Failure> {
     };
     match &options.against {
         Some(binary) => against::compare(binary, options.bound(), &options.plan()),
-        None => with_others(&options.plan()).map(|()| ExitCode::SUCCESS),
+        None => compare_with_others(&options.plan()).map(|()| ExitCode::SUCCESS),
     }
 }
 
-fn with_others(plan: &Plan) -> Result<(), Failure> {
+/// Runs each load on all of its servers and prints the tables.
+fn compare_with_others(plan: &Plan) -> Result<(), Failure> {
     for kind in [Kind::Go, Kind::Nats] {
-        if let Err(why) = kind.is_there() {
+        if let Err(why) = kind.check_installed() {
             eprintln!("{} is skipped: {why}", kind.name());
         }
     }
@@ -127,7 +138,7 @@ fn with_others(plan: &Plan) -> Result<(), Failure> {
         let figures = measure(&case, plan)?;
         let seen: Vec<String> = figures
             .iter()
-            .map(|(kind, rounds)| format!("{} {:.0}", kind.name(), middle(rounds, |f| f.rate)))
+            .map(|(kind, rounds)| format!("{} {:.0}", kind.name(), median_of(rounds, |f| f.rate)))
             .collect();
         eprintln!("{}: {}", case.name, seen.join(", "));
         measured.push((case, figures));
@@ -141,13 +152,13 @@ fn with_others(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The figures of each round, by server. Each round starts them afresh, since where a process happens
-/// to lie in memory is worth a tenth of its rate.
-fn measure(case: &Case, plan: &Plan) -> Result<Vec<(Kind, Vec<Figures>)>, Failure> {
-    let kinds = case.peers.iter().copied().filter(|kind| kind.is_there().is_ok());
-    let mut measured: Vec<(Kind, Vec<Figures>)> = kinds.map(|kind| (kind, Vec::new())).collect();
+/// Runs a load on each of its servers. Each round starts new processes: where a process happens to
+/// lie in memory changes its rate by up to a tenth.
+fn measure(case: &Case, plan: &Plan) -> Result<Rounds, Failure> {
+    let kinds = case.peers.iter().copied().filter(|kind| kind.check_installed().is_ok());
+    let mut measured: Rounds = kinds.map(|kind| (kind, Vec::new())).collect();
     for round in 0..plan.rounds {
-        // Each round begins with another one.
+        // Each round begins with another server.
         let first = round % measured.len();
         for turn in (first..measured.len()).chain(0..first) {
             let (kind, rounds) = &mut measured[turn];
@@ -159,13 +170,13 @@ fn measure(case: &Case, plan: &Plan) -> Result<Vec<(Kind, Vec<Figures>)>, Failur
     Ok(measured)
 }
 
-/// Connects the clients that are silent all the time.
+/// Connects the clients that send nothing during the load.
 fn connect_silent(server: &Server, case: &Case) -> zmq::Result<Vec<zmq::Socket>> {
     let context = zmq::Context::new();
     let connect = |_| {
         let socket = context.socket(zmq::REQ)?;
         socket.connect(&server.endpoint)?;
-        // Once, so that it is known to be connected.
+        // The reply shows that it is connected.
         socket.send("hello", 0)?;
         socket.recv_bytes(0)?;
         Ok(socket)
@@ -173,7 +184,10 @@ fn connect_silent(server: &Server, case: &Case) -> zmq::Result<Vec<zmq::Socket>>
     (0..case.silent_connections).map(connect).collect()
 }
 
-/// Returns what comes of one load on a server.
+/// Runs a load on `server` once.
+///
+/// # Errors
+/// Returns an error if a reply is missing, wrong or an error reply.
 fn figures(server: &Server, kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
     let outcome = load(kind, server, case, plan)?;
     if outcome.missing + outcome.wrong > 0 || !outcome.errors.is_empty() {
@@ -184,6 +198,7 @@ fn figures(server: &Server, kind: Kind, case: &Case, plan: &Plan) -> Result<Figu
     Ok(Figures { rate: outcome.rate(), p50: micros(0.5), p99: micros(0.99) })
 }
 
+/// Runs a load on `server` once and returns all results.
 fn load(kind: Kind, server: &Server, case: &Case, plan: &Plan) -> Result<Outcome, Failure> {
     let text = |size: usize| (b'a'..=b'z').cycle().take(size).collect::<Vec<u8>>();
     let quick = text(case.size);
@@ -209,7 +224,7 @@ fn load(kind: Kind, server: &Server, case: &Case, plan: &Plan) -> Result<Outcome
         end: End::After(plan.time),
         timeout: Duration::from_secs(10),
     };
-    // Nobody stops it: the pipe's other end stays open.
+    // A pipe whose other end stays open never becomes readable.
     let (stop, _open) = std::io::pipe()?;
     Ok(repd::bench::run(&load, &stop, |_, _| ())?)
 }
@@ -221,34 +236,36 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-/// The median over the rounds of one figure.
-fn middle(rounds: &[Figures], figure: fn(&Figures) -> f64) -> f64 {
+/// Returns the median of one figure over the rounds.
+fn median_of(rounds: &[Figures], figure: fn(&Figures) -> f64) -> f64 {
     median(rounds.iter().map(figure))
 }
 
-/// The median over the rounds of one server's figure by the other's: within a round the machine's mood
-/// is nearly the same.
+/// Returns the median over the rounds of one server's figure divided by the other's. The two
+/// figures of a round were measured close together, under nearly the same conditions.
 fn ratio(one: &[Figures], other: &[Figures], figure: fn(&Figures) -> f64) -> f64 {
     median(one.iter().zip(other).map(|(one, other)| figure(one) / figure(other)))
 }
 
-type Measured = [(Case, Vec<(Kind, Vec<Figures>)>)];
-
-fn of(figures: &[(Kind, Vec<Figures>)], kind: Kind) -> Option<&[Figures]> {
+/// Returns the figures of one server, or `Option::None` if the load did not run on it.
+fn figures_of(figures: &[(Kind, Vec<Figures>)], kind: Kind) -> Option<&[Figures]> {
     figures.iter().find(|(k, _)| *k == kind).map(|(_, rounds)| rounds.as_slice())
 }
 
-/// One server against another: rate and latency, and their ratios.
-fn table(measured: &Measured, one: Kind, other: Kind) -> String {
+/// Returns the table of rates and latencies of two servers, and their ratios.
+fn table(measured: &[(Case, Rounds)], one: Kind, other: Kind) -> String {
     let (a, b) = (one.name(), other.name());
     let mut text = format!(
-        "| load | {a}, requests/s | {b} | ratio | {a}, p50 µs | {b} | ratio | {a}, p99 µs | {b} | ratio |\n\
+        "| load | {a}, requests/s | {b} | ratio | {a}, p50 µs | {b} | ratio \
+         | {a}, p99 µs | {b} | ratio |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     );
     for (case, figures) in measured {
-        let (Some(a), Some(b)) = (of(figures, one), of(figures, other)) else { continue };
+        let (Some(a), Some(b)) = (figures_of(figures, one), figures_of(figures, other)) else {
+            continue;
+        };
         let three = |figure| {
-            let (one, other) = (middle(a, figure), middle(b, figure));
+            let (one, other) = (median_of(a, figure), median_of(b, figure));
             format!("{one:.0} | {other:.0} | {:.2}×", ratio(a, b, figure))
         };
         text += &format!(
@@ -262,18 +279,18 @@ fn table(measured: &Measured, one: Kind, other: Kind) -> String {
     text
 }
 
-/// repd against those that it shares only some loads with: rates.
-fn others(measured: &Measured) -> String {
+/// Returns the table of rates of the servers that run only some of the loads, beside repd's.
+fn others(measured: &[(Case, Rounds)]) -> String {
     let mut text = String::from("| load | repd, requests/s |");
     let others = [Kind::Go, Kind::Nats];
     others.iter().for_each(|kind| text += &format!(" {} | repd's ratio |", kind.name()));
     text += "\n| --- | --- | --- | --- | --- | --- |\n";
     for (case, figures) in measured.iter().filter(|(case, _)| case.peers.contains(&Kind::Go)) {
-        let Some(repd) = of(figures, Kind::Repd) else { continue };
-        text += &format!("| {} | {:.0} |", case.name, middle(repd, |f| f.rate));
+        let Some(repd) = figures_of(figures, Kind::Repd) else { continue };
+        text += &format!("| {} | {:.0} |", case.name, median_of(repd, |f| f.rate));
         for kind in others {
-            text += &of(figures, kind).map_or(" – | – |".into(), |other| {
-                let rate = middle(other, |f| f.rate);
+            text += &figures_of(figures, kind).map_or(" – | – |".into(), |other| {
+                let rate = median_of(other, |f| f.rate);
                 format!(" {rate:.0} | {:.2}× |", ratio(repd, other, |f| f.rate))
             });
         }
@@ -282,17 +299,18 @@ fn others(measured: &Measured) -> String {
     text
 }
 
-/// What a server takes when it has nothing to do, and how soon it answers.
+/// Returns the table of the servers' memory and time to the first reply.
 fn footprint(rounds: usize) -> Result<String, Failure> {
     let mut text = String::from(
-        "| server | start to first reply, ms | RSS idle, MiB | RSS after pipelined 200, MiB | binary, MB |\n\
+        "| server | start to first reply, ms | RSS idle, MiB | RSS after pipelined 200, MiB \
+         | binary, MB |\n\
          | --- | --- | --- | --- | --- |\n",
     );
     let after = Case::new("", Clients::Pipeline(200), &[]);
     let plan =
         Plan { rounds: 1, warmup: Duration::ZERO, time: Duration::from_millis(500), only: None };
     for kind in [Kind::Repd, Kind::Single, Kind::ZmqProxy, Kind::Rep, Kind::Go] {
-        if kind.is_there().is_err() {
+        if kind.check_installed().is_err() {
             continue;
         }
         let mut figures: [Vec<f64>; 3] = Default::default();

@@ -1,8 +1,9 @@
-//! Request and reply over nats-server, by its text protocol (docs.nats.io, "Client Protocol"): the
-//! responders and the load.
+//! The load and the responders for nats-server, by its text protocol (docs.nats.io, "Client
+//! Protocol").
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::thread::{scope, spawn};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,12 @@ use repd::bench::{Clients, Outcome};
 
 use crate::Failure;
 
+const CLOSED: &str = "nats-server closed the connection";
+
 struct Connection {
     reader: BufReader<TcpStream>,
     writer: TcpStream,
-    /// What is to be written before the next wait.
+    /// Bytes to be written before the next wait.
     out: Vec<u8>,
 }
 
@@ -39,7 +42,7 @@ impl Connection {
         self.out.extend(b"\r\n");
     }
 
-    /// The next message; what is to be written goes out first, if it is not here already.
+    /// Returns the next message. Writes what is to be written before it waits for one.
     fn receive(&mut self) -> Result<Message, Failure> {
         loop {
             if !self.reader.buffer().contains(&b'\n') && !self.out.is_empty() {
@@ -48,7 +51,7 @@ impl Connection {
             }
             let mut line = String::new();
             if self.reader.read_line(&mut line)? == 0 {
-                return Err("nats-server closed the connection".into());
+                return Err(CLOSED.into());
             }
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
@@ -67,44 +70,46 @@ impl Connection {
     }
 }
 
-/// That many responders in a queue group, which reverse what they get.
+/// Runs `workers` responders in a queue group, each of which replies with the request reversed.
 pub fn respond(address: &str, workers: usize) -> Result<(), Failure> {
-    let responders: Vec<_> = (0..workers)
-        .map(|_| {
-            let mut connection = Connection::open(address)?;
-            connection.out.extend(b"SUB reverse workers 1\r\nPING\r\n");
-            connection.writer.write_all(&connection.out)?;
-            connection.out.clear();
-            // INFO, then PONG: the subscription is known from here on.
-            while !matches!(next_line(&mut connection)?.trim(), "PONG") {}
-            Ok(connection)
-        })
-        .collect::<Result<_, Failure>>()?;
+    let responders: Vec<_> =
+        (0..workers).map(|_| subscribe(address)).collect::<Result<_, Failure>>()?;
     eprintln!("listening on {address}");
-    let threads: Vec<_> = responders
-        .into_iter()
-        .map(|mut connection| {
-            spawn(move || -> Result<(), Failure> {
-                loop {
-                    let mut message = connection.receive()?;
-                    message.body.reverse();
-                    let reply_to = message.reply_to.unwrap_or_default();
-                    connection.publish(&reply_to, "", &message.body);
-                }
-            })
-        })
-        .collect();
+    let threads: Vec<_> =
+        responders.into_iter().map(|connection| spawn(move || reverse(connection))).collect();
     threads.into_iter().for_each(|thread| drop(thread.join()));
     Ok(())
 }
 
-fn next_line(connection: &mut Connection) -> Result<String, Failure> {
+/// Returns the connection of a responder whose subscription nats-server has confirmed.
+fn subscribe(address: &str) -> Result<Connection, Failure> {
+    let mut connection = Connection::open(address)?;
+    connection.out.extend(b"SUB reverse workers 1\r\nPING\r\n");
+    connection.writer.write_all(&connection.out)?;
+    connection.out.clear();
     let mut line = String::new();
-    connection.reader.read_line(&mut line)?;
-    Ok(line)
+    // INFO comes first. PONG comes after the subscription.
+    while line.trim() != "PONG" {
+        line.clear();
+        if connection.reader.read_line(&mut line)? == 0 {
+            return Err(CLOSED.into());
+        }
+    }
+    Ok(connection)
 }
 
-/// The load of `repd bench`, from clients of nats-server: each a connection with its own inbox.
+/// Replies to each request with its body reversed.
+fn reverse(mut connection: Connection) -> Result<(), Failure> {
+    loop {
+        let mut message = connection.receive()?;
+        message.body.reverse();
+        let reply_to = message.reply_to.unwrap_or_default();
+        connection.publish(&reply_to, "", &message.body);
+    }
+}
+
+/// Runs the load of `repd bench` with clients of nats-server, each a connection with an inbox of
+/// its own.
 pub fn load(
     address: &str,
     clients: Clients,
@@ -119,39 +124,8 @@ pub fn load(
     let start = Instant::now() + warmup;
     let end = start + time;
     let histograms = scope(|scope| {
-        let threads: Vec<_> = (0..connections)
-            .map(|number| {
-                scope.spawn(move || -> Result<Histogram<u64>, Failure> {
-                    let mut latency = Histogram::new(3)?;
-                    let mut connection = Connection::open(address)?;
-                    connection.out.extend(format!("SUB inbox.{number}.* 1\r\n").bytes());
-                    let mut sent = vec![Instant::now(); outstanding];
-                    let inbox = |place| format!("inbox.{number}.{place}");
-                    (0..outstanding)
-                        .for_each(|place| connection.publish("reverse", &inbox(place), body));
-                    let mut busy = outstanding;
-                    while busy > 0 {
-                        let message = connection.receive()?;
-                        let now = Instant::now();
-                        if !message.body.iter().eq(body.iter().rev()) {
-                            return Err("a reply of NATS is not the one expected".into());
-                        }
-                        let place: usize =
-                            message.subject.rsplit('.').next().unwrap_or_default().parse()?;
-                        if sent[place] >= start {
-                            latency.record((now - sent[place]).as_nanos() as u64)?;
-                        }
-                        sent[place] = now;
-                        if now < end {
-                            connection.publish("reverse", &inbox(place), body);
-                        } else {
-                            busy -= 1;
-                        }
-                    }
-                    Ok(latency)
-                })
-            })
-            .collect();
+        let ask = |number| move || ask(address, number, outstanding, body, start..end);
+        let threads: Vec<_> = (0..connections).map(|number| scope.spawn(ask(number))).collect();
         threads.into_iter().map(|thread| thread.join().map_err(|_| "a client panicked")?).collect()
     });
     let histograms: Result<Vec<_>, Failure> = histograms;
@@ -165,4 +139,40 @@ pub fn load(
         latency: vec![latency],
         ..Outcome::default()
     })
+}
+
+/// Keeps `outstanding` requests outstanding until the end of `measured`. Returns the latency of
+/// those that were sent since its start.
+fn ask(
+    address: &str,
+    number: usize,
+    outstanding: usize,
+    body: &[u8],
+    measured: Range<Instant>,
+) -> Result<Histogram<u64>, Failure> {
+    let mut latency = Histogram::new(3)?;
+    let mut connection = Connection::open(address)?;
+    connection.out.extend(format!("SUB inbox.{number}.* 1\r\n").bytes());
+    let mut sent = vec![Instant::now(); outstanding];
+    let inbox = |slot| format!("inbox.{number}.{slot}");
+    (0..outstanding).for_each(|slot| connection.publish("reverse", &inbox(slot), body));
+    let mut busy = outstanding;
+    while busy > 0 {
+        let message = connection.receive()?;
+        let now = Instant::now();
+        if !message.body.iter().eq(body.iter().rev()) {
+            return Err("a reply of NATS is not the one expected".into());
+        }
+        let slot: usize = message.subject.rsplit('.').next().unwrap_or_default().parse()?;
+        if sent[slot] >= measured.start {
+            latency.record((now - sent[slot]).as_nanos() as u64)?;
+        }
+        sent[slot] = now;
+        if now < measured.end {
+            connection.publish("reverse", &inbox(slot), body);
+        } else {
+            busy -= 1;
+        }
+    }
+    Ok(latency)
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use crate::statistics::LEAST_ROUNDS;
+use crate::statistics::MIN_ROUNDS;
 
+/// The defaults of `--rounds`, without and with `--against`.
 const ROUNDS: usize = 9;
 const ROUNDS_AGAINST: usize = 25;
+/// The default of `--bound`.
 const BOUND: f64 = 0.97;
 
 /// Compare repd with other servers, or with another build of it, under the same loads.
@@ -23,7 +25,7 @@ pub struct Options {
     #[argh(switch)]
     quick: bool,
 
-    /// the loads whose name has that in it
+    /// run only the loads whose name contains this text
     #[argh(option, arg_name = "text")]
     only: Option<String>,
 
@@ -35,12 +37,12 @@ pub struct Options {
     #[argh(option, arg_name = "binary")]
     pub against: Option<PathBuf>,
 
-    /// with --against, the least ratio of rates that is good, over 0 to 1 (default 0.97)
+    /// with --against, the ratio of rates that must be exceeded, over 0 to 1 (default 0.97)
     #[argh(option, arg_name = "ratio")]
     bound: Option<f64>,
 }
 
-/// How long and how often the loads run, and which of them.
+/// Which loads run, how often and for how long.
 #[derive(Clone)]
 pub struct Plan {
     pub rounds: usize,
@@ -50,13 +52,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Returns true if the load of that name is to run.
     pub fn has(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
 }
 
 impl Options {
-    /// Reads the command line. Tells the help, or in one line what is wrong, and returns the exit code.
+    /// Reads the command line. If it asks for help or is wrong, prints that and returns the exit
+    /// code.
     pub fn parse() -> Result<Options, ExitCode> {
         // cargo bench adds a --bench of its own.
         let arguments: Vec<String> =
@@ -72,8 +76,9 @@ impl Options {
         options.mistake().map_or(Ok(options), |mistake| Err(refuse(&mistake)))
     }
 
+    /// Returns what is wrong and what to give instead, or `Option::None` if the options are right.
     fn mistake(&self) -> Option<String> {
-        let least = if self.against.is_some() { LEAST_ROUNDS } else { 1 };
+        let least = if self.against.is_some() { MIN_ROUNDS } else { 1 };
         if self.rounds.is_some_and(|rounds| rounds < least) {
             return Some(format!("cannot take fewer than {least} rounds: give --rounds {least}"));
         }
@@ -95,7 +100,7 @@ impl Options {
     pub fn plan(&self) -> Plan {
         let rounds = match (&self.against, self.quick) {
             (Some(_), false) => ROUNDS_AGAINST,
-            (Some(_), true) => LEAST_ROUNDS,
+            (Some(_), true) => MIN_ROUNDS,
             (None, false) => ROUNDS,
             (None, true) => 1,
         };

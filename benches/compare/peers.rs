@@ -1,4 +1,4 @@
-//! The servers that are compared, each in a process of its own. Those in Rust are this program again.
+//! The servers that are compared, each a process. Those in Rust are this program, started again.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::Failure;
 
 pub const REPD: &str = env!("CARGO_BIN_EXE_repd");
 
-/// A request that begins with this takes 20 ms, by a server that was told to look.
+/// Start of a request that takes [`SLOW_TIME`], where a server looks for slow requests.
 pub const SLOW: &[u8] = b"slow ";
 const SLOW_TIME: Duration = Duration::from_millis(20);
 
@@ -25,7 +25,7 @@ pub enum Kind {
     Single,
     /// The classic multithreaded server around `zmq_proxy`, in Rust, with the libzmq of repd.
     ZmqProxy,
-    /// One REP socket, likewise.
+    /// One REP socket in a loop, in Rust, with the libzmq of repd.
     Rep,
     /// The classic multithreaded server in Go.
     Go,
@@ -45,13 +45,13 @@ impl Kind {
         }
     }
 
-    /// How many workers it has, of so many that are asked for.
+    /// Returns the number of workers as an argument: 0 for a server without workers.
     fn workers(self, workers: usize) -> String {
         if matches!(self, Kind::Single | Kind::Rep) { 0 } else { workers }.to_string()
     }
 
-    /// Whether what it takes is installed; else what is missing.
-    pub fn is_there(self) -> Result<(), String> {
+    /// Checks that what this server needs is installed. The error says what is missing.
+    pub fn check_installed(self) -> Result<(), String> {
         match self {
             Kind::Go => go().clone().map(|_| ()),
             Kind::Nats => Command::new("nats-server")
@@ -64,7 +64,7 @@ impl Kind {
     }
 }
 
-/// The server in Go, built at the first call; else why not.
+/// Returns the path of the server in Go, which the first call builds, or why it cannot be built.
 fn go() -> &'static Result<PathBuf, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -81,54 +81,57 @@ fn go() -> &'static Result<PathBuf, String> {
             .env("GOPATH", path)
             .output()
             .map_err(|_| "go is not installed")?;
-        let said = String::from_utf8_lossy(&built.stderr);
-        built
-            .status
-            .success()
-            .then_some(binary)
-            .ok_or_else(|| format!("it cannot be built: {said}"))
+        if built.status.success() {
+            return Ok(binary);
+        }
+        Err(format!("it cannot be built: {}", String::from_utf8_lossy(&built.stderr)))
     })
 }
 
-/// A server that listens, killed when dropped.
+/// A server that listens. Dropping it kills its process.
 pub struct Server {
     child: Child,
     pub endpoint: String,
     started: Instant,
-    /// What belongs to it: the responders of nats-server.
-    _part: Option<Box<Server>>,
+    /// The responders of nats-server.
+    _responders: Option<Box<Server>>,
 }
 
 impl Server {
-    /// Starts `repd serve` of that binary. Slow requests are looked for by a program that is its handler:
-    /// any build of repd can have the same one.
-    pub fn of(binary: &Path, kind: Kind, workers: usize, looks: bool) -> Result<Server, Failure> {
+    /// Starts `repd serve` of `binary`. If `has_slow`, its handler is a program that looks for slow
+    /// requests, the same for every build of repd.
+    pub fn start_repd(
+        binary: &Path,
+        kind: Kind,
+        workers: usize,
+        has_slow: bool,
+    ) -> Result<Server, Failure> {
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "tcp://127.0.0.1:*"]);
         command.args(["--workers", &kind.workers(workers)]);
-        if looks {
+        if has_slow {
             command.args(["--framing", "packet", "--"]).arg(std::env::current_exe()?);
             command.args(["serve", "packet", ""]);
         }
         Server::run(&mut command)
     }
 
-    /// Starts one with so many workers; `looks` is whether it looks for slow requests.
-    pub fn start(kind: Kind, workers: usize, looks: bool) -> Result<Server, Failure> {
-        let this = std::env::current_exe()?;
-        let again = |what: &str| {
-            let mut command = Command::new(&this);
+    /// Starts a server with that number of workers. If `has_slow`, it looks for slow requests.
+    pub fn start(kind: Kind, workers: usize, has_slow: bool) -> Result<Server, Failure> {
+        let program = std::env::current_exe()?;
+        let serve = |what: &str| {
+            let mut command = Command::new(&program);
             command.args(["serve", what, &kind.workers(workers)]);
             command
         };
         match kind {
-            // The program as it is shipped, where its handlers will do.
-            Kind::Repd | Kind::Single if !looks => {
-                Server::of(Path::new(REPD), kind, workers, false)
+            // The program as users have it: its own handlers do.
+            Kind::Repd | Kind::Single if !has_slow => {
+                Server::start_repd(Path::new(REPD), kind, workers, false)
             }
-            Kind::Repd | Kind::Single => Server::run(&mut again("repd")),
-            Kind::ZmqProxy => Server::run(&mut again("zmq_proxy")),
-            Kind::Rep => Server::run(&mut again("rep")),
+            Kind::Repd | Kind::Single => Server::run(&mut serve("repd")),
+            Kind::ZmqProxy => Server::run(&mut serve("zmq_proxy")),
+            Kind::Rep => Server::run(&mut serve("rep")),
             Kind::Go => {
                 let binary = go().as_ref().map_err(|why| why.as_str())?;
                 Server::run(Command::new(binary).arg(workers.to_string()))
@@ -136,14 +139,15 @@ impl Server {
             Kind::Nats => {
                 let mut server =
                     Server::run(Command::new("nats-server").args(["-a", "127.0.0.1", "-p", "-1"]))?;
-                let mut responders = again("nats");
+                let mut responders = serve("nats");
                 let responders = Server::run(responders.arg(&server.endpoint))?;
-                server._part = Some(Box::new(responders));
+                server._responders = Some(Box::new(responders));
                 Ok(server)
             }
         }
     }
 
+    /// Starts `command` and waits until it says on standard error where it listens.
     fn run(command: &mut Command) -> Result<Server, Failure> {
         let started = Instant::now();
         let program = command.get_program().display().to_string();
@@ -151,7 +155,6 @@ impl Server {
         let mut child =
             command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
         let mut log = BufReader::new(child.stderr.take().ok_or("no standard error")?);
-        // All of them say on standard error where they listen.
         let (mut endpoint, mut said) = (None, String::new());
         while endpoint.is_none() {
             let mut line = String::new();
@@ -165,10 +168,10 @@ impl Server {
             said = line;
         }
         spawn(move || log.read_to_end(&mut Vec::new()));
-        Ok(Server { child, endpoint: endpoint.unwrap_or_default(), started, _part: None })
+        Ok(Server { child, endpoint: endpoint.unwrap_or_default(), started, _responders: None })
     }
 
-    /// From the start of the process to its first reply.
+    /// Sends a first request. Returns the time from the start of the process to the reply.
     pub fn first_reply(&self) -> Result<Duration, Failure> {
         let socket = zmq::Context::new().socket(zmq::REQ)?;
         socket.set_rcvtimeo(10_000)?;
@@ -178,6 +181,7 @@ impl Server {
         Ok(self.started.elapsed())
     }
 
+    /// Returns the resident memory in MiB (proc_pid_status(5)).
     pub fn resident_mebibytes(&self) -> Result<f64, Failure> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
@@ -193,7 +197,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs a server if the command line asks for one, as [`Server::start`] does.
+/// Runs a server if the command line is one of [`Server::start`]. Returns false if it is not.
 pub fn serve_if_asked() -> Result<bool, Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -208,7 +212,7 @@ pub fn serve_if_asked() -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// repd with a handler that looks for slow requests.
+/// Runs repd with a handler that looks for slow requests.
 fn repd(workers: usize) -> Result<(), Failure> {
     repd::logging::start(repd::logging::Target::Stderr, false)?;
     let listen: Vec<Endpoint> = vec!["tcp://127.0.0.1:*".parse()?];
@@ -223,7 +227,7 @@ fn repd(workers: usize) -> Result<(), Failure> {
     Ok(serve(&Config { listen, workers, ..Config::default() }, handler)?)
 }
 
-/// A program for `--framing packet`, which looks for slow requests and ends with its input.
+/// Runs a program for `--framing packet` that looks for slow requests.
 fn packet() -> Result<(), Failure> {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let mut length = [0; 4];
@@ -236,6 +240,7 @@ fn packet() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Returns the text reversed, after [`SLOW_TIME`] if it is slow.
 fn reply_to(mut text: Vec<u8>) -> Vec<u8> {
     if text.starts_with(SLOW) {
         sleep(SLOW_TIME);
@@ -244,7 +249,7 @@ fn reply_to(mut text: Vec<u8>) -> Vec<u8> {
     text
 }
 
-/// The guide's multithreaded server, mtserver.
+/// Runs the guide's multithreaded server, mtserver.
 fn zmq_proxy(workers: usize) -> Result<(), Failure> {
     let context = zmq::Context::new();
     let clients = context.socket(zmq::ROUTER)?;
@@ -260,13 +265,14 @@ fn zmq_proxy(workers: usize) -> Result<(), Failure> {
     Ok(zmq::proxy(&clients, &backend)?)
 }
 
-/// The guide's single-threaded server, hwserver.
+/// Runs the guide's single-threaded server, hwserver.
 fn rep() -> Result<(), Failure> {
     let context = zmq::Context::new();
     answer(&context.socket(zmq::REP)?, listen)?;
     Ok(())
 }
 
+/// Binds `socket` to a free port and says where it listens.
 fn listen(socket: &zmq::Socket) -> zmq::Result<()> {
     socket.bind("tcp://127.0.0.1:*")?;
     if let Ok(endpoint) = socket.get_last_endpoint()? {
@@ -275,6 +281,7 @@ fn listen(socket: &zmq::Socket) -> zmq::Result<()> {
     Ok(())
 }
 
+/// Binds or connects `socket` by `attach` and answers requests until it fails.
 fn answer(
     socket: &zmq::Socket,
     attach: impl Fn(&zmq::Socket) -> zmq::Result<()>,
