@@ -1,12 +1,12 @@
-//! Refuses to build over another libzmq than the one in this tree.
+//! Refuses to build with any libzmq but the one in this tree.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // What zmq-sys/build.rs says that it has applied.
+    // The patches that zmq-sys/build.rs has applied.
     let patches = std::env::var("DEP_ZMQ_PATCHES").unwrap_or_default();
     assert!(
         !patches.is_empty(),
-        "repd builds with the zmq-sys and the libzmq of its own tree alone: any client can crash or rob a libzmq without \
-         the patches in zmq-sys/patches; see zmq-sys/README.md"
+        "repd builds only with the zmq-sys of its own tree: any client can crash a libzmq without \
+         the patches in zmq-sys/patches, or take the replies of others; see zmq-sys/README.md"
     );
 }

@@ -1,5 +1,5 @@
-//! A service of one's own with repd's command line: each request says how many milliseconds its reply
-//! takes, or `never`, or `panic`. To try time-outs, stops and the dispatch:
+//! A service of one's own with repd's command line: each request says how many milliseconds its
+//! reply takes, or `never`, or `panic`. To try time-outs, stops and the dispatch:
 //!
 //!     cargo run --example sleepy -- serve --workers 2 --timeout 1
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::thread::{park, sleep};
 use std::time::Duration;
 
-use repd::cli::{Command, Request, parse};
+use repd::cli::{Action, Command, parse};
 use repd::{Code, Error, Fault, Frame, logging, serve};
 
 fn sleepy(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
@@ -19,7 +19,7 @@ fn sleepy(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
         text => {
             let milliseconds = text.parse();
             sleep(Duration::from_millis(milliseconds.map_err(|_| {
-                Fault::new(Code::BadRequest, "send milliseconds, never, or panic")
+                Fault::new(Code::BAD_REQUEST, "send milliseconds, never, or panic")
             })?));
             Ok(request)
         }
@@ -27,9 +27,9 @@ fn sleepy(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
 }
 
 fn run() -> Result<(), Error> {
-    let Request::Run(Command::Serve(options)) = parse(std::env::args_os())? else { return Ok(()) };
+    let Action::Run(Command::Serve(options)) = parse(std::env::args_os())? else { return Ok(()) };
     logging::start(options.log, options.verbose)?;
-    serve(&options.config(), |_| sleepy)
+    serve(&options.config_with(|_| sleepy))
 }
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-# What `nix flake check` looks at beside the package and the virtual machines.
+# The checks of `nix flake check` besides the package and the virtual machines.
 {
   pkgs,
   repd,
@@ -49,7 +49,7 @@ in
         mkdir $out
       '';
 
-  # `nix eval --json .#checks.SYSTEM.units.told` has what it compares, and builds nothing.
+  # `nix eval --json .#checks.SYSTEM.units.told` prints what is compared, and builds nothing.
   units =
     let
       golden = lib.fileset.toSource {
@@ -63,6 +63,6 @@ in
       mkdir $out
     '';
 
-  # The check that each configuration makes when it is built, on the packages of this system.
+  # The build-time check of each configuration, with the packages of this system.
   settings = pkgs.linkFarm "repd-settings" units.checks;
 }

@@ -1,4 +1,4 @@
-# The port of `repd serve` without --listen, out of the one place where defaults are written.
+# The default port of `repd serve`, read from src/config.rs, where every default is written once.
 { lib }:
 let
   lines = lib.splitString "\n" (builtins.readFile ../src/config.rs);

@@ -1,4 +1,4 @@
-# An appliance that does nothing but answer: a small NixOS to start from. What is of its hardware is in
+# An appliance that only runs repd: a small NixOS to start from. What depends on the hardware is in
 # sd-image.nix.
 { modulesPath, ... }:
 {
@@ -29,13 +29,13 @@
   security.sudo.enable = false;
   services.lvm.enable = false;
 
-  # Nothing that grows: the journal stays in memory, which spares the card too.
+  # Keep the journal in memory: it does not fill the card or wear it out.
   services.journald.storage = "volatile";
   nix.gc = {
     automatic = true;
     options = "--delete-older-than 30d";
   };
-  # The source of nixpkgs is as large as the rest of the system.
+  # Leave out the source of nixpkgs: it is as large as the rest of the system.
   nixpkgs.flake = {
     setFlakeRegistry = false;
     setNixPath = false;

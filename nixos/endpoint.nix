@@ -1,5 +1,5 @@
-# An endpoint taken apart by the rules of src/endpoint.rs, into { host, port } or { path }; { } if it is none.
-# Port 0 is one that the system chooses.
+# Parses an endpoint by the rules of src/endpoint.rs into { host, port } or { path }. Returns { }
+# for anything else. Port 0 means that the system chooses one.
 { lib }:
 text:
 let

@@ -33,12 +33,12 @@ let
   bindsPrivilegedPort = lib.any (place: isTcp place && place.port > 0 && place.port < 1024) (
     listen ++ backend
   );
-  # An address of this machine may come late, and a name is looked up once, at the start.
+  # An address of this machine may be assigned late, and a name is looked up once, at the start.
   needsNetwork =
     lib.any (place: isTcp place && !isLoopback place && !isEveryAddress place) (listen ++ backend)
     || lib.any (place: isTcp place && !isLoopback place && !isAddress place) upstream;
 
-  # What is not set is not passed: the defaults are repd's.
+  # Only what is set is passed, so that the defaults are repd's own.
   commandLine =
     settings: program:
     [
@@ -53,8 +53,8 @@ let
     }) settings
     ++ lib.optionals (program != [ ]) ([ "--" ] ++ program);
 
-  # The machine that builds has other addresses, no log daemon, and other programs on its PATH: what is always
-  # there stands in for them.
+  # The machine that builds has other addresses, no log daemon, and other programs on its PATH. So
+  # the check uses stand-ins that exist everywhere.
   check =
     let
       isBuilt = lib.hasPrefix "${builtins.storeDir}/" (lib.head cfg.program);
@@ -76,21 +76,21 @@ let
       value = if name == "program" then cfg.program else settings.${name};
     in
     value != null && value != [ ];
-  notBeside = one: other: {
+  excludes = one: other: {
     assertion = !(isGiven one && isGiven other);
-    message = "services.repd: cannot use ${one} beside ${other}; leave out one of them.";
+    message = "services.repd: cannot use ${one} with ${other}; leave out one of them.";
   };
   wellFormed =
     name:
     map (text: {
       assertion = parse text != { };
       message =
-        "services.repd.settings.${name}: ${builtins.toJSON text} is no endpoint; give tcp://HOST:PORT, "
+        "services.repd.settings.${name}: ${builtins.toJSON text} is not an endpoint; give tcp://HOST:PORT, "
         + "with a port from 1 to 65535 or * for any, or ipc://PATH with at most 107 bytes.";
     }) settings.${name};
   onePlace = text: {
     assertion = (parse text).host or null != "*" && (parse text).port or null != 0;
-    message = "services.repd.settings.upstream: ${builtins.toJSON text} is no one place; name a host and a port.";
+    message = "services.repd.settings.upstream: ${builtins.toJSON text} is not one address; name a host and a port.";
   };
 
   optional =
@@ -123,7 +123,7 @@ let
     in
     types.nullOr (types.either one (types.listOf one));
 
-  # As they were called before there were settings.
+  # The names of version 0.1, before there were settings.
   renamed =
     lib.mapAttrsToList
       (from: to: lib.mkRenamedOptionModule [ "services" "repd" from ] [ "services" "repd" "settings" to ])
@@ -146,7 +146,7 @@ in
       "services"
       "repd"
       "extraArgs"
-    ] "Write each option of it as a setting, such as services.repd.settings.retries = 1.")
+    ] "Write each of its options as a setting, such as services.repd.settings.retries = 1.")
   ];
 
   options.services.repd = {
@@ -169,9 +169,10 @@ in
         verbose = true;
       };
       description = ''
-        The options of {command}`repd serve`, all of them, by their names; they are described in
-        {manpage}`repd(1)`. A switch is set by `true`, and what may be given several times is a list. What is not
-        set keeps the default of repd itself. A program is {option}`services.repd.program`.
+        The options of {command}`repd serve`, all of them, by their names. They are described in
+        {manpage}`repd(1)`. A switch is set by `true`, and an option that may be given several times
+        is a list. An option that is not set keeps repd's own default. For a program as the handler,
+        set {option}`services.repd.program`.
       '';
       type = types.submodule {
         freeformType = types.attrsOf value;
@@ -184,14 +185,15 @@ in
             description = ''
               Endpoints where clients connect, `tcp://HOST:PORT` or `ipc://PATH`.
 
-              The service can make files in {file}`/run/repd`; who can connect to them is said by
-              {option}`services.repd.group`. A port below 1024 gives it the capability that this takes.
+              The service can make files in {file}`/run/repd`. {option}`services.repd.group` sets
+              who can connect to them. For a port below 1024, the service gets the capability that
+              it needs.
             '';
           };
 
           workers = optional types.ints.unsigned {
             example = 16;
-            description = "REP workers. 0 is the single-threaded server.";
+            description = "Number of REP workers. 0 is the single-threaded server.";
           };
 
           handler =
@@ -202,7 +204,7 @@ in
               ])
               {
                 example = "echo";
-                description = "What answers, of what comes with repd.";
+                description = "The built-in handler.";
               };
 
           framing =
@@ -214,16 +216,17 @@ in
               ])
               {
                 example = "lines";
-                description = "How the program is spoken to on its standard input and output.";
+                description = "Framing on the program's standard input and output.";
               };
 
           backend = endpoints {
             example = [ "tcp://127.0.0.1:5556" ];
             description = ''
-              Endpoints where REP workers of any language connect and answer, in place of workers of this
-              service. Whoever reaches them can be a worker: {option}`services.repd.openFirewall` does not
-              open their ports. Their files in {file}`/run/repd` are for the same users as those of
-              {option}`services.repd.settings.listen`.
+              Endpoints where REP workers in any language connect, instead of workers in this
+              service. Whoever reaches them can be a worker, so {option}`services.repd.openFirewall`
+              does not open their ports. The users who can connect to
+              {option}`services.repd.settings.listen` in {file}`/run/repd` can also connect to
+              these.
             '';
           };
 
@@ -232,22 +235,27 @@ in
               "tcp://10.0.0.1:5555"
               "tcp://10.0.0.2:5555"
             ];
-            description = "Endpoints of other repds that requests go on to, in place of workers of this service.";
+            description = ''
+              Endpoints of other repds to forward requests to, instead of workers in this service.
+            '';
           };
 
           timeout = optional types.numbers.positive {
             example = 0.5;
-            description = "Seconds that a request may take.";
+            description = "Seconds that a request may take; then the client gets a 504.";
           };
 
           drain = optional types.numbers.nonnegative {
             example = 60;
-            description = "Seconds that a stop may take, to finish the requests in flight.";
+            description = "Maximum number of seconds to finish the requests in flight on a stop.";
           };
 
           max-message-size = optional (types.either types.ints.positive (types.strMatching "[0-9]+[kKM]?")) {
             example = "64k";
-            description = "The largest frame: bytes, KiB with a `k`, MiB with an `M` behind the number.";
+            description = ''
+              Maximum size of a request, all frames of its body together: bytes, KiB with a `k`, or
+              MiB with an `M` after the number.
+            '';
           };
 
           log =
@@ -258,7 +266,7 @@ in
               ])
               {
                 example = "syslog";
-                description = "Where log lines go; standard error is the journal.";
+                description = "Destination of log lines. Standard error is the journal.";
               };
         };
       };
@@ -270,11 +278,11 @@ in
       apply = map (word: "${word}");
       example = lib.literalExpression "[ (lib.getExe pkgs.python3) ./words.py ]";
       description = ''
-        A program that answers, and its arguments; each worker keeps a copy of it, or with `once` as the
-        framing starts one for each request.
+        A program that answers requests, and its arguments. Each worker keeps a copy of it, or with
+        the framing `once` starts one for each request.
 
-        It runs with the confinement of the service. {option}`systemd.services.repd.path` adds to its
-        `PATH`. One that makes code as it runs (Node.js, Java, LuaJIT) needs
+        It runs in the sandbox of the service. {option}`systemd.services.repd.path` adds to its
+        `PATH`. A program that generates code as it runs (Node.js, Java, LuaJIT) needs
         `systemd.services.repd.serviceConfig.MemoryDenyWriteExecute = false`.
       '';
     };
@@ -282,10 +290,11 @@ in
     group = optional (types.strMatching "[a-zA-Z_][a-zA-Z0-9_-]*") {
       example = "repd-clients";
       description = ''
-        The group of users of this machine who can connect to ipc endpoints in {file}`/run/repd`, such as
-        `ipc:///run/repd/clients`; it is made if it is not there. Without one it is root and the
-        service's own user alone. The program too runs in this group, and lets it use the files that it makes.
-        An abstract endpoint, `ipc://@NAME`, is no file: every user of the machine can connect to it.
+        The group of users of this machine who can connect to ipc endpoints in {file}`/run/repd`,
+        such as `ipc:///run/repd/clients`. It is created if it does not exist. Without a group, only
+        root and the service's own user can connect. The program runs in this group too, and the
+        group can use the files that it makes. An abstract endpoint, `ipc://@NAME`, is not a file:
+        every user of the machine can connect to it.
       '';
     };
 
@@ -294,10 +303,11 @@ in
       default = false;
       example = true;
       description = ''
-        Whether to open the ports of {option}`services.repd.settings.listen` that other machines can reach.
+        Whether to open the ports of {option}`services.repd.settings.listen` that other machines can
+        reach.
 
-        They are opened on every network interface, also where an endpoint names the address of one, or one
-        itself. To open a port on some interfaces alone, leave this out and use
+        They are opened on every network interface, even if an endpoint names one interface or
+        address. To open a port only on some interfaces, leave this out and use
         {option}`networking.firewall.interfaces.<name>.allowedTCPPorts`.
       '';
     };
@@ -310,15 +320,15 @@ in
         };
       in
       mkOption {
-        # One file, or null for none, as before there were several.
+        # One file, or null for none, as in version 0.1.
         type = types.coercedTo (types.nullOr file) (one: lib.optional (one != null) one) (
           types.listOf file
         );
         default = [ ];
         example = [ "/run/secrets/repd" ];
         description = ''
-          Files of `NAME=value` lines that are added to the environment, which the program has too:
-          the place for secrets, which the Nix store is not.
+          Files of `NAME=value` lines that are added to the environment of the service and of the
+          program. This is the place for secrets: the Nix store is not.
         '';
       };
 
@@ -328,8 +338,9 @@ in
       defaultText = lib.literalMD "whether the machine that builds can run what it builds";
       example = false;
       description = ''
-        Whether {command}`repd serve --check` looks at the settings when the system is built, with
-        endpoints of the building machine. What it does not see there, the service says at its start.
+        Whether {command}`repd serve --check` checks the settings when the system is built, with
+        endpoints of the building machine. What it cannot check there, the service checks at its
+        start.
       '';
     };
   };
@@ -343,8 +354,8 @@ in
       ]
       ++ map onePlace settings.upstream
       ++ [
-        (notBeside "upstream" "backend")
-        (notBeside "handler" "program")
+        (excludes "upstream" "backend")
+        (excludes "handler" "program")
         {
           assertion = isGiven "framing" -> isGiven "program";
           message = "services.repd: cannot use framing without a program; set program, or leave framing out.";
@@ -379,7 +390,7 @@ in
           message = "services.repd.group: repd is the name that systemd gives the service's own user and group; give another one.";
         }
       ]
-      ++ lib.mapCartesianProduct ({ ours, theirs }: notBeside ours theirs) {
+      ++ lib.mapCartesianProduct ({ ours, theirs }: excludes ours theirs) {
         ours = [
           "handler"
           "program"
@@ -403,15 +414,15 @@ in
     users.groups = mkIf (cfg.group != null) { ${cfg.group} = { }; };
 
     systemd.packages = [ cfg.package ];
-    # Only what the package's own unit does not say.
+    # Only what differs from the package's own unit.
     systemd.services.repd = {
       wantedBy = [ "multi-user.target" ];
       wants = mkIf needsNetwork [ "network-online.target" ];
       after = mkIf needsNetwork [ "network-online.target" ];
-      # A switch to a new system restarts the service at its end, rather than stopping it for all of the switch.
+      # Restart the service at the end of a switch, instead of stopping it for the whole switch.
       stopIfChanged = false;
       serviceConfig = {
-        # An empty one in front drops what the package's unit reads on other systems.
+        # The empty value first removes /etc/default/repd, which the package's unit reads elsewhere.
         EnvironmentFile = lib.mkMerge [
           (lib.mkBefore [ "" ])
           cfg.environmentFile
@@ -425,13 +436,13 @@ in
       // lib.optionalAttrs (cfg.group != null) {
         Group = cfg.group;
         RuntimeDirectoryMode = "0750";
-        # Whoever connects writes to the socket.
+        # To connect, a user must be able to write to the socket.
         UMask = "0007";
       }
       // lib.optionalAttrs bindsPrivilegedPort {
         AmbientCapabilities = "CAP_NET_BIND_SERVICE";
         CapabilityBoundingSet = "CAP_NET_BIND_SERVICE";
-        # A capability counts in the namespace of the network, which is not one of its own users.
+        # With PrivateUsers= the capability would not hold for the network of the host.
         PrivateUsers = false;
       };
     };

@@ -1,4 +1,4 @@
-# An image that holds nothing but a static repd.
+# A container image that contains only a static repd.
 {
   lib,
   dockerTools,
@@ -7,7 +7,7 @@
 dockerTools.buildLayeredImage {
   name = "repd";
   tag = repd.version;
-  # Copied, so that the image needs nothing of the Nix store.
+  # Copied, so that the image needs nothing from the Nix store.
   extraCommands = "install -D ${lib.getExe repd} bin/repd";
   includeStorePaths = false;
   config = {

@@ -42,7 +42,7 @@ let
       fileset = fileset.unions files;
     };
 
-  # libzmq takes libsodium as an archive, which nixpkgs builds for static package sets alone.
+  # libzmq needs libsodium as an archive, which nixpkgs builds only for static package sets.
   sodium = libsodium.overrideAttrs { dontDisableStatic = true; };
 in
 rustPlatform.buildRustPackage (finalAttrs: {
@@ -60,12 +60,13 @@ rustPlatform.buildRustPackage (finalAttrs: {
     SODIUM_INCLUDE_DIR = "${lib.getDev sodium}/include";
   }
   // lib.optionalAttrs (hostPlatform.isAarch64 && hostPlatform.isMusl) {
-    # rustc names libc before libgcc, whose choice of atomics at run time asks for getauxval when nobody looks for
-    # it any more: NixOS/nixpkgs#264687.
+    # rustc links libc before libgcc. libgcc's choice of atomics at run time needs getauxval, which
+    # the linker no longer finds then: NixOS/nixpkgs#264687.
     NIX_CFLAGS_COMPILE = "-mno-outline-atomics";
   };
 
-  # As Cargo.toml has it, but for nixpkgs' hook, which leaves it to the fixup; that leaves the symbols.
+  # nixpkgs' hook turns off the strip of Cargo.toml and leaves it to the fixup, which keeps the
+  # symbols.
   stripAllList = [ "bin" ];
 
   postInstall = ''
@@ -74,7 +75,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
     substituteInPlace $out/lib/systemd/system/repd.service --replace-fail /usr/bin/repd $out/bin/repd
   '';
 
-  # That it runs at all. The tests are a build of their own, so that nobody waits for them to have repd.
+  # Only checks that repd runs. The tests are a separate build, so that nobody waits for them.
   doCheck = false;
   doInstallCheck = true;
   nativeInstallCheckInputs = [ versionCheckHook ];
@@ -83,7 +84,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
     runHook preInstallCheck
     $out/bin/repd serve --check --listen ipc://clients
     $out/bin/repd serve --listen ipc://clients &
-    # Whatever the reply is, the service is not left behind.
+    # End the service even if there is no reply.
     reply=$($out/bin/repd call --timeout 0.5 --retries 60 ipc://clients hello) || true
     kill $!
     wait $!

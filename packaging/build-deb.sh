@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# build-deb.sh TARGET: Debian's package of the static binary, for amd64 (x86_64-unknown-linux-gnu) or arm64
-# (aarch64-unknown-linux-gnu). Prints its path.
+# build-deb.sh TARGET: builds a Debian package of the static binary, for amd64
+# (x86_64-unknown-linux-gnu) or arm64 (aarch64-unknown-linux-gnu). Prints its path.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tool=cargo-deb@3.8.0 cache=${XDG_CACHE_HOME:-$HOME/.cache}/repd
@@ -8,5 +8,5 @@ tool=cargo-deb@3.8.0 cache=${XDG_CACHE_HOME:-$HOME/.cache}/repd
 packaging/build-static.sh "$@" >&2
 export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc
 grep -qs "\"${tool/@/ } " "$cache/.crates.toml" || "$CARGO" install --quiet --locked --root "$cache" "$tool" >&2
-# The binary has no symbols, and needs none of what cargo-deb would do to it.
+# The binary is built and stripped already.
 "$cache/bin/cargo-deb" --quiet --no-build --no-strip --target "$1"

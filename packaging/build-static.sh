@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# build-static.sh TARGET: a repd that needs nothing of the machine it runs on, for x86_64-unknown-linux-gnu or
-# aarch64-unknown-linux-gnu, on Debian 12 for x86_64 with Debian's packages alone. Prints its path.
+# build-static.sh TARGET: builds a static repd for x86_64-unknown-linux-gnu or
+# aarch64-unknown-linux-gnu, on Debian 12 for x86_64, only with Debian's packages. Prints its path.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,25 +14,26 @@ case $target in
     *) usage "cannot build '$target'" ;;
 esac
 [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || {
-    echo "error: cannot build here: it takes Debian for x86_64; see README.md for other ways" >&2
+    echo "error: cannot build here: this needs Debian for x86_64; see README.md for other ways" >&2
     exit 1
 }
 packaging/install-missing "${packages[@]}"
 
-# Debian's cargo and rustc, and the compilers and libraries that belong to the target, not what a developer's
-# environment names: only these are there for the other processor.
+# Use Debian's cargo and rustc and the target's own compilers and libraries, not those of a
+# developer's environment: only these exist for the other processor.
 unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CARGO_BUILD_RUSTC_WRAPPER CARGO_BUILD_TARGET \
     CARGO_ENCODED_RUSTFLAGS CC CXX AR CFLAGS CXXFLAGS \
     SODIUM_LIB_DIR SODIUM_INCLUDE_DIR SODIUM_USE_PKG_CONFIG
 export RUSTC=/usr/bin/rustc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-# At fixed addresses, as Debian's static libraries are. --target even where it is this machine's own: without it
-# the flags would hold for build scripts and macros too, which cannot be linked like that.
+# Fixed addresses, as in Debian's static libraries. --target is needed even for this machine's own
+# target: without it the flags would also hold for build scripts and macros, which cannot be linked
+# like that.
 export RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
 /usr/bin/cargo build --release --locked --target "$target" >&2
 
 binary=${CARGO_TARGET_DIR:-target}/$target/release/repd
-# One that loads something after all would fail on another machine, and not here.
+# A binary that loads a library would fail only on another machine.
 headers=$(readelf --program-headers --wide "$binary")
 case $headers in *INTERP*)
     echo "error: $binary is not static" >&2

@@ -74,9 +74,9 @@ fn body(size: &Size) -> Result<Vec<u8>, Error> {
     match size {
         Size::Bytes(bytes) => Ok((b'a'..=b'z').cycle().take(*bytes).collect()),
         Size::File(path) => fs::read(path).map_err(|error| {
-            Error::config(format!("cannot read {path}"))
-                .because(plain(error))
-                .remedy("give --size bytes, with k for KiB or M for MiB, or a file for the body")
+            Error::config(format!("cannot read {path}")).because(plain(error)).with_remedy(
+                "give --size bytes, with k for KiB or M for MiB, or a file for the body",
+            )
         }),
     }
 }
@@ -105,10 +105,10 @@ fn check_measured(outcome: &Outcome) -> Result<(), Error> {
     let missing = outcome.missing_before;
     if missing > 0 {
         let what = format!("nothing was measured: warm-up requests with no reply: {missing}");
-        return Err(Error::failed(what).remedy(MISSING_REMEDY));
+        return Err(Error::failed(what).with_remedy(MISSING_REMEDY));
     }
     Err(Error::failed("nothing was measured: the load ended within its warm-up")
-        .remedy("let it run longer, or give a shorter --warmup"))
+        .with_remedy("let it run longer, or give a shorter --warmup"))
 }
 
 /// Fails if a reply was missing or not as expected.
@@ -126,5 +126,6 @@ fn check_replies(outcome: &Outcome) -> Result<(), Error> {
         0 => "is --expect the handler that the service runs?",
         _ => MISSING_REMEDY,
     };
-    Err(Error::failed(format!("of {} requests, {}", outcome.sent, lost.join(", "))).remedy(remedy))
+    Err(Error::failed(format!("of {} requests, {}", outcome.sent, lost.join(", ")))
+        .with_remedy(remedy))
 }

@@ -67,14 +67,14 @@ fn attempt(
 ) -> Result<Vec<Frame>, Error> {
     let context = Context::new(1)?;
     let Monitored { socket, monitor } = &context.monitored_req(endpoint)?;
-    socket.send_all(&mut request.iter().map(Frame::copy).collect::<Vec<_>>())?;
+    socket.send_message(&mut request.iter().map(Frame::clone).collect::<Vec<_>>())?;
     let deadline = Instant::now() + timeout;
     let mut connection = Connection::Pending;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         wait(&mut [socket.readable(), monitor.readable()], Some(left))?;
         let mut reply = Vec::new();
-        if socket.try_receive(&mut reply)? {
+        if socket.try_recv_message(&mut reply)? {
             return Ok(reply);
         }
         connection = connection.after_event(monitor)?;
@@ -118,21 +118,22 @@ fn no_reply(endpoint: &Endpoint, timeout: Duration, connection: Connection) -> E
                 Ok(()) => Error::failed(cannot).because("it was gone for a moment"),
                 Err(error) => Error::of_system(cannot, error),
             };
-            error.otherwise("is the service running there?")
+            error.or_remedy("is the service running there?")
         }
         Connection::Lost => {
-            Error::failed(format!("{endpoint} closed the connection before it replied")).remedy(
-                "has the service ended, is the request larger than it takes, \
+            Error::failed(format!("{endpoint} closed the connection before it replied"))
+                .with_remedy(
+                    "has the service ended, is the request larger than it takes, \
                  or does it not serve REQ clients?",
-            )
+                )
         }
         Connection::Pending => {
             Error::failed(format!("timed out: no connection to {endpoint} {within}"))
-                .remedy("is the host up, and the port open?")
+                .with_remedy("is the host up, and the port open?")
         }
         Connection::Established => {
             Error::failed(format!("timed out: no reply from {endpoint} {within}"))
-                .remedy("is it busy, or does it not serve REQ clients? more time: --timeout")
+                .with_remedy("is it busy, or does it not serve REQ clients? more time: --timeout")
         }
     }
 }

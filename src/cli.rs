@@ -1,4 +1,4 @@
-//! The command line; the options of each command are in a room of its own.
+//! The command line. The options of each command are in a module of their own.
 
 use std::ffi::OsString;
 
@@ -13,18 +13,18 @@ mod serve;
 
 pub use bench::{Bench, Size};
 pub use call::Call;
-pub use serve::{Answering, Serve};
+pub use serve::Serve;
 
 /// What the command line asks for.
-pub enum Request {
+pub enum Action {
     /// Run a command.
     Run(Command),
-    /// Print this, which was asked for, and exit with 0.
+    /// Print this text, the help or the version, and exit with code 0.
     Print(String),
 }
 
-/// A small ZeroMQ request-reply server: a ROUTER-DEALER proxy in front of a fixed pool of REP workers.
-/// Without a command it runs `repd serve` with every default.
+/// A small ZeroMQ request-reply server: a ROUTER-DEALER proxy in front of a fixed pool of REP
+/// workers. Without a command it runs `repd serve` with every default.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help"))]
 struct Repd {
@@ -44,21 +44,21 @@ pub enum Command {
     Serve(Serve),
     /// Send one request.
     Call(Call),
-    /// Load a service, and report rate and latency.
+    /// Load a service and report rate and latency.
     Bench(Bench),
 }
 
-/// A handler that comes with repd.
+/// A built-in handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Builtin {
-    /// Each frame backwards.
+    /// Replies with each frame reversed.
     #[default]
     Reverse,
-    /// The request as it is.
+    /// Replies with the request unchanged.
     Echo,
 }
 
-fn builtin(name: &str) -> Result<Builtin, String> {
+fn parse_builtin(name: &str) -> Result<Builtin, String> {
     match name {
         "reverse" => Ok(Builtin::Reverse),
         "echo" => Ok(Builtin::Echo),
@@ -66,52 +66,55 @@ fn builtin(name: &str) -> Result<Builtin, String> {
     }
 }
 
-/// Reads a command line, the program's name first.
+/// Parses a command line whose first argument is the program's name.
 ///
 /// # Errors
-/// What is wrong with it and what to do, exit code 2.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Error> {
+/// Returns an error with exit code 2 that says what is wrong and what to do, if an argument is not
+/// UTF-8, is unknown, is out of range or does not go together with another one.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Error> {
     let texts: Result<Vec<String>, OsString> =
         arguments.into_iter().skip(1).map(OsString::into_string).collect();
     let texts = texts.map_err(|argument| {
         Error::config(format!("cannot use the argument {argument:?}"))
             .because("it is not UTF-8")
-            .remedy("give text; call takes other bytes from standard input")
+            .with_remedy("use text; repd call reads other bytes from standard input")
     })?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     match Repd::from_args(&["repd"], &texts) {
         Ok(Repd { version: true, .. }) => {
-            Ok(Request::Print(format!("repd {}\n", env!("CARGO_PKG_VERSION"))))
+            Ok(Action::Print(format!("repd {}\n", env!("CARGO_PKG_VERSION"))))
         }
         Ok(Repd { command: Some(Command::Serve(serve)), .. }) => {
             match serve.stray() {
                 Some(stray) if !texts.contains(&"--") => {
                     return Err(Error::config(format!("unrecognized argument: {stray}"))
-                        .remedy("if it is a program, put -- before it; see repd serve --help"));
+                        .with_remedy(
+                            "if it is a program, put -- before it; see repd serve --help",
+                        ));
                 }
                 None if texts.contains(&"--") => {
-                    return Err(Error::config("there is no program behind --")
-                        .remedy("give one: -- PROGRAM ARG..."));
+                    return Err(Error::config("there is no program after --")
+                        .with_remedy("give one: -- PROGRAM ARG..."));
                 }
                 _ => serve.check_options()?,
             }
-            Ok(Request::Run(Command::Serve(serve)))
+            Ok(Action::Run(Command::Serve(serve)))
         }
-        Ok(Repd { command: Some(command), .. }) => Ok(Request::Run(command)),
-        // Parsing no options at all does not fail: each has its default.
+        Ok(Repd { command: Some(command), .. }) => Ok(Action::Run(command)),
+        // No options cannot be wrong: each has its default.
         Ok(Repd { command: None, .. }) => Serve::from_args(&["repd", "serve"], &[])
-            .map(|serve| Request::Run(Command::Serve(serve)))
+            .map(|serve| Action::Run(Command::Serve(serve)))
             .map_err(|exit| Error::config(exit.output)),
-        Err(exit) if exit.status.is_ok() => Ok(Request::Print(exit.output)),
-        Err(exit) => Err(mistake(&exit.output, &texts)),
+        Err(exit) if exit.status.is_ok() => Ok(Action::Print(exit.output)),
+        Err(exit) => Err(usage_error(&exit.output, &texts)),
     }
 }
 
-/// argh's complaint on one line, with what to do.
-fn mistake(complaint: &str, texts: &[&str]) -> Error {
-    let complaint: Vec<&str> = complaint.split_whitespace().collect();
-    let mut complaint = complaint.join(" ").trim_end_matches('.').to_string();
-    if let Some(first) = complaint.get_mut(..1) {
+/// Returns argh's message as an error of one line, with a remedy.
+fn usage_error(message: &str, texts: &[&str]) -> Error {
+    let words: Vec<&str> = message.split_whitespace().collect();
+    let mut message = words.join(" ").trim_end_matches('.').to_string();
+    if let Some(first) = message.get_mut(..1) {
         first.make_ascii_lowercase();
     }
     let (command, known) = match texts.first() {
@@ -124,12 +127,12 @@ fn mistake(complaint: &str, texts: &[&str]) -> Error {
         None if !known && texts.first().is_some_and(|text| text.starts_with("--")) => {
             "options follow a command: repd serve --help".into()
         }
-        None if complaint.contains("; give ") || complaint.contains(": give ") => {
-            return Error::config(complaint);
+        None if message.contains("; give ") || message.contains(": give ") => {
+            return Error::config(message);
         }
         None => format!("see {command} --help"),
     };
-    Error::config(complaint).remedy(remedy)
+    Error::config(message).with_remedy(remedy)
 }
 
 #[cfg(test)]
@@ -139,20 +142,20 @@ mod tests {
     use crate::endpoint::Endpoint;
     use crate::handler::Framing;
 
-    fn parsed(line: &str) -> Result<Request, Error> {
+    fn parsed(line: &str) -> Result<Action, Error> {
         parse(format!("repd {line}").split_whitespace().map(OsString::from))
     }
 
     fn serve(line: &str) -> Serve {
         match parsed(line) {
-            Ok(Request::Run(Command::Serve(serve))) => serve,
+            Ok(Action::Run(Command::Serve(serve))) => serve,
             Ok(_) => panic!("{line:?} is not serve"),
-            Err(error) => panic!("{line:?}: {error}"),
+            Err(error) => panic!("{line:?}: {error:#}"),
         }
     }
 
     #[test]
-    fn without_options_all_is_as_the_library_has_it() {
+    fn without_options_the_config_is_the_librarys_default() {
         for line in ["", "serve"] {
             assert_eq!(format!("{:?}", serve(line).config()), format!("{:?}", Config::default()));
         }
@@ -161,7 +164,7 @@ mod tests {
     #[test]
     fn the_help_names_every_default() {
         let says = |command: &str, option: &str, default: String| {
-            let Ok(Request::Print(help)) = parsed(&format!("{command} --help")) else {
+            let Ok(Action::Print(help)) = parsed(&format!("{command} --help")) else {
                 panic!("no help")
             };
             let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -201,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn what_check_prints_is_a_command_line_that_means_the_same() {
+    fn check_prints_a_command_line_that_means_the_same() {
         let common = "serve --listen tcp://*:1 --listen ipc://x --timeout 0.25 --drain 0 \
-                      --max-message-size 2k --max-frames 7 --io-threads 2 --backlog 9 --heartbeat 1.5 \
-                      --log syslog --verbose";
+                      --max-message-size 2k --max-frames 7 --io-threads 2 --backlog 9 \
+                      --heartbeat 1.5 --log syslog --verbose";
         for own in [
             "--workers 3 --handler echo",
             "--workers 3 --retries 2 --framing packet --multipart -- cat -n --number",
@@ -215,8 +218,8 @@ mod tests {
             let first = serve(&format!("{common} {own}"));
             let again = serve(&format!("serve {}", first.describe()));
             assert_eq!(first.describe(), again.describe());
-            let all = |serve: &Serve| format!("{:?} {:?}", serve.config(), serve.answering());
-            assert_eq!(all(&first), all(&again));
+            let settings = |serve: &Serve| format!("{:?} {:?}", serve.config(), serve.handler);
+            assert_eq!(settings(&first), settings(&again));
             for word in own.split(' ') {
                 assert!(first.describe().split_whitespace().any(|said| said == word), "{word}");
             }
@@ -242,7 +245,7 @@ mod tests {
             ("serve --listen udp://*:1", "give tcp://HOST:PORT or ipc://PATH"),
         ] {
             let Err(error) = parsed(line) else { panic!("{line:?} was taken") };
-            let text = error.to_string();
+            let text = format!("{error:#}");
             assert!(text.contains(remedy) && !text.contains('\n'), "{line:?}: {text}");
             assert_eq!(error.exit_code(), 2);
         }

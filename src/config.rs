@@ -1,9 +1,10 @@
-//! What a service can be told: every setting, its default, its range.
+//! The settings of a service, with their defaults and ranges.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
+use crate::handler::{Handler, NewHandler, Program, reverse};
 use crate::socket::PeerLimits;
 
 /// The default of `--listen` is this port of every IPv4 interface.
@@ -40,9 +41,9 @@ pub const BENCH_SIZE: usize = 64;
 /// The default of `bench --warmup`.
 pub const BENCH_WARMUP: Duration = Duration::from_secs(1);
 
-/// The most hops that a request may have come over before this service: the frames of its envelope.
+/// Maximum number of hops of a request before this service: the frames of its envelope.
 pub const MAX_HOPS: usize = 64;
-/// The longest envelope, in bytes: a routing id for each hop, of 255 at most (ZeroMQ RFC 37,
+/// Maximum size of an envelope, in bytes: a routing id for each hop, of 255 at most (ZeroMQ RFC 37,
 /// section 2.3).
 pub const MAX_ENVELOPE: usize = MAX_HOPS * 255;
 
@@ -54,8 +55,8 @@ pub(crate) const IO_THREADS_RANGE: RangeInclusive<usize> = 1..=64;
 // Linux cuts a longer one to net.core.somaxconn, which is 4,096.
 pub(crate) const BACKLOG_RANGE: RangeInclusive<usize> = 1..=4096;
 pub(crate) const OUTSTANDING_RANGE: RangeInclusive<usize> = 1..=100_000;
-pub(crate) const AGAIN_RANGE: RangeInclusive<usize> = 0..=100;
-pub(crate) const RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
+pub(crate) const RETRIES_RANGE: RangeInclusive<usize> = 0..=100;
+pub(crate) const CALL_RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 pub(crate) const CLIENTS_RANGE: RangeInclusive<usize> = 1..=10_000;
 pub(crate) const PIPELINE_RANGE: RangeInclusive<usize> = 1..=100_000;
 pub(crate) const REQUESTS_RANGE: RangeInclusive<usize> = 1..=1_000_000_000_000;
@@ -67,55 +68,108 @@ pub(crate) const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=A_DAY;
 pub(crate) const HEARTBEAT_RANGE: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(3600);
 
-/// How a service is set up. `Config::default()` is what plain `repd` runs.
+/// What answers the requests of a service.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Backend {
+    /// Workers of this process: [`Backend::workers`] or [`Backend::program`].
+    Workers(Workers),
+    /// REP workers of any language that connect to one of these endpoints.
+    External(Vec<Endpoint>),
+    /// Other services of this kind, which this one connects to.
+    Upstream(Vec<Endpoint>),
+}
+
+/// Worker threads of this process, each with a handler of its own.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    pub(crate) count: usize,
+    pub(crate) handler: WorkersHandler,
+}
+
+/// What the workers answer with.
+#[derive(Clone, Debug)]
+pub(crate) enum WorkersHandler {
+    Function(NewHandler),
+    Program(Program),
+}
+
+impl Backend {
+    /// Makes a backend of `count` workers, 0 to 500. `new_handler` makes the handler of each
+    /// worker, from its number: 1 and up. It is called once more after a handler has panicked.
+    ///
+    /// With 0 the service is single-threaded: the handler, of number 0, is called in the loop that
+    /// serves clients, without deadlines.
+    pub fn workers<F, H>(count: usize, new_handler: F) -> Backend
+    where
+        F: Fn(usize) -> H + Send + Sync + 'static,
+        H: Handler + 'static,
+    {
+        let handler = WorkersHandler::Function(NewHandler::of(new_handler));
+        Backend::Workers(Workers { count, handler })
+    }
+
+    /// Makes a backend of `count` workers, 0 to 500, each with a copy of a program that answers in
+    /// the place of a handler.
+    pub fn program(count: usize, program: Program) -> Backend {
+        Backend::Workers(Workers { count, handler: WorkersHandler::Program(program) })
+    }
+
+    /// Makes a backend of the REP workers of any language that connect to one of these endpoints.
+    pub fn external(endpoints: impl IntoIterator<Item = Endpoint>) -> Backend {
+        Backend::External(endpoints.into_iter().collect())
+    }
+
+    /// Makes a backend of other services of this kind, at these endpoints.
+    pub fn upstream(endpoints: impl IntoIterator<Item = Endpoint>) -> Backend {
+        Backend::Upstream(endpoints.into_iter().collect())
+    }
+}
+
+/// The settings of a service. `Config::default()` is what plain `repd` runs: five workers that
+/// [`reverse`], at `tcp://*:5555`.
 ///
-/// The command line keeps each value within its range; a program that fills this in by itself is
-/// held to the same ones when the service starts.
+/// ```
+/// use repd::{Backend, Config, Framing, Program, check};
+/// use std::time::Duration;
+///
+/// let program = Program::new(["wc", "-c"]).framing(Framing::Once);
+/// let config = Config::new(Backend::program(2, program))
+///     .listen(["tcp://127.0.0.1:*".parse()?, "ipc://@wc".parse()?])
+///     .timeout(Duration::from_secs(5));
+/// check(&config)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A value that is out of its range is refused when the service starts.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where clients connect. At least one.
-    pub listen: Vec<Endpoint>,
-    /// How many REP workers answer at a time, 0 to 500. 0 is the single-threaded server: the
-    /// handler called in the loop that serves clients, no deadlines.
-    pub workers: usize,
-    /// Where REP workers of any language connect, in place of workers of this process.
-    pub backend: Vec<Endpoint>,
-    /// Other services of this kind that the requests go on to, in place of workers of this process.
-    pub upstream: Vec<Endpoint>,
-    /// How many requests may be outstanding with all that connect to the backend, or with each
-    /// upstream, 1 to 100,000.
-    pub max_outstanding: usize,
-    /// How long a request may take once the proxy has taken it, 1 ms to one day. Then the client
-    /// gets a 504.
-    pub timeout: Duration,
-    /// To how many others a request is given in turn, 0 to 100, when what was to answer it was lost
-    /// before it replied ([`Code::Lost`](crate::Code::Lost)). It may have been handled each time.
-    pub retries: usize,
-    /// How long a stop may take, up to one day.
-    pub drain: Duration,
-    /// The largest request that is taken, in bytes, 1 to 1 GiB: all frames of its body together. A
-    /// larger one gets a 413; one larger than four times that and 64 KiB ends its client's
-    /// connection.
-    pub max_message_size: usize,
-    /// How many frames a request may have, 1 to 65,536. One with more gets a 413.
-    pub max_frames: usize,
-    /// How many threads move bytes between the network and the sockets, 1 to 64.
-    pub io_threads: usize,
-    /// How many connections may wait to be accepted, at each endpoint, 1 to 4,096.
-    pub backlog: usize,
-    /// After how much silence a client's host is asked whether it is there, in whole seconds,
-    /// rounded up, to one hour; zero is a minute, and nothing but a connection without traffic is
-    /// looked after. One that does not answer for as long again is disconnected.
-    pub heartbeat: Duration,
+    pub(crate) listen: Vec<Endpoint>,
+    pub(crate) backend: Backend,
+    pub(crate) max_outstanding: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) retries: usize,
+    pub(crate) drain: Duration,
+    pub(crate) max_message_size: usize,
+    pub(crate) max_frames: usize,
+    pub(crate) io_threads: usize,
+    pub(crate) backlog: usize,
+    pub(crate) heartbeat: Duration,
 }
 
 impl Default for Config {
     fn default() -> Config {
+        Config::new(Backend::workers(WORKERS, |_worker| reverse))
+    }
+}
+
+impl Config {
+    /// Makes the settings of a service that answers with `backend`, at `tcp://*:5555`, with every
+    /// other default.
+    pub fn new(backend: Backend) -> Config {
         Config {
             listen: vec![Endpoint::any(PORT)],
-            workers: WORKERS,
-            backend: Vec::new(),
-            upstream: Vec::new(),
+            backend,
             max_outstanding: MAX_OUTSTANDING,
             timeout: TIMEOUT,
             retries: RETRIES,
@@ -127,17 +181,99 @@ impl Default for Config {
             heartbeat: HEARTBEAT,
         }
     }
-}
 
-impl Config {
-    /// Whether requests are answered elsewhere.
-    pub(crate) fn is_remote(&self) -> bool {
-        !self.backend.is_empty() || !self.upstream.is_empty()
+    /// Sets where clients connect; at least one endpoint.
+    pub fn listen(self, endpoints: impl IntoIterator<Item = Endpoint>) -> Config {
+        Config { listen: endpoints.into_iter().collect(), ..self }
     }
 
-    /// What is held of a client, a worker that connects, or an upstream.
+    /// Sets how many requests may be outstanding with all external workers, or with each upstream:
+    /// 1 to 100,000, by default 1,000.
+    pub fn max_outstanding(self, requests: usize) -> Config {
+        Config { max_outstanding: requests, ..self }
+    }
+
+    /// Sets the time that a request may take once the proxy has it: 1 ms to one day, by default 30
+    /// s. Then the client gets a 504.
+    pub fn timeout(self, timeout: Duration) -> Config {
+        Config { timeout, ..self }
+    }
+
+    /// Sets to how many others in turn a request is given when what had it was lost before it
+    /// replied ([`Code::LOST`](crate::Code::LOST)): 0 to 100, by default 0. It may have been
+    /// handled each time.
+    pub fn retries(self, retries: usize) -> Config {
+        Config { retries, ..self }
+    }
+
+    /// Sets the time that a stop may take: up to one day, by default 5 s.
+    pub fn drain(self, limit: Duration) -> Config {
+        Config { drain: limit, ..self }
+    }
+
+    /// Sets the largest request, in bytes, all frames of its body together: 1 to 1 GiB, by default
+    /// 1 MiB. A larger one gets a 413; one that is larger than four times that and 64 KiB ends its
+    /// client's connection.
+    pub fn max_message_size(self, bytes: usize) -> Config {
+        Config { max_message_size: bytes, ..self }
+    }
+
+    /// Sets the most frames that a request may have: 1 to 65,536, by default 64. One with more gets
+    /// a 413.
+    pub fn max_frames(self, frames: usize) -> Config {
+        Config { max_frames: frames, ..self }
+    }
+
+    /// Sets how many threads move bytes between the network and the sockets: 1 to 64, by default 1.
+    pub fn io_threads(self, threads: usize) -> Config {
+        Config { io_threads: threads, ..self }
+    }
+
+    /// Sets how many connections may wait to be accepted, at each endpoint: 1 to 4,096, by default
+    /// 1,024.
+    pub fn backlog(self, connections: usize) -> Config {
+        Config { backlog: connections, ..self }
+    }
+
+    /// Sets the silence after which a client's host is asked whether it is there: whole seconds,
+    /// rounded up, to one hour, by default 10 s. One that does not answer for as long again is
+    /// disconnected. With zero that is done after a minute without traffic, and by TCP alone.
+    pub fn heartbeat(self, silence: Duration) -> Config {
+        Config { heartbeat: silence, ..self }
+    }
+
+    /// Returns true if the handler is called in the loop that serves clients.
+    pub(crate) fn is_single_threaded(&self) -> bool {
+        matches!(&self.backend, Backend::Workers(workers) if workers.count == 0)
+    }
+
+    /// Returns the number of workers of this process.
+    pub(crate) fn worker_count(&self) -> usize {
+        match &self.backend {
+            Backend::Workers(workers) => workers.count,
+            Backend::External(_) | Backend::Upstream(_) => 0,
+        }
+    }
+
+    /// Returns the endpoints where external workers connect.
+    pub(crate) fn external(&self) -> &[Endpoint] {
+        match &self.backend {
+            Backend::External(endpoints) => endpoints,
+            Backend::Workers(_) | Backend::Upstream(_) => &[],
+        }
+    }
+
+    /// Returns the endpoints of the upstreams.
+    pub(crate) fn upstreams(&self) -> &[Endpoint] {
+        match &self.backend {
+            Backend::Upstream(endpoints) => endpoints,
+            Backend::Workers(_) | Backend::External(_) => &[],
+        }
+    }
+
+    /// Returns the limits of a client, an external worker or an upstream.
     pub(crate) fn peer_limits(&self) -> PeerLimits {
-        // An envelope over its bound is answered too, if it is not much longer.
+        // An envelope that is not much over its bound is answered too.
         let frames = self.max_frames + 2 * MAX_HOPS + 1;
         PeerLimits {
             heartbeat: self.heartbeat,
@@ -146,12 +282,12 @@ impl Config {
         }
     }
 
-    /// What is out of its range, if anything is, as `setting: what to give`.
+    /// Returns what is out of its range, as `setting: what to give`; `None` if nothing is.
     pub(crate) fn mistake(&self) -> Option<String> {
         let numbers = [
-            ("workers", self.workers, WORKERS_RANGE),
+            ("workers", self.worker_count(), WORKERS_RANGE),
             ("max_outstanding", self.max_outstanding, OUTSTANDING_RANGE),
-            ("retries", self.retries, AGAIN_RANGE),
+            ("retries", self.retries, RETRIES_RANGE),
             ("max_message_size", self.max_message_size, SIZE_RANGE),
             ("max_frames", self.max_frames, FRAMES_RANGE),
             ("io_threads", self.io_threads, IO_THREADS_RANGE),
@@ -162,15 +298,19 @@ impl Config {
             ("drain", self.drain, DRAIN_RANGE),
             ("heartbeat", self.heartbeat, HEARTBEAT_RANGE),
         ];
-        let twice = |(place, endpoint)| self.upstream[..place].contains(endpoint);
-        if let Some((_, upstream)) = self.upstream.iter().enumerate().find(|u| twice(*u)) {
+        let upstreams = self.upstreams();
+        let is_twice = |(place, endpoint)| upstreams[..place].contains(endpoint);
+        if let Some((_, upstream)) = upstreams.iter().enumerate().find(|it| is_twice(*it)) {
             return Some(format!("upstream: {upstream} is given twice; give it once"));
         }
-        if !self.backend.is_empty() && !self.upstream.is_empty() {
-            return Some("backend and upstream together; give one of them".into());
-        }
-        if self.listen.is_empty() {
-            return Some("listen: give at least one endpoint".into());
+        let empty = match &self.backend {
+            _ if self.listen.is_empty() => Some("listen"),
+            Backend::External(endpoints) if endpoints.is_empty() => Some("backend"),
+            Backend::Upstream(endpoints) if endpoints.is_empty() => Some("upstream"),
+            _ => None,
+        };
+        if let Some(name) = empty {
+            return Some(format!("{name}: give at least one endpoint"));
         }
         let number = numbers.into_iter().find(|(_, number, range)| !range.contains(number));
         let time = times.into_iter().find(|(_, time, range)| !range.contains(time));
@@ -180,12 +320,12 @@ impl Config {
     }
 }
 
-/// What to give for a number within `range`.
+/// Returns the hint for a number within `range`.
 pub(crate) fn asked(range: &RangeInclusive<usize>) -> String {
     format!("give a whole number from {} to {}", range.start(), range.end())
 }
 
-/// What to give for a time within `range`.
+/// Returns the hint for a time within `range`.
 pub(crate) fn asked_seconds(range: &RangeInclusive<Duration>) -> String {
     let (least, most) = (range.start().as_secs_f64(), range.end().as_secs());
     format!("give seconds from {least} to {most}, fractions allowed")

@@ -1,6 +1,6 @@
-//! Endpoints: what a user may write, checked before it reaches libzmq, which takes what it should
-//! refuse.
+//! Endpoints, checked before they reach libzmq, which takes what it should refuse.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -20,12 +20,21 @@ mod resolve;
 
 pub(crate) use listener::{Listener, Listeners, SocketFile};
 
-/// Where clients connect: `tcp://HOST:PORT` or `ipc://PATH`.
+/// A place to listen at or to connect to: `tcp://HOST:PORT` or `ipc://PATH`.
 ///
 /// HOST is `*` (every IPv4 interface), an IPv4 address, an IPv6 address in brackets, a network
-/// interface, or a name. PORT is 1 to 65535; `*` or 0 lets the system
-/// choose one. PATH is a file's
+/// interface, or a name. PORT is 1 to 65535; `*` or 0 lets the system choose one. PATH is a file's
 /// path of at most 107 bytes, or `@NAME` for Linux's abstract namespace.
+///
+/// ```
+/// use repd::Endpoint;
+///
+/// let endpoint: Endpoint = "tcp://127.0.0.1:5555".parse()?;
+/// assert_eq!(endpoint.to_string(), "tcp://127.0.0.1:5555");
+/// let error = "udp://127.0.0.1:5555".parse::<Endpoint>().unwrap_err();
+/// assert!(error.to_string().contains("give tcp://HOST:PORT or ipc://PATH"));
+/// # Ok::<(), repd::EndpointError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     text: String,
@@ -45,11 +54,12 @@ pub(crate) enum Host {
     Named(String),
 }
 
-/// `sun_path` of `sockaddr_un` has 108 bytes, the last of which is zero: unix(7).
-const LONGEST_PATH: usize = 107;
+/// Maximum length of a path in bytes: `sun_path` of `sockaddr_un` has 108, the last of which is
+/// zero (unix(7)).
+const MAX_PATH: usize = 107;
 
 impl Endpoint {
-    /// That port of every IPv4 interface; port 0 lets the system choose.
+    /// Makes the endpoint of that port of every IPv4 interface; port 0 lets the system choose one.
     pub fn any(port: u16) -> Endpoint {
         Endpoint {
             text: format!("tcp://*:{port}"),
@@ -61,7 +71,7 @@ impl Endpoint {
         &self.address
     }
 
-    /// Connects without ZeroMQ, to tell what stands in the way. Waits for a second at most.
+    /// Connects without ZeroMQ, to find out what stands in the way. Waits for one second at most.
     pub(crate) fn probe(&self) -> io::Result<()> {
         match &self.address {
             Address::Tcp { host, port } => {
@@ -76,14 +86,19 @@ impl Endpoint {
         }
     }
 
-    /// What libzmq is to connect to, and whether that takes IPv6.
+    /// Returns the address for libzmq to connect to, and true if that is an IPv6 one.
+    ///
+    /// # Errors
+    /// An endpoint that names no single place, or a host that is not known.
     pub(crate) fn to_connect(&self) -> Result<(String, bool), Error> {
         let Address::Tcp { host, port } = &self.address else {
             return Ok((self.text.clone(), false));
         };
         let cannot = || Error::config(format!("cannot connect to {self}"));
         if *host == Host::Any || *port == 0 {
-            return Err(cannot().because("that is no one place").remedy("name a host and a port"));
+            return Err(cannot()
+                .because("it is not one address")
+                .with_remedy("name a host and a port"));
         }
         let address = host.resolve(*port).map_err(|why| cannot().because(why))?;
         Ok((format!("tcp://{address}"), address.is_ipv6()))
@@ -91,16 +106,16 @@ impl Endpoint {
 }
 
 impl Host {
-    /// The address that is meant; of several, IPv4 first, as libzmq itself has it.
+    /// Returns the address of the host; of several, an IPv4 one, as libzmq does.
+    ///
+    /// # Errors
+    /// The reason why there is none that can be used.
     pub(crate) fn resolve(&self, port: u16) -> Result<SocketAddr, String> {
         let Host::Named(name) = self else {
             return Ok(SocketAddr::from(([0, 0, 0, 0], port)));
         };
         if let Some(address) = interface(name) {
-            let ip = address.ok_or_else(|| {
-                format!("{name} has no IPv4 address yet; wait for one, or give an IPv6 address in brackets")
-            })?;
-            return Ok(SocketAddr::from((ip, port)));
+            return Ok(SocketAddr::from((address?, port)));
         }
         let mut found = resolve::addresses(name, port);
         found.sort_by_key(SocketAddr::is_ipv6);
@@ -127,16 +142,23 @@ impl Host {
     }
 }
 
-/// The IPv4 address of a network interface of that name, or that it has none: an IPv6 address is
-/// not taken for it, since a link-local one, or one that a router gave, comes before that of DHCP.
-fn interface(name: &str) -> Option<Option<Ipv4Addr>> {
+/// Returns the IPv4 address of the network interface of that name; `None` if there is no such
+/// interface. An IPv6 address is not used instead: a link-local one, or one that a router gave,
+/// comes before DHCP's address.
+///
+/// # Errors
+/// An interface without an IPv4 address.
+fn interface(name: &str) -> Option<Result<Ipv4Addr, String>> {
     let mut named =
         getifaddrs().ok()?.filter(|interface| interface.interface_name == name).peekable();
     named.peek()?;
-    Some(named.find_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())))
+    let address = named.find_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+    Some(address.ok_or_else(|| {
+        format!("{name} has no IPv4 address yet; wait for one, or give an IPv6 address in brackets")
+    }))
 }
 
-/// Whether that is an address of this machine.
+/// Returns true if that is an address of this machine.
 pub(crate) fn is_local(ip: IpAddr) -> bool {
     let is_it = |address: &SockaddrStorage| {
         let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
@@ -146,25 +168,41 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || ip.is_unspecified() || own.any(|address| is_it(&address))
 }
 
-impl FromStr for Endpoint {
-    type Err = String;
+/// A text that is no endpoint: what is wrong with it, and what to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointError(String);
 
-    fn from_str(text: &str) -> Result<Endpoint, String> {
-        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err("an endpoint has no blanks or control characters; \
-                        give tcp://HOST:PORT or ipc://PATH"
-                .into());
-        }
-        let address = match text.split_once("://") {
-            Some(("tcp", rest)) => tcp(rest)?,
-            Some(("ipc", rest)) => ipc(rest)?,
-            Some((scheme, _)) => {
-                let given = scheme.escape_default();
-                return Err(format!("no transport {given}://; give tcp://HOST:PORT or ipc://PATH"));
-            }
-            None => return Err("no transport; give tcp://HOST:PORT or ipc://PATH".into()),
-        };
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for EndpointError {}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
+        let address = address(text).map_err(EndpointError)?;
         Ok(Endpoint { text: text.into(), address })
+    }
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("an endpoint has no blanks or control characters; \
+                    give tcp://HOST:PORT or ipc://PATH"
+            .into());
+    }
+    match text.split_once("://") {
+        Some(("tcp", rest)) => tcp(rest),
+        Some(("ipc", rest)) => ipc(rest),
+        Some((scheme, _)) => {
+            let given = scheme.escape_default();
+            Err(format!("no transport {given}://; give tcp://HOST:PORT or ipc://PATH"))
+        }
+        None => Err("no transport; give tcp://HOST:PORT or ipc://PATH".into()),
     }
 }
 
@@ -198,9 +236,9 @@ fn tcp(rest: &str) -> Result<Address, String> {
 }
 
 fn ipc(path: &str) -> Result<Address, String> {
-    if path.len() > LONGEST_PATH {
+    if path.len() > MAX_PATH {
         let length = path.len();
-        return Err(format!("that path has {length} bytes; give one of at most {LONGEST_PATH}"));
+        return Err(format!("that path has {length} bytes; give one of at most {MAX_PATH}"));
     }
     match path.strip_prefix('@') {
         _ if path == "*" => Err("nobody could know that path; name a file".into()),
@@ -227,7 +265,7 @@ mod tests {
     use super::*;
 
     fn resolved(endpoint: &str) -> Result<SocketAddr, String> {
-        match endpoint.parse::<Endpoint>()?.address {
+        match endpoint.parse::<Endpoint>().map_err(|error| error.to_string())?.address {
             Address::Tcp { host, port } => host.resolve(port),
             other => Err(format!("{other:?}")),
         }

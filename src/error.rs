@@ -1,4 +1,4 @@
-//! What failed, on what, why, and what to do: one line for the user.
+//! Errors that end a command: what failed, on what, why, and what to do.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,9 +6,21 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// A failure that ends the command.
+/// A failure to start or to run a service.
 ///
-/// It prints as one line: `what failed on what: why; what to do`.
+/// `{}` shows what failed; [`source`](StdError::source) is why, and [`remedy`](Error::remedy) what
+/// to do. `{:#}` shows all three on one line:
+///
+/// ```
+/// use repd::{Config, Service};
+///
+/// let config = Config::default().listen(["tcp://no.such.invalid:5555".parse()?]);
+/// let error = Service::start(&config).unwrap_err();
+/// assert_eq!(error.to_string(), "cannot listen on tcp://no.such.invalid:5555");
+/// assert!(format!("{error:#}").starts_with("cannot listen on tcp://no.such.invalid:5555: no address"));
+/// assert_eq!(error.exit_code(), 2);
+/// # Ok::<(), repd::EndpointError>(())
+/// ```
 #[derive(Debug)]
 pub struct Error {
     exit_code: u8,
@@ -18,28 +30,28 @@ pub struct Error {
 }
 
 impl Error {
-    /// Bad usage or configuration: exit code 2.
+    /// Makes an error of bad usage or configuration: exit code 2.
     pub(crate) fn config(what: impl Into<String>) -> Error {
         Error { exit_code: 2, what: what.into(), cause: None, remedy: None }
     }
 
-    /// A failure while running: exit code 1.
+    /// Makes a failure while running: exit code 1.
     pub(crate) fn failed(what: impl Into<String>) -> Error {
         Error { exit_code: 1, ..Error::config(what) }
     }
 
-    /// An error reply: exit code 3.
+    /// Makes the error of a client that got an error reply: exit code 3.
     pub(crate) fn fault(what: String) -> Error {
         Error { exit_code: 3, ..Error::config(what) }
     }
 
-    /// Standard output that takes nothing: exit code 1.
+    /// Makes the error of a standard output that takes nothing: exit code 1.
     pub fn unprinted(error: io::Error) -> Error {
         Error::failed("cannot print").because(plain(error))
     }
 
-    /// What the system would not do. Exit code 2 and what helps, where it gives this process too
-    /// little.
+    /// Makes an error of what the system refused: exit code 2 with a remedy if this process may
+    /// have too few threads or open files, else 1.
     pub(crate) fn of_system(what: impl Into<String>, error: impl Into<io::Error>) -> Error {
         let error = error.into();
         let remedy = match error.raw_os_error().map(Errno::from_raw) {
@@ -47,30 +59,35 @@ impl Error {
             Some(Errno::EAGAIN) => "allow the process more threads (ulimit -u, TasksMax=)",
             _ => return Error::failed(what).because(plain(error)),
         };
-        Error::config(what).because(plain(error)).remedy(remedy)
+        Error::config(what).because(plain(error)).with_remedy(remedy)
     }
 
     pub(crate) fn because(self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         Error { cause: Some(cause.into()), ..self }
     }
 
-    pub(crate) fn remedy(self, remedy: impl Into<String>) -> Error {
+    pub(crate) fn with_remedy(self, remedy: impl Into<String>) -> Error {
         Error { remedy: Some(remedy.into()), ..self }
     }
 
-    /// What to do, if nothing better is known.
-    pub(crate) fn otherwise(self, remedy: &str) -> Error {
+    /// Sets what to do, unless that is set already.
+    pub(crate) fn or_remedy(self, remedy: &str) -> Error {
         Error { remedy: self.remedy.or_else(|| Some(remedy.into())), ..self }
     }
 
-    /// The exit code of the process that this error ends: 1 for a failure while running,
-    /// 2 for bad usage or configuration, 3 for an error reply to `repd call`.
+    /// Returns the exit code of the process that this error ends: 1 for a failure while running, 2
+    /// for bad usage or configuration, 3 for an error reply to `repd call`.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }
+
+    /// Returns what to do about it, if something is known to help.
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
 }
 
-/// The system's words without Rust's `(os error N)`.
+/// Returns the system's words without Rust's `(os error N)`.
 pub(crate) fn plain(error: io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().into())
 }
@@ -78,13 +95,15 @@ pub(crate) fn plain(error: io::Error) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
-        if let Some(cause) = &self.cause {
+        if !f.alternate() {
+            return Ok(());
+        }
+        let mut source = self.source();
+        while let Some(cause) = source {
             write!(f, ": {cause}")?;
+            source = cause.source();
         }
-        if let Some(remedy) = &self.remedy {
-            write!(f, "; {remedy}")?;
-        }
-        Ok(())
+        self.remedy.iter().try_for_each(|remedy| write!(f, "; {remedy}"))
     }
 }
 

@@ -1,62 +1,98 @@
 //! Replies that are errors: `REPD-ERROR`, a three-digit code, a sentence.
 
+use std::error::Error as StdError;
 use std::fmt;
 
 use crate::frame::Frame;
 
-/// The first frame of a reply that repd, and not the handler, wrote. The three frames are in the
-/// manner of ZAP's status (ZeroMQ RFC 27) and MMI's (RFC 8).
+/// The first frame of an error reply. Its three frames are in the manner of ZAP's status (ZeroMQ
+/// RFC 27) and MMI's (RFC 8).
 pub const MARK: &str = "REPD-ERROR";
 
-/// Why a request gets no reply of the handler's. The numbers are those of HTTP's nearest kin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
-pub enum Code {
-    /// The request cannot be given to this handler.
-    BadRequest = 400,
-    /// The request is larger than the handler may take.
-    TooLarge = 413,
-    /// The handler failed.
-    Failed = 500,
-    /// What was to answer was lost before it replied.
-    Lost = 502,
-    /// No one can take the request now.
-    Unavailable = 503,
-    /// The deadline passed.
-    Timeout = 504,
+/// The code of an error reply, with the meaning of HTTP's code of that number (RFC 9110, section
+/// 15).
+///
+/// A reply of another service may have a code that has no constant here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Code(u16);
+
+impl Code {
+    /// 400: the request cannot be given to this handler.
+    pub const BAD_REQUEST: Code = Code(400);
+    /// 413: the request is larger than the service takes.
+    pub const TOO_LARGE: Code = Code(413);
+    /// 500: the handler failed.
+    pub const FAILED: Code = Code(500);
+    /// 502: the program, worker or upstream was lost before it replied.
+    pub const LOST: Code = Code(502);
+    /// 503: no worker or upstream can take the request now.
+    pub const UNAVAILABLE: Code = Code(503);
+    /// 504: the deadline passed before the reply.
+    pub const TIMEOUT: Code = Code(504);
+
+    /// Returns the number, 0 to 999.
+    pub fn get(self) -> u16 {
+        self.0
+    }
 }
 
-/// An error reply: a code and a sentence for people.
+/// Shows the three digits that are on the wire.
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:03}", self.0)
+    }
+}
+
+/// An error reply: a code, and one sentence that says what happened.
+///
+/// A handler returns one, and a client reads one:
+///
+/// ```
+/// use repd::{Code, Fault, Frame};
+///
+/// fn double(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+///     let number = str::from_utf8(&request[0]).ok().and_then(|text| text.parse::<u32>().ok());
+///     let number = number.ok_or_else(|| Fault::new(Code::BAD_REQUEST, "give a number"))?;
+///     Ok(vec![Frame::from((2 * u64::from(number)).to_string())])
+/// }
+///
+/// assert_eq!(double(vec![Frame::from("21")]).unwrap(), ["42"]);
+/// let fault = double(vec![Frame::from("x")]).unwrap_err();
+/// assert_eq!((fault.code(), fault.text()), (Code::BAD_REQUEST, "give a number"));
+///
+/// let reply = ["REPD-ERROR", "400", "give a number"].map(Frame::from);
+/// assert_eq!(Fault::parse(&reply), Some(fault));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    code: u16,
+    code: Code,
     text: String,
 }
 
 impl Fault {
-    /// An error reply of that code, with one sentence that says what happened.
+    /// Makes an error reply of that code, with one sentence that says what happened.
     pub fn new(code: Code, text: impl Into<String>) -> Fault {
-        Fault { code: code as u16, text: text.into() }
+        Fault { code, text: text.into() }
     }
 
     pub(crate) fn stopping() -> Fault {
-        Fault::new(Code::Unavailable, "the service is stopping")
+        Fault::new(Code::UNAVAILABLE, "the service is stopping")
     }
 
     pub(crate) fn lost() -> Fault {
-        Fault::new(Code::Lost, "what was to answer was lost before it replied")
+        Fault::new(Code::LOST, "what was to answer was lost before it replied")
     }
 
     pub(crate) fn timeout() -> Fault {
-        Fault::new(Code::Timeout, "the deadline passed before the reply")
+        Fault::new(Code::TIMEOUT, "the deadline passed before the reply")
     }
 
-    /// The three digits on the wire.
-    pub fn code(&self) -> u16 {
+    /// Returns the code.
+    pub fn code(&self) -> Code {
         self.code
     }
 
-    /// The sentence on the wire, in UTF-8.
+    /// Returns the sentence.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -65,18 +101,19 @@ impl Fault {
         vec![Frame::from(MARK), Frame::from(self.code.to_string()), Frame::from(self.text.as_str())]
     }
 
-    /// The error reply that these frames are, if they are one.
-    pub fn parse(frames: &[Frame]) -> Option<Fault> {
-        let code = Fault::code_of(frames)?;
-        frames.last().map(|text| Fault { code, text: String::from_utf8_lossy(text).into_owned() })
+    /// Reads a reply; returns `None` if it is no error reply. What of its sentence is not UTF-8 is
+    /// replaced.
+    pub fn parse(reply: &[Frame]) -> Option<Fault> {
+        let code = Fault::code_of(reply)?;
+        reply.last().map(|text| Fault { code, text: String::from_utf8_lossy(text).into_owned() })
     }
 
-    /// Its code alone.
-    pub(crate) fn code_of(frames: &[Frame]) -> Option<u16> {
-        let [mark, code, _] = frames else { return None };
-        let is_code = mark[..] == *MARK.as_bytes() && code.len() == 3;
+    /// Returns the code of a reply; `None` if it is no error reply.
+    pub(crate) fn code_of(reply: &[Frame]) -> Option<Code> {
+        let [mark, code, _] = reply else { return None };
+        let is_code = *mark == MARK && code.len() == 3 && code.iter().all(u8::is_ascii_digit);
         let digits = str::from_utf8(code).ok().filter(|_| is_code)?;
-        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
+        digits.parse().ok().map(Code)
     }
 }
 
@@ -86,13 +123,15 @@ impl fmt::Display for Fault {
     }
 }
 
+impl StdError for Fault {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_error_reply_is_read_back_as_it_was_written() {
-        let fault = Fault::new(Code::Timeout, "the deadline passed");
+        let fault = Fault::new(Code::TIMEOUT, "the deadline passed");
         assert_eq!(Fault::parse(&fault.to_frames()), Some(fault));
     }
 

@@ -5,36 +5,39 @@ use std::ops::{Deref, DerefMut};
 
 /// One frame of a message: read it as a byte slice, make it from bytes or text.
 ///
-/// A frame that came off a socket is handed on as it is; a handler that answers with a frame of
-/// its request moves it, changed in place or not.
-#[derive(PartialEq, Eq)]
+/// A frame that came off a socket is handed on as it is: a handler that answers with a frame of its
+/// request moves it, changed in place or not. A clone copies the bytes.
+///
+/// ```
+/// use repd::Frame;
+///
+/// let mut frame = Frame::from("hello");
+/// frame[0] = b'j';
+/// assert_eq!(frame, "jello");
+/// assert_eq!(frame, *b"jello");
+/// assert_eq!(frame.len(), 5);
+/// ```
 pub struct Frame(zmq::Message);
 
-/// Up to this many bytes libzmq keeps inside the message itself (`max_vsm_size` in its `msg.hpp`),
-/// so that copying is cheaper than handing over an allocation.
-const INLINE: usize = 33;
+/// Maximum number of bytes that libzmq keeps inside the message itself (`max_vsm_size` in its
+/// `msg.hpp`): up to here copying is cheaper than handing over an allocation.
+const MAX_INLINE: usize = 33;
 
-/// No more room than for these is kept from one request to the next.
-pub(crate) const FEW_FRAMES: usize = 8;
+/// Maximum capacity, in frames, that a buffer keeps from one request to the next.
+pub(crate) const MAX_IDLE_CAPACITY: usize = 8;
 
 impl Frame {
-    pub(crate) fn copy(&self) -> Frame {
-        Frame::from(&self[..])
+    pub(crate) fn from_message(message: zmq::Message) -> Frame {
+        Frame(message)
     }
 
-    /// Whether another frame of the same message follows, as its sender said.
-    pub(crate) fn more(&self) -> bool {
+    /// Returns true if another frame of the same message follows.
+    pub(crate) fn has_more(&self) -> bool {
         self.0.get_more()
     }
 
     pub(crate) fn message_mut(&mut self) -> &mut zmq::Message {
         &mut self.0
-    }
-}
-
-impl From<zmq::Message> for Frame {
-    fn from(message: zmq::Message) -> Frame {
-        Frame(message)
     }
 }
 
@@ -46,12 +49,33 @@ impl Deref for Frame {
     }
 }
 
-/// A handler may change a frame of its request where it lies.
+/// A handler may change a frame of its request in place.
 impl DerefMut for Frame {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Clone for Frame {
+    fn clone(&self) -> Frame {
+        Frame::from(&self[..])
+    }
+}
+
+/// A frame equals bytes, text or another frame of the same bytes.
+impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Frame {
+    fn eq(&self, other: &T) -> bool {
+        self[..] == *other.as_ref()
+    }
+}
+
+impl Eq for Frame {}
 
 impl Default for Frame {
     fn default() -> Frame {
@@ -67,7 +91,7 @@ impl From<&[u8]> for Frame {
 
 impl From<Vec<u8>> for Frame {
     fn from(bytes: Vec<u8>) -> Frame {
-        if bytes.len() <= INLINE {
+        if bytes.len() <= MAX_INLINE {
             Frame::from(&bytes[..])
         } else {
             Frame(zmq::Message::from(bytes))
@@ -93,7 +117,8 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// What the log shows of a message: the start of its first frame, and how much there is.
+/// Shows a message in the log: the start of its first frame, and the numbers of its frames and
+/// bytes.
 pub(crate) struct Excerpt<'a>(pub &'a [Frame]);
 
 impl fmt::Display for Excerpt<'_> {

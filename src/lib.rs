@@ -5,36 +5,55 @@
 //!            <──────────                 <──        <──            <──         <──        <──
 //! ```
 //!
-//! # Your own handler
+//! It is a program first, and a library for those who want its service around a function of their
+//! own: no quick request waits behind a slow one, each client gets a reply or an error in time, and
+//! a stop loses nothing.
 //!
-//! A handler is a function of the request's frames; [`serve`] runs it until SIGTERM. Here the
-//! service is stopped by a pipe instead, after one request:
+//! # A service of your own
 //!
-//! ```
-//! use repd::{Config, Endpoint, Frame, Service};
+//! A [`Handler`] is a function of a request's frames. [`serve`] runs a service until SIGTERM:
 //!
-//! let config = Config { listen: vec![Endpoint::any(0)], ..Config::default() };
-//! let shout = |_worker| |request: Vec<Frame>| {
-//!     Ok(request.iter().map(|frame| Frame::from(frame.to_ascii_uppercase())).collect())
-//! };
-//! let service = Service::start(&config, shout)?;
-//! # let port = service.endpoints()[0].rsplit(':').next().unwrap().to_string();
-//! # let (stop, stopping) = std::io::pipe()?;
-//! # let client = std::thread::spawn(move || {
-//! #     let socket = zmq::Context::new().socket(zmq::REQ).unwrap();
-//! #     socket.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
-//! #     socket.set_rcvtimeo(10_000).unwrap();
-//! #     socket.send("hello", 0).unwrap();
-//! #     let reply = socket.recv_bytes(0);
-//! #     drop(stopping);
-//! #     reply
-//! # });
-//! service.run(&stop)?;
-//! # assert_eq!(client.join().unwrap().unwrap(), b"HELLO");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```no_run
+//! use repd::{Backend, Config, Frame, logging, serve};
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     let shout = |_worker| {
+//!         |request: Vec<Frame>| {
+//!             Ok(request.iter().map(|frame| Frame::from(frame.to_ascii_uppercase())).collect())
+//!         }
+//!     };
+//!     let config = Config::new(Backend::workers(5, shout));
+//!     let served = logging::start(logging::Target::Stderr, false).and_then(|()| serve(&config));
+//!     served.map_or_else(|error| logging::report(&error), |()| ExitCode::SUCCESS)
+//! }
 //! ```
 //!
-//! # What lives where
+//! - [`Config`]: where clients connect, what answers them ([`Backend`]), and every limit.
+//! - [`Handler`]: what answers; [`Program`] is one in any other language; [`reverse`] and [`echo`]
+//!   come with the crate.
+//! - [`Fault`]: an error reply, with a [`Code`].
+//! - [`Service`]: a service that is stopped by a [`StopHandle`] instead of a signal, such as one in
+//!   a test.
+//!
+//! What a service has to say goes to the `log` crate; [`logging`] is a logger for it.
+//!
+//! # Features
+//!
+//! - `cli` (default): what the program needs beside the library, `argh` and `hdrhistogram` among
+//!   it.
+//! - `syslog` (default): [`logging::Target::Syslog`].
+//!
+//! # What it does not do, and why
+//!
+//! - It does not queue what no worker can take: that stays in the ROUTER, where libzmq deals fairly
+//!   between clients and TCP slows down who sends too much.
+//! - It does not end a handler that hangs: a thread cannot be ended. The client gets a 504, the
+//!   worker takes no more requests until the handler returns.
+//! - It does not ask a second worker when one has failed, unless it is told to: a request is
+//!   handled at most once.
+//!
+//! # Inside: what lives where
 //!
 //! Data flows one way: each room knows only rooms below it. `backend` and `handler` know nothing of
 //! `service`, and handlers nothing of ZeroMQ.
@@ -57,21 +76,20 @@
 //!   `resolve`, a host's addresses
 //! - `sys`: what is Linux; `logging`: where lines go, and which `repeats` are left out; `text`,
 //!   `error`: what their names say
-//! - [`call`]: the client; [`bench`](mod@bench): the load tool, of a `load`, its `clients` and a
-//!   `report`
-//!
-//! # What it does not do, and why
-//!
-//! - It does not queue what no worker can take: that stays in the ROUTER, where libzmq deals fairly
-//!   between clients and TCP slows down who sends too much.
-//! - It does not end a handler that hangs: a thread cannot be ended. The client gets a 504, the
-//!   worker takes no more requests until the handler returns.
-//! - It does not ask a second worker when one has failed, unless it is told to: a request is
-//!   handled at most once.
+//! - `call`: the client; `bench`: the load tool, of a `load`, its `clients` and a `report`
+
+// What only `call` and `bench` use.
+#![cfg_attr(not(feature = "cli"), allow(dead_code))]
 
 mod backend;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod bench;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod call;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 mod config;
 mod endpoint;
@@ -85,13 +103,13 @@ mod socket;
 mod sys;
 mod text;
 
-pub use config::Config;
-pub use endpoint::Endpoint;
+pub use config::{Backend, Config, Workers};
+pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;
 pub use fault::{Code, Fault, MARK};
 pub use frame::Frame;
-pub use handler::{Copies, Framing, Handler, Program, echo, reverse};
-pub use service::{Service, check, serve};
+pub use handler::{Framing, Handler, Program, echo, reverse};
+pub use service::{Service, StopHandle, check, serve};
 
 /// The README's code is compiled too.
 #[cfg(doctest)]

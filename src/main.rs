@@ -1,40 +1,34 @@
-//! Parses, runs the command, maps the exit code.
+//! Parses the command line, runs the command and maps its result to an exit code.
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use repd::cli::{Answering, Builtin, Command, Request, Serve, parse};
-use repd::{Error, bench, call, check, echo, logging, reverse, serve};
+use repd::cli::{Action, Command, Serve, parse};
+use repd::{Error, bench, call, check, logging, serve};
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = parse(std::env::args_os()).and_then(|request| match request {
-        Request::Print(text) => print(&text),
-        Request::Run(Command::Bench(options)) => bench::bench(&options),
-        Request::Run(Command::Call(options)) => call::call(&options),
-        Request::Run(Command::Serve(options)) => run(&options),
+    let done = parse(std::env::args_os()).and_then(|action| match action {
+        Action::Print(text) => print(&text),
+        Action::Run(Command::Bench(options)) => bench::bench(&options),
+        Action::Run(Command::Call(options)) => call::call(&options),
+        Action::Run(Command::Serve(options)) => run(&options),
     });
     done.map_or_else(|error| logging::report(&error), |()| ExitCode::SUCCESS)
 }
 
+/// Runs the service, or with `--check` only says what would be run.
 fn run(options: &Serve) -> Result<(), Error> {
     logging::start(options.log, options.verbose)?;
-    let (config, answering) = (options.config(), options.answering());
+    let config = options.config();
     if options.check {
-        if let Answering::Program(program) = &answering {
-            program.handlers(&config).map(drop)?;
-        }
         check(&config)?;
         return print(&options.describe());
     }
-    match answering {
-        Answering::Builtin(Builtin::Reverse) => serve(&config, |_| reverse),
-        Answering::Builtin(Builtin::Echo) => serve(&config, |_| echo),
-        Answering::Program(program) => serve(&config, program.handlers(&config)?),
-    }
+    serve(&config)
 }
 
 fn print(text: &str) -> Result<(), Error> {

@@ -1,7 +1,10 @@
 //! The service, put together in the order in which it starts and ends.
 
-use std::os::fd::AsFd;
+use std::fmt;
+use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::exit;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::Duration;
@@ -9,19 +12,18 @@ use std::time::Duration;
 use log::{error, info, warn};
 use sd_notify::NotifyState;
 
-use crate::backend::Pool;
-use crate::backend::{Lane, Remote};
-use crate::config::Config;
+use crate::backend::{Lane, Pool, Remote};
+use crate::config::{Backend, Config, Workers, WorkersHandler};
 use crate::endpoint::Listeners;
 use crate::error::Error;
-use crate::handler::{Answers, Handler, echo, kill_all};
+use crate::handler::{Limits, NewHandler, kill_all};
 use crate::service::frontend::Frontend;
 use crate::service::proxy::Proxy;
 use crate::service::single_threaded::Single;
 use crate::socket::{Context, readable, wait};
-use crate::sys::rlimit;
-use crate::sys::sched;
+use crate::sys::fd::set_nonblocking;
 use crate::sys::signals::Signals;
+use crate::sys::{rlimit, sched};
 
 mod dispatcher;
 mod drain;
@@ -34,53 +36,45 @@ mod stats;
 
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
 ///
-/// `new_handler` makes the handler of each worker, from its number: 1 and up, or 0 for the
-/// single-threaded server, and again after a panic.
-///
 /// The first signal drains the service; a second ends the process at once, with exit code 128 and
 /// the signal's number. The soft limit of open files is raised to the hard one, and the threads run
-/// under SCHED_BATCH (sched(7)), unless this one has another policy than the usual.
+/// under SCHED_BATCH (sched(7)), unless this one has another policy than the usual. systemd is told
+/// when the service is ready (sd_notify(3)).
 ///
 /// # Errors
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
 /// as requests that had to be abandoned (1).
-pub fn serve<F, H>(config: &Config, new_handler: F) -> Result<(), Error>
-where
-    F: Fn(usize) -> H + Clone + Send + 'static,
-    H: Handler + 'static,
-{
+pub fn serve(config: &Config) -> Result<(), Error> {
     rlimit::raise(config)?;
     let signals = Signals::catch()?;
-    sched::in_batches();
-    let is_single = config.workers == 0 && !config.is_remote();
-    let serving = is_single.then(|| watch(&signals, config.drain)).transpose()?;
-    let service = Service::start(config, new_handler)?;
+    sched::use_batch_policy();
+    let serving = config.is_single_threaded().then(|| watch(&signals, config.drain)).transpose()?;
+    let service = Service::start(config)?;
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }
-    // Tells systemd, if it asked to be told.
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot notify systemd: {error}");
     }
-    service.run_until(&signals, || drop(serving))
+    service.run_until(&[signals.as_fd()], || drop(serving))
 }
 
-/// Ends the process if its only server thread is stuck in a handler when it is to stop, unless what
-/// this gives is dropped in time. With a proxy there is no need: the proxy is never in a handler.
+/// Ends the process if its only server thread is stuck in a handler when it is to stop, unless the
+/// returned sender is dropped in time. With a proxy there is no need: the proxy is never in a
+/// handler.
 fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
-    const TO_SPARE: Duration = Duration::from_secs(1);
+    const MARGIN: Duration = Duration::from_secs(1);
     let cannot = |error| Error::of_system("cannot watch over the stop", error);
     let stop = signals.as_fd().try_clone_to_owned().map_err(cannot)?;
     let (serving, ended) = channel();
     let body = move || {
         let mut stopping = [readable(&stop)];
         while !stopping[0].is_readable() {
-            // A signal may wake it without a reason.
             if wait(&mut stopping, None).is_err() {
                 return;
             }
         }
-        if ended.recv_timeout(drain + TO_SPARE) == Err(RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(drain + MARGIN) == Err(RecvTimeoutError::Timeout) {
             error!("the drain's time was up: abandoned the request that the handler is in");
             kill_all();
             exit(1);
@@ -91,22 +85,47 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
 }
 
 /// Does all that [`serve`] does before it lets clients in, and undoes it: what `repd serve --check`
-/// does. The endpoints are taken for a moment.
+/// does. Endpoints and programs are taken and started for a moment.
 ///
 /// # Errors
-/// As of [`serve`].
+/// Those of [`serve`] before it lets clients in.
 pub fn check(config: &Config) -> Result<(), Error> {
     rlimit::raise(config)?;
-    let service = Service::start(config, |_| echo)?;
-    service.end()
+    match Service::start(config)?.server {
+        Server::Proxy(proxy, pool) => {
+            drop(proxy);
+            pool.map_or(Ok(()), |pool| pool.end(Duration::MAX).map(drop))
+        }
+        Server::Single(_) => Ok(()),
+    }
 }
 
-/// A service that is ready: its endpoints are taken and its workers wait.
+/// A service that is ready: its endpoints are taken, its workers wait, and clients can connect.
 ///
-/// It belongs to the thread that started it.
+/// It belongs to the thread that started it; a [`StopHandle`] stops it from any other:
+///
+/// ```
+/// use repd::{Config, Service};
+/// use std::{sync::mpsc::channel, thread};
+///
+/// let (started, ready) = channel();
+/// let server = thread::spawn(move || {
+///     let config = Config::default().listen(["tcp://127.0.0.1:*".parse().unwrap()]);
+///     let service = Service::start(&config)?;
+///     started.send((service.endpoints().to_vec(), service.stop_handle())).unwrap();
+///     service.run()
+/// });
+/// let (endpoints, stop) = ready.recv()?;
+/// println!("clients connect to {}", endpoints[0]);
+/// stop.stop();
+/// server.join().unwrap()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Service {
     server: Server,
     context: Context,
+    stop_handle: StopHandle,
+    stopping: PipeReader,
 }
 
 enum Server {
@@ -115,62 +134,77 @@ enum Server {
     Single(Box<Single>),
 }
 
+/// Stops a [`Service`], from any thread. Dropping it does nothing.
+#[derive(Clone, Debug)]
+pub struct StopHandle(Arc<PipeWriter>);
+
+impl StopHandle {
+    /// Has the service drain and end, as SIGTERM does. It does not wait for that, and does nothing
+    /// if the service has ended already.
+    pub fn stop(&self) {
+        // A full pipe says as much; a closed one, that there is no service.
+        let _ = (&*self.0).write(&[0]);
+    }
+}
+
 impl Service {
-    /// Starts the workers, each with a handler of its own that `new_handler` makes from the
-    /// worker's number, and takes the endpoints.
+    /// Takes the endpoints, starts the workers, and lets clients in.
     ///
     /// # Errors
-    /// An endpoint that cannot be taken, or a value out of its range.
-    pub fn start<F, H>(config: &Config, new_handler: F) -> Result<Service, Error>
-    where
-        F: Fn(usize) -> H + Clone + Send + 'static,
-        H: Handler + 'static,
-    {
+    /// A value out of its range, an endpoint that cannot be taken, a program that cannot be run, or
+    /// too few threads, descriptors or memory.
+    pub fn start(config: &Config) -> Result<Service, Error> {
         if let Some(mistake) = config.mistake() {
             return Err(Error::config(format!("cannot use {mistake}")));
         }
+        let workers = match &config.backend {
+            Backend::Workers(workers) => Some((workers.count, new_handler(workers, config)?)),
+            Backend::External(_) | Backend::Upstream(_) => None,
+        };
+        let (stopping, stop) = stop_pipe()?;
         let listeners = Listeners::bind(config)?;
         let context = Context::new(config.io_threads)?;
         // First, since libzmq's threads come with it: if there are too few, no worker and no
         // program is started.
         let router = context.router(&config.peer_limits())?;
-        if config.is_remote() {
-            let mut lanes = Vec::new();
-            if !config.backend.is_empty() {
-                lanes.push(Lane::Remote(Box::new(Remote::backend(
-                    &context,
-                    listeners.backend,
-                    config,
-                )?)));
+        let server = match workers {
+            Some((0, new_handler)) => {
+                let frontend = Frontend::listen(router, listeners.listen, config)?;
+                Server::Single(Box::new(Single::new(frontend, new_handler, config)))
             }
-            for upstream in &config.upstream {
-                lanes.push(Lane::Remote(Box::new(Remote::upstream(&context, upstream, config)?)));
+            Some((count, new_handler)) => {
+                let (pool, lanes) = Pool::start(count, &new_handler)?;
+                // Last, so that who connects is served.
+                match Frontend::listen(router, listeners.listen, config) {
+                    Ok(frontend) => {
+                        Server::Proxy(Box::new(Proxy::new(frontend, lanes, config)), Some(pool))
+                    }
+                    Err(error) => {
+                        drop(lanes);
+                        pool.end(Duration::MAX)?;
+                        return Err(error);
+                    }
+                }
             }
-            let proxy =
-                Proxy::new(Frontend::listen(router, listeners.listen, config)?, lanes, config);
-            return Ok(Service { server: Server::Proxy(Box::new(proxy), None), context });
-        }
-        if config.workers == 0 {
-            let answers = Answers::new(0, new_handler);
-            let single =
-                Single::new(Frontend::listen(router, listeners.listen, config)?, answers, config);
-            return Ok(Service { server: Server::Single(Box::new(single)), context });
-        }
-        let (pool, lanes) = Pool::start(config.workers, new_handler)?;
-        // Last, so that who connects is served.
-        let frontend = match Frontend::listen(router, listeners.listen, config) {
-            Ok(frontend) => frontend,
-            Err(error) => {
-                drop(lanes);
-                pool.end(Duration::MAX)?;
-                return Err(error);
+            None => {
+                let mut lanes = Vec::new();
+                if !listeners.backend.is_empty() {
+                    let external = Remote::backend(&context, listeners.backend, config)?;
+                    lanes.push(Lane::Remote(Box::new(external)));
+                }
+                for upstream in config.upstreams() {
+                    let upstream = Remote::upstream(&context, upstream, config)?;
+                    lanes.push(Lane::Remote(Box::new(upstream)));
+                }
+                let frontend = Frontend::listen(router, listeners.listen, config)?;
+                Server::Proxy(Box::new(Proxy::new(frontend, lanes, config)), None)
             }
         };
-        let proxy = Proxy::new(frontend, lanes, config);
-        Ok(Service { server: Server::Proxy(Box::new(proxy), Some(pool)), context })
+        Ok(Service { server, context, stop_handle: StopHandle(Arc::new(stop)), stopping })
     }
 
-    /// Where clients connect: the endpoints as the system has them, with the port that it chose.
+    /// Returns where clients connect: the endpoints as the system has them, with the ports that it
+    /// chose.
     pub fn endpoints(&self) -> &[String] {
         match &self.server {
             Server::Proxy(proxy, _) => proxy.endpoints(),
@@ -178,40 +212,47 @@ impl Service {
         }
     }
 
-    /// Serves until `stop` has something to read, then drains: finishes what is in flight, refuses
-    /// what still comes with 503, for no longer than the configured time.
+    /// Returns what stops this service from any thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop_handle.clone()
+    }
+
+    /// Serves until [`StopHandle::stop`] is called, then drains: finishes what is in flight and
+    /// refuses what still comes with a 503, for no longer than [`Config::drain`] allows. It handles
+    /// no signals.
     ///
     /// # Errors
     /// A failure while running; or requests, workers or replies that had to be abandoned.
-    pub fn run(self, stop: &impl AsFd) -> Result<(), Error> {
-        self.run_until(stop, || ())
+    pub fn run(self) -> Result<(), Error> {
+        self.run_until(&[], || ())
     }
 
-    /// Likewise, and says when no more requests are answered.
-    fn run_until(self, stop: &impl AsFd, answered: impl FnOnce()) -> Result<(), Error> {
-        let Service { server, context } = self;
-        let stop = stop.as_fd();
-        let (stopped, pool, answers) = match server {
-            Server::Proxy(proxy, pool) => (proxy.run(&stop, pool.as_ref()), pool, None),
-            Server::Single(single) => match single.run(&stop) {
-                Ok((stopped, answers)) => (Ok(stopped), None, Some(answers)),
+    /// Does the same, until one of `stops` is readable too, and calls `on_answered` when no more
+    /// requests are answered.
+    fn run_until(self, stops: &[BorrowedFd<'_>], on_answered: impl FnOnce()) -> Result<(), Error> {
+        let Service { server, context, stop_handle: _stop_handle, stopping } = self;
+        let stops = &[&[stopping.as_fd()], stops].concat();
+        let (stopped, pool, handler) = match server {
+            Server::Proxy(proxy, pool) => (proxy.run(stops, pool.as_ref()), pool, None),
+            Server::Single(single) => match single.run(stops) {
+                Ok((stopped, handler)) => (Ok(stopped), None, Some(handler)),
                 Err(error) => (Err(error), None, None),
             },
         };
-        answered();
+        on_answered();
         pool.iter().for_each(Pool::begin_end);
         // The last replies leave before anything that may take longer is waited for. libzmq does
-        // not say whether they did, but it waits no longer than it must.
+        // not tell whether they did, but it waits no longer than it must.
         drop(context);
-        let linger = stopped.as_ref().map_or(A_MOMENT, |stopped| stopped.linger);
+        let linger = stopped.as_ref().map_or(MIN_END, |stopped| stopped.linger);
         let waited = stopped.as_ref().map_or(Duration::ZERO, |stopped| stopped.closed.elapsed());
-        let all_left = waited + A_TICK < linger;
-        // Where nothing is abandoned, programs have a moment to end in any case.
+        let all_left = waited + LIBZMQ_TICK < linger;
+        // Where nothing is abandoned, programs have some time to end in any case.
         let is_abandoned = stopped.as_ref().is_ok_and(|stopped| stopped.stats.abandoned > 0);
-        let least = if is_abandoned { Duration::ZERO } else { A_MOMENT };
+        let least = if is_abandoned { Duration::ZERO } else { MIN_END };
         let limit = linger.saturating_sub(waited).max(least);
         let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
-        drop(answers);
+        drop(handler);
         let stopped = stopped?;
         log::logger().flush();
         info!("stopped: {}", stopped.stats);
@@ -224,26 +265,41 @@ impl Service {
             (stopped.unread > 0 || !all_left, "replies that their clients did not read".into()),
         ];
         let lost: Vec<String> =
-            lost.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
+            lost.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, what)| what).collect();
         if lost.is_empty() {
             return Ok(());
         }
         Err(Error::failed(format!("the drain's time was up: abandoned {}", lost.join(", "))))
     }
+}
 
-    fn end(self) -> Result<(), Error> {
-        match self.server {
-            Server::Proxy(proxy, pool) => {
-                drop(proxy);
-                pool.map_or(Ok(()), |pool| pool.end(Duration::MAX).map(|_| ()))
-            }
-            Server::Single(_) => Ok(()),
-        }
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("endpoints", &self.endpoints()).finish_non_exhaustive()
     }
 }
 
-/// How long the workers of a service that has failed have to end.
-const A_MOMENT: Duration = Duration::from_secs(1);
+/// Returns what makes the handler of each worker.
+fn new_handler(workers: &Workers, config: &Config) -> Result<NewHandler, Error> {
+    let program = match &workers.handler {
+        WorkersHandler::Function(new_handler) => return Ok(new_handler.clone()),
+        WorkersHandler::Program(program) => program,
+    };
+    let limits =
+        Limits { bytes: config.max_message_size, frames: config.max_frames, time: config.timeout };
+    let settings = program.settings(limits)?;
+    rlimit::raise_for_programs(config)?;
+    Ok(NewHandler::Program(settings))
+}
 
-/// libzmq counts time in milliseconds.
-const A_TICK: Duration = Duration::from_millis(1);
+fn stop_pipe() -> Result<(PipeReader, PipeWriter), Error> {
+    let (stopping, stop) = pipe().map_err(|error| Error::of_system("cannot make a pipe", error))?;
+    set_nonblocking(&stop).map_err(|error| Error::of_system("cannot set up a pipe", error))?;
+    Ok((stopping, stop))
+}
+
+/// Time that workers and programs have to end in any case.
+const MIN_END: Duration = Duration::from_secs(1);
+
+/// The unit in which libzmq counts time.
+const LIBZMQ_TICK: Duration = Duration::from_millis(1);

@@ -1,8 +1,7 @@
-//! All of libzmq: its sockets, and what makes them ([`Context`]) and waits for them ([`wait`]).
+//! All use of libzmq: sockets, the [`Context`] that makes them, and [`wait`], which waits for them.
 //!
-//! What is unsafe in this crate is here, but for calls of the system in `sched`, `memory`, `names` and
-//! `handler::program::process`: what the `zmq` crate has no call for (`zmq_ctx_shutdown`, `ZMQ_USE_FD`, the
-//! end of a monitoring, a context whose end can be told from its sockets').
+//! The `unsafe` calls are those that the `zmq` crate has no function for: `zmq_ctx_shutdown`,
+//! `ZMQ_USE_FD`, the end of a monitor, contexts that outlive their sockets, messages in place.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -14,8 +13,7 @@ use std::time::Duration;
 
 use zmq::{DONTWAIT, SNDMORE};
 
-use crate::endpoint::Endpoint;
-use crate::endpoint::{Listener, SocketFile};
+use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
 use crate::frame::Frame;
 
@@ -33,9 +31,9 @@ fn milliseconds(time: Duration) -> c_int {
     c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
 }
 
-fn failed(what: &str, cause: zmq::Error) -> Error {
+fn socket_error(what: &str, cause: zmq::Error) -> Error {
     match cause {
-        // libzmq's own, like EFSM, are not known to the system.
+        // Only these have a remedy. libzmq's own numbers, like EFSM, mean nothing to the system.
         zmq::Error::EMFILE | zmq::Error::EAGAIN => {
             Error::of_system(what, io::Error::from_raw_os_error(cause.to_raw()))
         }
@@ -43,122 +41,128 @@ fn failed(what: &str, cause: zmq::Error) -> Error {
     }
 }
 
-/// libzmq's last error in this thread, by its own number and not by the nearest that `zmq` knows.
+/// Returns libzmq's last error in this thread.
 fn last_error() -> zmq::Error {
     // SAFETY: no conditions.
     zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })
 }
 
-/// A ZeroMQ socket. It is made, used and dropped in one thread: the pointer in it keeps the compiler
-/// from sending it to another, which the `zmq` crate's own would let pass.
+/// A ZeroMQ socket, which is made, used and dropped in one thread. The raw pointer makes it not
+/// `Send`; the `zmq` crate's own socket is.
 pub(crate) struct Socket {
-    // Declared first, so that it is closed before its context may end.
+    // Declared first, so that it is closed before its context is terminated.
     inner: zmq::Socket,
     raw: *mut c_void,
-    /// ZMQ_FD: readable when something has happened to the socket that no call has seen yet.
+    /// ZMQ_FD: readable when the socket has events that no call has processed yet.
     fd: c_int,
-    /// Nothing is to be received before `fd` is readable. Any call but a receipt in vain may have used
-    /// up what `fd` told of, and ends this.
-    quiet: Cell<bool>,
-    /// `fd` was found readable.
+    /// True if there is nothing to receive until `fd` is readable. Every call but a failed receive
+    /// clears it: it may have processed the events that made `fd` readable.
+    drained: Cell<bool>,
+    /// True if `fd` was found readable since [`Socket::take_woken`].
     woken: Cell<bool>,
-    /// The context was found shut down.
-    ended: Cell<bool>,
+    /// True if the last failed receive, or look at the socket's events, found the context shut
+    /// down.
+    shut_down: Cell<bool>,
     _context: Context,
 }
 
 impl Drop for Socket {
-    /// Ends its monitoring before it is closed, while what hears of it is still there. libzmq's I/O thread waits
-    /// for ever to tell of an event when nobody is there to hear it (socket_base.cpp, monitor_event).
+    /// Ends the monitoring before the socket is closed, while the monitor still exists. Without a
+    /// reader, libzmq's I/O thread would block on an event for ever (`monitor_event` in its
+    /// `socket_base.cpp`).
     fn drop(&mut self) {
-        // SAFETY: the socket is open until `inner` is dropped, after this; no address means no monitoring.
+        // SAFETY: the socket is open until `inner` is dropped, after this. A null address ends the
+        // monitoring.
         unsafe { zmq_sys::zmq_socket_monitor(self.raw, ptr::null(), 0) };
     }
 }
 
 const _: () = assert!(size_of::<zmq::Message>() == size_of::<zmq_sys::zmq_msg_t>());
 
-/// What became of a message that was to be sent without waiting.
+/// The outcome of a send that does not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     Done,
-    /// The peer takes no more for now.
+    /// The peer's queue is full or, of a DEALER or REQ, no peer is connected.
     Full,
-    /// There is no such peer any more, or the context is being shut down.
+    /// The peer is gone, or the context is shut down.
     Gone,
 }
 
-// Frames are received and sent where they lie: a message of three is six calls of libzmq, and moving
-// them about would cost as much again.
+// Frames are received and sent in place: to pass on a message of three frames takes six calls of
+// libzmq, and moving the frames would cost as much again.
 impl Socket {
-    /// Receives the next frame into `frame`, if one waits and the context is not shut down; whether
-    /// there was one.
-    pub fn try_recv(&self, frame: &mut Frame) -> Result<bool, Error> {
-        if self.quiet.get() {
+    /// Receives the next frame into `frame` without waiting. Returns false if there is none, or if
+    /// the context is shut down.
+    pub fn try_recv_frame(&self, frame: &mut Frame) -> Result<bool, Error> {
+        if self.drained.get() {
             return Ok(false);
         }
-        match self.recv(frame, DONTWAIT) {
+        match self.recv_into(frame, DONTWAIT) {
             Ok(()) => Ok(true),
             Err(error @ (zmq::Error::EAGAIN | zmq::Error::ETERM)) => {
-                self.quiet.set(true);
-                self.ended.set(error == zmq::Error::ETERM);
+                self.drained.set(true);
+                self.shut_down.set(error == zmq::Error::ETERM);
                 Ok(false)
             }
-            Err(error) => Err(failed("cannot receive a message", error)),
+            Err(error) => Err(socket_error("cannot receive a message", error)),
         }
     }
 
-    /// Appends the frames of the next message, if one waits; whether there was one.
-    pub fn try_receive(&self, frames: &mut Vec<Frame>) -> Result<bool, Error> {
+    /// Appends the frames of the next message, or the rest of one that [`Socket::try_recv_frame`]
+    /// has begun, without waiting. Returns false if there is none, or if the context is shut down.
+    pub fn try_recv_message(&self, frames: &mut Vec<Frame>) -> Result<bool, Error> {
         let mut first = Frame::default();
-        Ok(self.try_recv(&mut first)? && self.receive_rest(first, frames)?)
+        Ok(self.try_recv_frame(&mut first)? && self.recv_rest(first, frames)?)
     }
 
-    /// Waits for the next message and appends its frames; not if the context is shut down.
-    pub fn receive(&self, frames: &mut Vec<Frame>) -> Result<bool, Error> {
+    /// Waits for the next message and appends its frames. Returns false if the context is shut
+    /// down.
+    pub fn recv_message(&self, frames: &mut Vec<Frame>) -> Result<bool, Error> {
         let mut first = Frame::default();
-        match self.recv(&mut first, 0) {
-            Ok(()) => self.receive_rest(first, frames),
+        match self.recv_into(&mut first, 0) {
+            Ok(()) => self.recv_rest(first, frames),
             Err(zmq::Error::ETERM) => Ok(false),
-            Err(error) => Err(failed("cannot receive a message", error)),
+            Err(error) => Err(socket_error("cannot receive a message", error)),
         }
     }
 
-    /// libzmq has a message whole or not at all, so that the frames after the first need no waiting
-    /// for. Whether they are all there: not if the context is shut down in between.
-    fn receive_rest(&self, first: Frame, frames: &mut Vec<Frame>) -> Result<bool, Error> {
-        let mut more = first.more();
+    /// Appends `first` and the frames that follow it; libzmq has received all of a message before
+    /// it gives out the first. Returns false if the context is shut down in between.
+    fn recv_rest(&self, first: Frame, frames: &mut Vec<Frame>) -> Result<bool, Error> {
+        let mut more = first.has_more();
         frames.push(first);
         while more {
             let mut frame = Frame::default();
-            if !self.try_recv(&mut frame)? {
+            if !self.try_recv_frame(&mut frame)? {
                 return Ok(false);
             }
-            more = frame.more();
+            more = frame.has_more();
             frames.push(frame);
         }
         Ok(true)
     }
 
-    fn recv(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<()> {
+    fn recv_into(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<()> {
         let message = frame.message_mut() as *mut zmq::Message;
-        again(|| {
-            // SAFETY: the socket is live and this thread's. A `Message` is as large as its only field,
-            // so that this is where it lies; libzmq gives back what it held before.
+        retry_on_eintr(|| {
+            // SAFETY: the socket is live and this thread's. A `Message` is as large as its only
+            // field, a `zmq_msg_t`, so both have one address. libzmq frees what the message held
+            // before.
             let rc = unsafe { zmq_sys::zmq_msg_recv(message.cast(), self.raw, flags) };
             if rc == -1 { Err(last_error()) } else { Ok(()) }
         })
     }
 
-    /// Sends one frame without waiting; `more` says that another of the same message follows. A frame
-    /// that was sent is left empty, one that was not is left as it is.
-    pub fn send(&self, frame: &mut Frame, more: bool) -> Result<Sent, Error> {
-        self.quiet.set(false);
+    /// Sends one frame without waiting; `more` says that another of the same message follows. A
+    /// frame that was sent is left empty, one that was not is unchanged.
+    pub fn send_frame(&self, frame: &mut Frame, more: bool) -> Result<Sent, Error> {
+        self.drained.set(false);
         let flags = if more { DONTWAIT | SNDMORE } else { DONTWAIT };
         let message = frame.message_mut() as *mut zmq::Message;
-        let sent = again(|| {
-            // SAFETY: as in `recv`; libzmq leaves the message empty or as it was, both fit to be
-            // dropped.
+        let sent = retry_on_eintr(|| {
+            // SAFETY: as in `recv_into`. libzmq leaves the message empty or as it was; either may
+            // be dropped.
             let rc = unsafe { zmq_sys::zmq_msg_send(message.cast(), self.raw, flags) };
             if rc == -1 { Err(last_error()) } else { Ok(()) }
         });
@@ -166,142 +170,140 @@ impl Socket {
             Ok(()) => Ok(Sent::Done),
             Err(zmq::Error::EAGAIN) => Ok(Sent::Full),
             Err(zmq::Error::EHOSTUNREACH | zmq::Error::ETERM) => Ok(Sent::Gone),
-            Err(error) => Err(failed("cannot send a message", error)),
+            Err(error) => Err(socket_error("cannot send a message", error)),
         }
     }
 
-    /// Sends these frames as one message, or none of them.
+    /// Sends these frames as one message, or as the rest of one that [`Socket::send_frame`] has
+    /// begun. Sends all or none, without waiting.
     ///
-    /// Mostly the first decides for all. But the peer of a DEALER may go between two frames: then those before
-    /// are gone, and those behind are to be given to libzmq too, which drops them.
-    pub fn send_all<'a>(
+    /// Usually the outcome of the first frame is that of all. But the peer of a DEALER may
+    /// disconnect between two frames: libzmq drops those before, and must be given those after,
+    /// which it drops.
+    pub fn send_message<'a>(
         &self,
         frames: impl IntoIterator<Item = &'a mut Frame>,
     ) -> Result<Sent, Error> {
         let mut frames = frames.into_iter().peekable();
         let mut sent = Sent::Done;
-        let mut begun = false;
+        let mut is_first = true;
         while let Some(frame) = frames.next() {
-            let now = self.send(frame, frames.peek().is_some())?;
-            if now != Sent::Done {
-                sent = now;
-                if !begun {
+            let outcome = self.send_frame(frame, frames.peek().is_some())?;
+            if outcome != Sent::Done {
+                sent = outcome;
+                if is_first {
                     break;
                 }
             }
-            begun = true;
+            is_first = false;
         }
         Ok(sent)
     }
 
-    /// Accepts clients from `listener`. Gives the endpoint as the system has it, and the file that is to
-    /// be removed in the end.
+    /// Accepts connections from `listener`. Returns the bound endpoint, with the port that the
+    /// system chose for `*`, and an ipc endpoint's file, which is removed when dropped.
     pub fn listen(&mut self, listener: Listener) -> Result<(String, Option<SocketFile>), Error> {
         let Listener { fd, endpoint, file, .. } = listener;
-        self.use_fd(fd.as_raw_fd())?;
-        let cannot = |error| failed(&format!("cannot listen on {endpoint}"), error);
-        // The address is the descriptor's; libzmq only looks at the transport, and the path.
+        self.set_option(zmq_sys::ZMQ_USE_FD, fd.as_raw_fd())?;
+        let cannot = |error| socket_error(&format!("cannot listen on {endpoint}"), error);
+        // The descriptor is bound already; libzmq reads only the transport and the path.
         let name = endpoint.to_string();
-        again(|| self.inner.bind(&name)).map_err(cannot)?;
+        retry_on_eintr(|| self.inner.bind(&name)).map_err(cannot)?;
         // libzmq closes it from here on.
         let _ = fd.into_raw_fd();
-        self.use_fd(-1)?;
+        self.set_option(zmq_sys::ZMQ_USE_FD, -1)?;
         let bound = self.inner.get_last_endpoint().map_err(cannot)?;
         Ok((bound.unwrap_or(name), file))
     }
 
-    fn use_fd(&mut self, fd: c_int) -> Result<(), Error> {
-        self.set_number(zmq_sys::ZMQ_USE_FD, fd)
-    }
-
-    /// Sets an option that the `zmq` crate has no call for, and whose value is an int.
-    fn set_number(&self, option: u32, number: c_int) -> Result<(), Error> {
-        self.set_option(option, number)
-    }
-
-    /// Sets an option that the `zmq` crate has no call for, whose value is of the type that zmq_setsockopt(3) asks
-    /// for.
+    /// Sets an option that the `zmq` crate has no call for. The value is of the type that
+    /// zmq_setsockopt(3), or `zmq_sys` for an option of the patches, says.
     fn set_option<T: Copy>(&self, option: u32, value: T) -> Result<(), Error> {
-        // SAFETY: the socket is live; libzmq reads the value, and looks at its size.
+        // SAFETY: the socket is live; libzmq reads the value once it has checked its size.
         let rc = unsafe {
             let value = (&raw const value).cast::<c_void>();
             zmq_sys::zmq_setsockopt(self.raw, option as c_int, value, size_of::<T>())
         };
-        if rc == 0 { Ok(()) } else { Err(failed("cannot set up a socket", last_error())) }
+        if rc == 0 { Ok(()) } else { Err(socket_error("cannot set up a socket", last_error())) }
     }
 
-    /// Returns how many peers were cut off, since their message was far beyond its bounds.
-    pub fn cut_off(&self) -> Result<c_int, Error> {
-        self.get_number(zmq_sys::ZMQ_CUT_OFF)
+    /// Returns the number of peers that were disconnected for a message far over its limits.
+    pub fn cut_off_count(&self) -> Result<c_int, Error> {
+        self.get_int(zmq_sys::ZMQ_CUT_OFF)
     }
 
-    /// Reads an option whose value is an int.
-    fn get_number(&self, option: u32) -> Result<c_int, Error> {
-        let mut count: c_int = 0;
+    /// Returns the value of an int option, or 0 if the context is shut down.
+    fn get_int(&self, option: u32) -> Result<c_int, Error> {
+        let mut value: c_int = 0;
         let mut size = size_of::<c_int>();
-        self.get_option(option, (&raw mut count).cast(), &mut size)?;
-        Ok(count)
+        self.get_option(option, (&raw mut value).cast(), &mut size)?;
+        Ok(value)
     }
 
-    /// Reads an option whose value is an address.
-    fn last_address(&self, option: u32) -> Result<String, Error> {
+    /// Returns the value of a string option of up to 255 bytes.
+    fn get_string(&self, option: u32) -> Result<String, Error> {
         let mut text = [0_u8; 256];
         let mut size = text.len();
         self.get_option(option, (&raw mut text).cast(), &mut size)?;
         Ok(String::from_utf8_lossy(&text[..size.saturating_sub(1)]).into_owned())
     }
 
-    /// Reads an option into a value of that many bytes, and `size` is then that of the value.
+    /// Reads an option into `value`, which has `size` bytes, and sets `size` to the option's size.
+    /// Leaves both unchanged if the context is shut down.
     fn get_option(&self, option: u32, value: *mut c_void, size: &mut usize) -> Result<(), Error> {
         // SAFETY: the socket is live, and libzmq writes no more than `size` bytes, which are there.
         let rc = unsafe { zmq_sys::zmq_getsockopt(self.raw, option as c_int, value, size) };
-        match if rc == 0 { None } else { Some(last_error()) } {
-            // A context that is shut down tells nothing more.
-            None | Some(zmq::Error::ETERM) => Ok(()),
-            Some(error) => Err(failed("cannot look after a socket", error)),
+        if rc == 0 {
+            return Ok(());
+        }
+        match last_error() {
+            zmq::Error::ETERM => Ok(()),
+            error => Err(socket_error("cannot read the state of a socket", error)),
         }
     }
 
-    /// Has libzmq learn what peers have taken, which it does by itself no more than once in a millisecond
-    /// or so.
-    pub fn catch_up(&self) -> Result<(), Error> {
-        self.quiet.set(false);
-        match again(|| self.inner.get_events()) {
-            Ok(_) => Ok(()),
+    /// Has libzmq process what its I/O thread has reported, such as messages that peers have taken.
+    /// By itself a send does so at most once a millisecond or so.
+    pub fn process_commands(&self) -> Result<(), Error> {
+        self.events().map(drop)
+    }
+
+    /// Returns true if a connected peer takes a message, once what the I/O thread has reported is
+    /// processed; false if the context is shut down.
+    pub fn can_send(&self) -> Result<bool, Error> {
+        Ok(self.events()?.contains(zmq::POLLOUT))
+    }
+
+    /// Reads ZMQ_EVENTS, which processes what the I/O thread has reported. Returns no events if the
+    /// context is shut down.
+    fn events(&self) -> Result<zmq::PollEvents, Error> {
+        self.drained.set(false);
+        match retry_on_eintr(|| self.inner.get_events()) {
             Err(zmq::Error::ETERM) => {
-                self.ended.set(true);
-                Ok(())
+                self.shut_down.set(true);
+                Ok(zmq::PollEvents::empty())
             }
-            Err(error) => Err(failed("cannot look after a socket", error)),
+            events => events.map_err(|e| socket_error("cannot read the state of a socket", e)),
         }
     }
 
-    /// Whether the last receipt in vain, or look after the socket, found the context shut down.
-    pub fn has_ended(&self) -> bool {
-        self.ended.get()
+    /// Returns true if the last failed receive, or look at the socket's events, found the context
+    /// shut down.
+    pub fn is_shut_down(&self) -> bool {
+        self.shut_down.get()
     }
 
-    /// Whether somebody is connected who takes a message, as far as the socket has heard by now.
-    pub fn has_taker(&self) -> Result<bool, Error> {
-        self.quiet.set(false);
-        match again(|| self.inner.get_events()) {
-            Ok(events) => Ok(events.contains(zmq::POLLOUT)),
-            Err(zmq::Error::ETERM) => Ok(false),
-            Err(error) => Err(failed("cannot look after a socket", error)),
-        }
-    }
-
-    /// Whether a [`wait`](fn@wait) has found something to have happened since this was last asked.
+    /// Returns true if the socket's descriptor was found readable since the last call of this.
     pub fn take_woken(&self) -> bool {
         self.woken.take()
     }
 
-    /// How long what is not yet sent may take when the socket is closed.
-    pub fn linger(&self, time: Duration) -> Result<(), Error> {
+    /// Sets how long unsent messages may take to leave once the socket is closed.
+    pub fn set_linger(&self, time: Duration) -> Result<(), Error> {
         self.set(|s| s.set_linger(milliseconds(time)))
     }
 
-    fn reach(&self, endpoint: &Endpoint) -> Result<(), Error> {
+    fn connect_endpoint(&self, endpoint: &Endpoint) -> Result<(), Error> {
         let (address, v6) = endpoint.to_connect()?;
         self.set(|s| s.set_ipv6(v6))?;
         self.connect(&address)
@@ -310,25 +312,27 @@ impl Socket {
     fn connect(&self, endpoint: &str) -> Result<(), Error> {
         self.inner
             .connect(endpoint)
-            .map_err(|error| failed(&format!("cannot connect to {endpoint}"), error))
+            .map_err(|error| socket_error(&format!("cannot connect to {endpoint}"), error))
     }
 
+    /// Sets an option by the `zmq` crate's call for it.
     fn set(&self, option: impl Fn(&zmq::Socket) -> zmq::Result<()>) -> Result<(), Error> {
-        again(|| option(&self.inner)).map_err(|error| failed("cannot set up a socket", error))
+        retry_on_eintr(|| option(&self.inner))
+            .map_err(|error| socket_error("cannot set up a socket", error))
     }
 
-    /// Whether [`Socket::try_recv`] may give something without another [`wait`](fn@wait).
+    /// Returns true if there may be something to receive without another [`wait`](fn@wait).
     pub fn may_have_more(&self) -> bool {
-        !self.quiet.get()
+        !self.drained.get()
     }
 
-    /// Lets [`Socket::try_recv`] look again: the socket's descriptor was found readable.
-    pub fn look_again(&self) {
+    /// Notes that the socket's descriptor was found readable, so there may be something to receive.
+    pub fn on_readable(&self) {
         self.woken.set(true);
-        self.quiet.set(false);
+        self.drained.set(false);
     }
 
-    /// For [`wait`](fn@wait), which then lets [`Socket::try_recv`] look again.
+    /// Returns the socket's entry for [`wait`](fn@wait), which calls [`Socket::on_readable`].
     pub fn readable(&self) -> Watched<'_> {
         Watched::socket(self)
     }
@@ -336,13 +340,13 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: libzmq closes the descriptor with the socket, which is borrowed as long.
+        // SAFETY: libzmq closes the descriptor with the socket, which outlives this borrow.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 }
 
-/// Calls until no signal interrupts.
-fn again<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T> {
+/// Repeats `call` as long as a signal interrupts it.
+fn retry_on_eintr<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T> {
     loop {
         match call() {
             Err(zmq::Error::EINTR) => (),
@@ -351,15 +355,17 @@ fn again<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T> {
     }
 }
 
-/// Another frame of the same bytes, which is cheap however many these are: beyond those that fit into
-/// the frame itself, the two share them. So while the one may be changed, the other must not be read:
-/// the proxy does not read its own once a worker has begun the request (`claim`).
+/// Returns a second frame with the same bytes. Those that do not fit into the frame itself are
+/// shared, not copied, so the cost does not grow with their number.
+///
+/// While one of the two may be changed, the other must not be read: the proxy does not read its own
+/// once a worker has started the request (`claim`).
 pub(crate) fn share(frame: &mut Frame) -> Frame {
     let mut copy = zmq::Message::new();
     let (to, from) = (&raw mut copy, frame.message_mut() as *mut zmq::Message);
-    // SAFETY: both are live messages, each as large as its only field, so that this is where it lies.
-    // libzmq counts the owners of the bytes.
+    // SAFETY: both are live messages, each at the address of its only field, a `zmq_msg_t`. libzmq
+    // counts the owners of the bytes.
     let rc = unsafe { zmq_sys::zmq_msg_copy(to.cast(), from.cast()) };
-    assert_eq!(rc, 0, "zmq_msg_copy fails on an invalid message alone");
-    copy.into()
+    assert_eq!(rc, 0, "zmq_msg_copy fails only on an invalid message");
+    Frame::from_message(copy)
 }

@@ -1,4 +1,4 @@
-//! What is Linux: descriptors, limits, memory, processes, scheduling, signals.
+//! Linux: descriptors, limits, memory, processes, scheduling, signals.
 
 pub(crate) mod fd;
 pub(crate) mod memory;

@@ -33,8 +33,8 @@ fn count(report: &Value, name: &str) -> u64 {
     report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
 }
 
-/// A server that gives each request to `answer` by its number, from 0, and sends the replies that this
-/// gives. It ends when the process does.
+/// A server that gives each request to `answer` by its number, from 0, and sends the replies that
+/// this gives. It ends when the process does.
 fn server(
     mut answer: impl FnMut(usize, Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> + Send + 'static,
 ) -> (String, JoinHandle<()>) {
@@ -156,8 +156,8 @@ fn late_and_double_replies_are_not_taken_for_others() {
     let _limit = time_limit(60);
     let mut held = Vec::new();
     let (endpoint, _server) = server(move |number, request| match number {
-        // All that are outstanding, and the next ones until all of those have come: each comes when one of
-        // the others is given up.
+        // All that are outstanding, and the next ones until all of those have come: each comes when
+        // one of the others is given up.
         5..12 => {
             held.push(request);
             vec![]
@@ -273,8 +273,8 @@ fn what_cannot_be_is_said_in_one_line() {
     let (endpoint, _server) = server(|_, request| vec![request]);
     for (endpoint, options, status, says) in [
         (&nobody, &[][..], 1, "cannot connect to ipc://"),
-        (&endpoint, &["--clients", "2", "--pipeline", "2"][..], 2, "--clients beside --pipeline"),
-        (&endpoint, &["--requests", "2", "--duration", "2"], 2, "--duration beside --requests"),
+        (&endpoint, &["--clients", "2", "--pipeline", "2"][..], 2, "--clients with --pipeline"),
+        (&endpoint, &["--requests", "2", "--duration", "2"], 2, "--duration with --requests"),
         (&endpoint, &["--size", "./no-such-file"], 2, "cannot read ./no-such-file"),
         (&endpoint, &["--size", "0"], 2, "give bytes from 1 to 1024M"),
         (&endpoint, &["--clients", "0"], 2, "give a whole number from 1 to 10000"),

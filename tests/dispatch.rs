@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Client, Local, code, time_limit};
-use repd::{Config, Frame};
+use repd::{Backend, Config, Frame};
 
 /// Asks so many quick questions that each worker is trusted with many at a time.
 fn warm_up(endpoint: &str, request: &[u8], reply: &[u8]) {
@@ -23,8 +23,8 @@ const QUICK: &[u8] = b"a quick request that is longer than what libzmq keeps in 
 
 /// With one to four of five workers in a slow request, which ends only when all the quick ones have
 /// had their replies: if one of these waited for it, both would wait for ever. The quick ones are
-/// changed where they lie, and are long enough to lie where the proxy's copy does: one that was taken
-/// back must still be as it was sent.
+/// changed where they lie, and are long enough to lie where the proxy's copy does: one that was
+/// taken back must still be as it was sent.
 #[test]
 fn quick_requests_are_answered_while_slow_ones_take_as_long_as_they_like() {
     let _limit = time_limit(120);
@@ -48,7 +48,7 @@ fn quick_requests_are_answered_while_slow_ones_take_as_long_as_they_like() {
                 Ok(request)
             }
         };
-        let service = Local::start(Config::default(), new_handler);
+        let service = Local::workers(5, new_handler);
         warm_up(&service.endpoint, QUICK, &answer);
         // Each slow request in the middle of a burst of quick ones, from one client.
         let client = Client::dealer(&service.endpoint);
@@ -86,7 +86,7 @@ fn requests_one_at_a_time_stay_with_the_worker_used_last() {
             Ok(vec![Frame::from(worker.to_string())])
         }
     };
-    let service = Local::start(Config::default(), new_handler);
+    let service = Local::workers(5, new_handler);
     let slow = Client::req(&service.endpoint);
     slow.send(&[b"slow"]);
     slow_begun.recv().unwrap();
@@ -119,8 +119,8 @@ fn a_request_past_its_deadline_is_not_handled() {
             Ok(request)
         }
     };
-    let timeout = Duration::from_secs(3);
-    let service = Local::start(Config { workers: 1, timeout, ..Config::default() }, new_handler);
+    let config = Config::new(Backend::workers(1, new_handler)).timeout(Duration::from_secs(3));
+    let service = Local::start(config);
     warm_up(&service.endpoint, b"quick", b"quick");
     let client = Client::dealer(&service.endpoint);
     client.send(&[b"slow"]);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Client, Local, Process, code, time_limit};
-use repd::{Code, Config, Fault, Frame};
+use repd::{Backend, Code, Config, Fault, Frame};
 
 #[test]
 fn a_panic_is_a_500_and_the_worker_goes_on() {
@@ -55,30 +55,29 @@ struct Gated {
     open: Sender<()>,
 }
 
-fn gated(config: Config) -> Gated {
+/// With a deadline that only who waits for the gate will miss, also on a machine that has other
+/// things to do.
+fn gated(workers: usize) -> Gated {
     let (open, gate) = channel();
     let gate = Arc::new(Mutex::new(gate));
     let new_handler = move |_| {
         let gate = Arc::clone(&gate);
         move |request: Vec<Frame>| {
             if *request[0] == *b"wait" {
-                gate.lock().unwrap().recv().map_err(|e| Fault::new(Code::Failed, e.to_string()))?;
+                gate.lock().unwrap().recv().map_err(|e| Fault::new(Code::FAILED, e.to_string()))?;
             }
             Ok(request)
         }
     };
-    Gated { service: Local::start(config, new_handler), open }
-}
-
-/// With a deadline that only who waits for the gate will miss, also on a machine that has other things to do.
-fn short(workers: usize) -> Config {
-    Config { workers, timeout: Duration::from_secs(3), ..Config::default() }
+    let timeout = Duration::from_secs(3);
+    let config = Config::new(Backend::workers(workers, new_handler)).timeout(timeout);
+    Gated { service: Local::start(config), open }
 }
 
 #[test]
 fn a_handler_that_does_not_return_is_a_504_and_its_late_reply_reaches_nobody() {
     let _limit = time_limit(60);
-    let Gated { service, open } = gated(short(2));
+    let Gated { service, open } = gated(2);
     let client = Client::req(&service.endpoint);
     client.send(&[b"wait"]);
     assert_eq!(client.receive_code(), 504);
@@ -99,7 +98,7 @@ fn a_handler_that_does_not_return_is_a_504_and_its_late_reply_reaches_nobody() {
 #[test]
 fn while_every_worker_is_stuck_requests_get_a_503_and_then_replies_again() {
     let _limit = time_limit(60);
-    let Gated { service, open } = gated(short(2));
+    let Gated { service, open } = gated(2);
     let stuck = [Client::req(&service.endpoint), Client::req(&service.endpoint)];
     stuck.iter().for_each(|client| client.send(&[b"wait"]));
     stuck.iter().for_each(|client| assert_eq!(client.receive_code(), 504));
@@ -142,7 +141,7 @@ fn a_worker_that_is_lost_ends_the_service_and_those_who_wait_are_told() {
             Ok(request)
         }
     };
-    let service = Local::start(Config { workers: 2, ..Config::default() }, new_handler);
+    let service = Local::workers(2, new_handler);
     let client = Client::req(&service.endpoint);
     assert_eq!(client.ask_text("a"), "a");
     client.send(&[b"panic"]);
@@ -152,7 +151,8 @@ fn a_worker_that_is_lost_ends_the_service_and_those_who_wait_are_told() {
     assert!(error.to_string().contains("worker"), "{error}");
 }
 
-/// A handler that echoes can be made to say what repd itself would say: that is a reply like any other.
+/// A handler that echoes can be made to say what repd itself would say: that is a reply like any
+/// other.
 #[test]
 fn a_reply_that_only_says_that_it_is_lost_is_not_asked_for_again() {
     let _limit = time_limit(60);
@@ -163,12 +163,12 @@ fn a_reply_that_only_says_that_it_is_lost_is_not_asked_for_again() {
         move |request: Vec<Frame>| {
             counter.fetch_add(1, Ordering::Relaxed);
             if *request[0] == *b"lose" {
-                return Err(Fault::new(Code::Lost, "asked to"));
+                return Err(Fault::new(Code::LOST, "asked to"));
             }
             Ok(request)
         }
     };
-    let service = Local::start(Config { retries: 5, ..Config::default() }, new_handler);
+    let service = Local::start(Config::new(Backend::workers(5, new_handler)).retries(5));
     let client = Client::req(&service.endpoint);
     let forged = [&b"REPD-ERROR"[..], b"502", b"forged"];
     assert_eq!(client.ask(&forged), forged);

@@ -246,8 +246,8 @@ fn a_client_that_never_reads_costs_bounded_memory_and_the_others_nothing() {
             }
             let stream = flood.join().unwrap();
             is_served(&service.endpoint);
-            // libzmq keeps some messages of the client, and the proxy 64 MiB of replies for all clients.
-            // Without these limits it would be 2 GiB.
+            // libzmq keeps some messages of the client, and the proxy 64 MiB of replies for all
+            // clients. Without these limits it would be 2 GiB.
             let grown = service.memory() - idle;
             println!("grown by {} MiB", grown >> 20);
             assert!(grown < 256 << 20, "{} MiB", grown >> 20);

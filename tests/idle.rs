@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{Client, Process, code, time_limit, until};
 
-/// Waits until the service, which may be busy with what it was just given, has come to take no more than that
-/// share of one processor over five seconds.
+/// Waits until the service, which may be busy with what it was just given, has come to take no more
+/// than that share of one processor over five seconds.
 fn rests(what: &str, service: &Process, share: f64) {
     const WINDOW: Duration = Duration::from_secs(5);
     common::until(&format!("{what}: it takes no processor time"), || {

@@ -1,10 +1,10 @@
-//! A service that has ended leaves no thread and no file descriptor. A test of its own process, since
-//! it counts both.
+//! A service that has ended leaves no thread and no file descriptor. A test of its own process,
+//! since it counts both.
 
 mod common;
 
 use common::{Client, Local, time_limit, until};
-use repd::{Config, Framing, Program, echo};
+use repd::{Backend, Config, Framing, Program, Service, echo};
 
 fn count(what: &str) -> usize {
     std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count()
@@ -14,7 +14,7 @@ fn count(what: &str) -> usize {
 fn no_thread_and_no_descriptor_is_left_behind() {
     let _limit = time_limit(60);
     let served = |workers| {
-        let service = Local::start(Config { workers, ..Config::default() }, |_| echo);
+        let service = Local::workers(workers, |_| echo);
         let clients: Vec<Client> = (0..10).map(|_| Client::req(&service.endpoint)).collect();
         clients.iter().for_each(|client| assert_eq!(client.ask_text("x"), "x"));
         assert!(count("task") > 3);
@@ -29,30 +29,29 @@ fn no_thread_and_no_descriptor_is_left_behind() {
         assert_eq!(count("fd"), before.1);
     }
     // Programs, and what is elsewhere.
-    let upstream = Local::start(Config::default(), |_| echo);
+    let upstream = Local::workers(5, |_| echo);
     let before = (count("task"), count("fd"));
     for framing in [Framing::Lines, Framing::Once] {
-        let program = Program { command: vec!["cat".into()], framing, multipart: false };
-        let handlers = program.handlers(&Config::default()).unwrap();
-        let service = Local::start(Config::default(), handlers);
+        let program = Program::new(["cat"]).framing(framing);
+        let service = Local::start(Config::new(Backend::program(5, program)));
         (0..20).for_each(|_| assert_eq!(Client::req(&service.endpoint).ask_text("x"), "x"));
         assert!(service.stop().is_ok());
         until("all threads have ended", || count("task") <= before.0);
         assert_eq!(count("fd"), before.1);
     }
-    let remote = Config { upstream: vec![upstream.endpoint.parse().unwrap()], ..Config::default() };
-    let service = Local::start(remote, |_| echo);
+    let backend = Backend::upstream([upstream.endpoint.parse().unwrap()]);
+    let service = Local::start(Config::new(backend));
     until("it serves", || Client::req(&service.endpoint).ask(&[b"x"]) == [b"x"]);
     assert!(service.stop().is_ok());
     until("all threads have ended", || count("task") <= before.0);
     until("the other side has closed too", || count("fd") <= before.1);
     assert!(upstream.stop().is_ok());
-    let in_use = Local::start(Config::default(), |_| echo);
+    let in_use = Local::workers(5, |_| echo);
     let before = (count("task"), count("fd"));
-    let listen = vec![in_use.endpoint.parse().unwrap()];
     for workers in [5, 0] {
-        let config = Config { workers, listen: listen.clone(), ..Config::default() };
-        assert!(repd::Service::start(&config, |_| echo).is_err());
+        let backend = Backend::workers(workers, |_| echo);
+        let config = Config::new(backend).listen([in_use.endpoint.parse().unwrap()]);
+        assert!(Service::start(&config).is_err());
         until("all threads have ended", || count("task") <= before.0);
         assert_eq!(count("fd"), before.1);
     }

@@ -19,12 +19,13 @@ use nix::libc::{SCHED_BATCH, SCHED_IDLE, SCHED_OTHER};
 use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use repd::{Config, echo};
+use repd::echo;
 
 const SIGNALS: [Signal; 2] = [SIGTERM, SIGINT];
 
-/// Fifty clients ask as fast as they are answered, until they are told 503 or nobody is there any more. What
-/// had come to the service when the signal did must be answered, and each reply must be right.
+/// Fifty clients ask as fast as they are answered, until they are told 503 or nobody is there any
+/// more. What had come to the service when the signal did must be answered, and each reply must be
+/// right.
 fn stop_under_load(signal: Signal, workers: &str) {
     let options = ["--handler", "echo", "--workers", workers, "--drain", "3600"];
     let mut service = Process::start(&options);
@@ -82,7 +83,8 @@ fn a_stop_answers_what_was_sent_before_it_and_waits_its_turn() {
     assert!(replies.iter().flatten().all(|&code| code == 503));
 }
 
-/// Asks as a peer of ZMTP 3.1 or 2.0 without libzmq, and leaves in one of the ways in which clients do.
+/// Asks as a peer of ZMTP 3.1 or 2.0 without libzmq, and leaves in one of the ways in which clients
+/// do.
 fn ask_and_leave(endpoint: &str, way: usize) -> io::Result<()> {
     let mut stream = TcpStream::connect(endpoint.strip_prefix("tcp://").unwrap())?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -146,7 +148,7 @@ fn a_stop_amid_clients_that_ask_and_leave_takes_no_time_and_is_0() {
                         let client = Client::within(context, zmq::REQ, endpoint, |_| ());
                         client.socket.set_rcvtimeo(patience).unwrap();
                         client.send(&[b"a request"]);
-                        client.try_receive();
+                        client.receive_in_time();
                     }
                 });
             }
@@ -173,7 +175,7 @@ fn clients_that_never_stop_asking_do_not_hold_up_a_stop() {
                 client.socket.set_rcvtimeo(100).unwrap();
                 while !stopped.load(Ordering::Relaxed) {
                     client.send(&[b"again"]);
-                    client.try_receive();
+                    client.receive_in_time();
                 }
             });
             assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
@@ -417,7 +419,7 @@ fn signals_that_are_not_for_it_do_not_disturb_a_service() {
     let seen = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGUSR1 as i32, Arc::clone(&seen)).unwrap();
     for workers in [5, 0] {
-        let service = Local::start(Config { workers, ..Config::default() }, |_| echo);
+        let service = Local::workers(workers, |_| echo);
         let endpoint = service.endpoint.clone();
         let client = spawn(move || {
             let client = Client::dealer(&endpoint);
@@ -487,8 +489,8 @@ fn policies(service: &Process) -> Vec<i32> {
 fn all_threads_run_in_batches_unless_another_policy_was_chosen() {
     let _limit = time_limit(60);
     let service = Process::start(&["--workers", "2"]);
-    // The proxy, two workers, and of libzmq an I/O thread and one that closes sockets; of the workers'
-    // context another of these.
+    // The proxy, two workers, and of libzmq an I/O thread and one that closes sockets; of the
+    // workers' context another of these.
     let policies_are = policies(&service);
     assert!(policies_are.len() >= 5, "{policies_are:?}");
     // One that was chosen for this test is the service's too.

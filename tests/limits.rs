@@ -20,8 +20,8 @@ fn copy(folder: &Folder) -> PathBuf {
     copy
 }
 
-/// Runs a command within a limit of prlimit(1), as a user who has no other process, and returns whether it could do
-/// its work. If it could not, it must have said so.
+/// Runs a command within a limit of prlimit(1), as a user who has no other process, and returns
+/// whether it could do its work. If it could not, it must have said so.
 fn runs(repd: &PathBuf, limit: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new("prlimit");
     if geteuid().is_root() {
@@ -94,7 +94,8 @@ fn with_too_few_threads_no_program_is_started() {
     let program = format!("touch {started}; exec cat");
     let listen = ["serve", "--workers", "1", "--listen", "tcp://127.0.0.1:*"];
     let command = [&listen[..], &["--framing", "lines", "--", "sh", "-c", &program]].concat();
-    // It takes itself, two threads of libzmq's for clients, one for the workers, and one for each worker.
+    // It takes itself, two threads of libzmq's for clients, one for the workers, and one for each
+    // worker.
     (1..=4).for_each(|n| assert!(!runs(&repd, &format!("--nproc={n}"), &command)));
     assert!(!PathBuf::from(started).exists());
 }

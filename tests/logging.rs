@@ -72,8 +72,8 @@ fn under_systemd_each_line_carries_its_priority() {
     assert!(elsewhere.stderr.starts_with(b"error: cannot listen on"), "{elsewhere:?}");
 }
 
-/// `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a word where that
-/// cannot be had.
+/// `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a word
+/// where that cannot be had.
 fn with_dev(dev: &Folder, options: &[&str]) -> Option<Command> {
     let run_with = |program: &[&str]| {
         let mut command = Command::new("unshare");

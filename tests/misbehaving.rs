@@ -1,5 +1,5 @@
-//! Programs that misbehave: what the client gets, what other clients do not notice, and that nothing is
-//! left.
+//! Programs that misbehave: what the client gets, what other clients do not notice, and that
+//! nothing is left.
 
 mod common;
 
@@ -135,7 +135,8 @@ fn ask_beside_others(endpoint: &str, requests: &[&[u8]]) -> Vec<Vec<Vec<u8>>> {
     })
 }
 
-/// Has a program misbehave at `request`, beside others, and sees that the reply and the log are as expected.
+/// Has a program misbehave at `request`, beside others, and sees that the reply and the log are as
+/// expected.
 fn misbehave(timeout: &str, request: &[u8], expected: Result<&str, u16>, says: &str) {
     let name = String::from_utf8_lossy(request).replace(' ', "-");
     let options = ["--workers", "4", "--timeout", timeout];
@@ -324,8 +325,8 @@ fn in_a_file(folder: &Folder) -> (String, String) {
     (path, away)
 }
 
-/// Of requests behind one another at the same worker, only the one that the program was at is lost. Its
-/// worker cannot answer the others: the program cannot be started again.
+/// Of requests behind one another at the same worker, only the one that the program was at is lost.
+/// Its worker cannot answer the others: the program cannot be started again.
 #[test]
 fn what_waits_behind_a_request_that_is_lost_is_given_to_others() {
     let _limit = time_limit(60);
@@ -477,8 +478,8 @@ fn a_program_has_a_moment_to_end_however_short_the_stop() {
     }
 }
 
-/// With a log that nobody reads, and programs that say much, of which two lines are more than what a pipe
-/// that has room has room for: none of their threads may wait for it.
+/// With a log that nobody reads, and programs that say much, of which two lines are more than what
+/// a pipe that has room has room for: none of their threads may wait for it.
 #[test]
 fn a_log_that_nobody_reads_does_not_stop_chatty_programs_nor_the_service() {
     let _limit = time_limit(60);

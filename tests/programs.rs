@@ -1,4 +1,5 @@
-//! Programs as handlers: what they are given, what comes of what they say, and what the examples do.
+//! Programs as handlers: what they are given, what comes of what they say, and what the examples
+//! do.
 
 mod common;
 
@@ -263,8 +264,8 @@ for line in sys.stdin:
     assert_eq!(said, "1 False ['0', '1', '2'] True 3");
 }
 
-/// `repd serve` as a shell starts it that has said these words before, with these signals ignored: env(1), since a shell may
-/// keep SIGCHLD for itself.
+/// `repd serve` as a shell starts it that has said these words before, with these signals ignored:
+/// env(1), since a shell may keep SIGCHLD for itself.
 fn serve_after(words: &str, ignored: &str, options: &[&str]) -> Process {
     let start = format!("exec env --ignore-signal={ignored} \"$0\" serve");
     let shell = format!("{words}; {start} --listen 'tcp://127.0.0.1:*' \"$@\"");
@@ -528,14 +529,14 @@ fn a_program_that_cannot_be_run_is_refused_before_anything_starts() {
         (&["--", &file], "make it executable"),
         (&["--", &folder_path], "it is not a file"),
         (&["--", &no_interpreter], "names \"/bin/no-such-shell\\r\", which does not exist"),
-        (&["--"], "there is no program behind --"),
+        (&["--"], "there is no program after --"),
         (&["cat"], "unrecognized argument: cat; if it is a program, put -- before it"),
-        (&["--handler", "echo", "--", "cat"], "cannot use --handler beside a program"),
+        (&["--handler", "echo", "--", "cat"], "cannot use --handler with a program"),
         (&["--framing", "lines"], "cannot use --framing without a program"),
         (&["--multipart"], "cannot use --multipart without a program"),
         (
             &["--framing", "lines", "--multipart", "--", "cat"],
-            "cannot use --multipart beside --framing lines",
+            "cannot use --multipart with --framing lines",
         ),
         (&["--framing", "what", "--", "cat"], "give packet, lines or once"),
     ] {

@@ -1,4 +1,5 @@
-//! The README and the man page are true: their options are those of the help, the tour goes as it says.
+//! The README and the man page are true: their options are those of the help, the tour goes as it
+//! says.
 
 mod common;
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::raw::{Raw, greeting, request};
 use common::{Client, Folder, Killed, Link, Local, Process, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
-use repd::{Config, Frame, echo};
+use repd::{Frame, echo};
 
 /// A service in front of what connects to the endpoint that this gives too.
 fn with_backend(options: &[&str]) -> (Process, String) {
@@ -24,7 +24,8 @@ fn with_backend(options: &[&str]) -> (Process, String) {
     (service, backend)
 }
 
-/// A REP worker of this process, which answers by what `answer` makes of a request until it is gone.
+/// A REP worker of this process, which answers by what `answer` makes of a request until it is
+/// gone.
 fn worker(endpoint: &str, answer: impl Fn(Vec<u8>) -> Option<Vec<u8>> + Send + 'static) {
     let endpoint = endpoint.to_string();
     spawn(move || {
@@ -75,8 +76,8 @@ fn with_nobody_connected_requests_get_a_503_and_replies_as_soon_as_somebody_is()
     until("another one answers", || client.ask(&[b"a"]) == [b"a"]);
 }
 
-/// The clients ask all the time while `meanwhile` runs. What each gets is a reply or one of these codes.
-/// Gives how many were replies, and how many were not.
+/// The clients ask all the time while `meanwhile` runs. What each gets is a reply or one of these
+/// codes. Gives how many were replies, and how many were not.
 fn ask_while(
     endpoint: &str,
     clients: usize,
@@ -190,7 +191,7 @@ fn the_share_of_a_slow_upstream_falls() {
     let slow = Duration::from_millis(100);
     let handled = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&handled);
-    let sleepy = Local::start(Config::default(), move |_| {
+    let sleepy = Local::workers(5, move |_| {
         let counter = Arc::clone(&counter);
         move |request: Vec<Frame>| {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +199,7 @@ fn the_share_of_a_slow_upstream_falls() {
             Ok(request)
         }
     });
-    let quick = [(); 2].map(|()| Local::start(Config::default(), |_| echo));
+    let quick = [(); 2].map(|()| Local::workers(5, |_| echo));
     let endpoints: Vec<String> =
         [&quick[0], &quick[1], &sleepy].map(|upstream| upstream.endpoint.clone()).into();
     let mut service = Process::start(&upstream_options(&endpoints));
@@ -333,8 +334,8 @@ fn who_only_looks_whether_the_backends_port_is_open_is_no_news() {
     for _ in 0..20 {
         drop(TcpStream::connect(backend.strip_prefix("tcp://").unwrap()).unwrap());
     }
-    // Those that are no workers are, each; and they would end their connections themselves, if they were told who is
-    // here.
+    // Those that are no workers are, each; and they would end their connections themselves, if they
+    // were told who is here.
     for kind in [zmq::PUB, zmq::REQ, zmq::PUSH, zmq::PAIR] {
         let _stranger = Client::new(kind, &backend);
         service.wait_for_line("backend: refused tcp://127.0.0.1:");
@@ -485,10 +486,10 @@ fn what_does_not_go_together_is_refused() {
     let _limit = time_limit(60);
     let (one, two) = ("tcp://127.0.0.1:9998", "tcp://127.0.0.1:9999");
     for (options, says) in [
-        (&["--backend", one, "--upstream", two][..], "cannot use --upstream beside --backend"),
-        (&["--backend", one, "--workers", "2"], "cannot use --workers beside --backend"),
-        (&["--upstream", one, "--handler", "echo"], "cannot use --handler beside --upstream"),
-        (&["--upstream", one, "--", "cat"], "cannot use a program beside --upstream"),
+        (&["--backend", one, "--upstream", two][..], "cannot use --upstream with --backend"),
+        (&["--backend", one, "--workers", "2"], "cannot use --workers with --backend"),
+        (&["--upstream", one, "--handler", "echo"], "cannot use --handler with --upstream"),
+        (&["--upstream", one, "--", "cat"], "cannot use a program with --upstream"),
         (&["--max-outstanding", "3"], "cannot use --max-outstanding with workers of this process"),
         (&["--upstream", one, "--upstream", one], "is given twice"),
         (
@@ -496,7 +497,7 @@ fn what_does_not_go_together_is_refused() {
             "of this service itself; give the endpoint of another service",
         ),
         (&["--listen", one, "--backend", one], "of this service has it already; give another"),
-        (&["--upstream", one, "--framing", "lines"], "cannot use --framing beside --upstream"),
+        (&["--upstream", one, "--framing", "lines"], "cannot use --framing with --upstream"),
         (&["--upstream", "tcp://*:1"], "name a host and a port"),
         (&["--upstream", "tcp://no.such.invalid:1"], "give an IP address"),
         (&["--upstream", one, "--max-outstanding", "0"], "from 1 to 100000"),
@@ -536,8 +537,8 @@ fn two_hops_over_a_bad_link_lose_nothing_and_a_link_that_was_down_serves_again()
     assert!(link.client(load).status().unwrap().success());
 }
 
-/// Without a word, as when its power fails: who asked something of it is told long before the deadline,
-/// also when that had not even reached it.
+/// Without a word, as when its power fails: who asked something of it is told long before the
+/// deadline, also when that had not even reached it.
 #[test]
 fn an_upstream_whose_host_vanishes_is_missed() {
     let _limit = time_limit(120);

@@ -1,5 +1,5 @@
-//! What anybody who reaches the port can do to the service and its clients: nothing. Each of these is mended by a patch
-//! of zmq-sys/patches, and fails without it.
+//! What anybody who reaches the port can do to the service and its clients: nothing. Each of these
+//! is mended by a patch of zmq-sys/patches, and fails without it.
 
 mod common;
 
@@ -81,7 +81,8 @@ fn nobody_can_take_a_name_and_the_replies_that_are_due_to_it() {
             thief
         });
         assert_eq!(owner.reply().unwrap(), [b"500"]);
-        // They hear its side of the greeting at most; in ZMTP 2.0 that ends with its name, which is empty.
+        // They hear its side of the greeting at most; in ZMTP 2.0 that ends with its name, which is
+        // empty.
         let older = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x06\0\0".to_vec();
         for (mut thief, greeting) in thieves.into_iter().zip([raw::greeting(), older]) {
             let rest = thief.rest();
@@ -126,7 +127,7 @@ fn a_client_whose_name_is_not_free_yet_loses_nothing() {
         let client = Client::with(zmq::REQ, &service.endpoint, name);
         client.send(&[b"1"]);
         let line = service.wait_for_line("warning: refused tcp://127.0.0.1:");
-        assert!(line.contains(": its name is that of a connection that lives; so far: "), "{line}");
+        assert!(line.contains(": another connection has its routing id; so far: "), "{line}");
         assert_eq!(last.ask(b"2").unwrap(), [b"2"]);
         drop(last);
         assert_eq!(client.receive(), [b"1"]);
@@ -202,7 +203,8 @@ fn a_handshake_has_little_to_say() {
         let said = client.receive().is_some() && client.ask(b"a").is_some();
         assert_eq!(said, is_taken, "{more} properties of {length} bytes");
     }
-    // In ZMTP 2.0 the first message is the name; here it only says how long it would be, within the limit of messages.
+    // In ZMTP 2.0 the first message is the name; here it only says how long it would be, within the
+    // limit of messages.
     let mut older = Raw::connect(&service.endpoint);
     older.send(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x05\x02\0\0\0\0\0\x0f\0\0");
     older.rest();
@@ -244,7 +246,7 @@ fn a_handshake_that_does_not_end_is_ended() {
     unfinished.iter_mut().for_each(|stranger| drop(stranger.rest()));
     // All that in less time than the request takes.
     client.socket.set_rcvtimeo(0).unwrap();
-    assert_eq!(client.try_receive(), None);
+    assert_eq!(client.receive_in_time(), None);
 }
 
 #[test]
@@ -255,7 +257,8 @@ fn what_came_in_time_counts_however_late_it_is_read() {
     late.greet();
     let mut silent = Raw::connect(&service.endpoint);
     silent.greet();
-    // The service is not let run for as long as a handshake may take, and that is what another one shows.
+    // The service is not let run for as long as a handshake may take, and that is what another one
+    // shows.
     service.halt();
     let ready = raw::command("READY", &ready(0, 0).concat());
     late.send(&[ready, raw::request(b"a")].concat());
@@ -425,7 +428,8 @@ fn a_ping_without_a_ttl_is_not_answered_with_memory() {
 fn a_ping_with_a_long_ttl_is_no_end() {
     let _limit = time_limit(60);
     let service = echo("5", &[]);
-    // In tenths of a second: 65.6 s, which are 64 ms more than 16 bits of milliseconds can hold, and 0.3 s.
+    // In tenths of a second: 65.6 s, which are 64 ms more than 16 bits of milliseconds can hold,
+    // and 0.3 s.
     let [mut long, mut short] = [656_u16, 3].map(|ttl| {
         let mut client = Raw::dealer(&service.endpoint, b"");
         client.send(&raw::command("PING", &ttl.to_be_bytes()));

@@ -129,7 +129,8 @@ fn retries_of_what_is_never_lost_are_refused() {
     }
 }
 
-/// Runs a copy of repd as an ordinary user, who root is not. None with a word if root may not become one here.
+/// Runs a copy of repd as an ordinary user, who root is not. None with a word if root may not
+/// become one here.
 fn as_nobody(folder: &Path, arguments: &[&str]) -> Option<Output> {
     fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
     let copy = folder.join("repd");
@@ -333,8 +334,8 @@ fn a_closed_standard_output_or_error_is_no_reason_to_panic() {
     assert_eq!(Client::req(&endpoint).ask_text("ab"), "ba");
 }
 
-/// What a shell says, to which this program is `$0`, in a network namespace of its own where it is root. None with a word
-/// if there is none to be had.
+/// What a shell says, to which this program is `$0`, in a network namespace of its own where it is
+/// root. None with a word if there is none to be had.
 fn in_own_network(script: &str) -> Option<Output> {
     let run = |script: &str| {
         let shell = ["--map-root-user", "--net", "sh", "-c", script, REPD];

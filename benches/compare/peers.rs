@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use repd::{Config, Endpoint, Frame, reverse, serve};
+use repd::{Backend, Config, Frame, reverse, serve};
 
 use crate::Failure;
 
@@ -215,7 +215,6 @@ pub fn serve_if_asked() -> Result<bool, Failure> {
 /// Runs repd with a handler that looks for slow requests.
 fn repd(workers: usize) -> Result<(), Failure> {
     repd::logging::start(repd::logging::Target::Stderr, false)?;
-    let listen: Vec<Endpoint> = vec!["tcp://127.0.0.1:*".parse()?];
     let handler = |_| {
         |request: Vec<Frame>| {
             if request[0].starts_with(SLOW) {
@@ -224,7 +223,8 @@ fn repd(workers: usize) -> Result<(), Failure> {
             reverse(request)
         }
     };
-    Ok(serve(&Config { listen, workers, ..Config::default() }, handler)?)
+    let config = Config::new(Backend::workers(workers, handler));
+    Ok(serve(&config.listen(["tcp://127.0.0.1:*".parse()?]))?)
 }
 
 /// Runs a program for `--framing packet` that looks for slow requests.

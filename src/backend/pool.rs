@@ -10,9 +10,9 @@ use crate::backend::credit::{Credit, Meter};
 use crate::backend::worker::Worker;
 use crate::backend::{Lane, WorkerLane};
 use crate::error::{Error, plain};
-use crate::handler::{Answers, Handler, kill_all};
+use crate::handler::{NewHandler, WorkerHandler, kill_all};
 use crate::socket::{Context, readable, wait};
-use crate::sys::fd::unblock;
+use crate::sys::fd::set_nonblocking;
 
 /// The REP workers, each a thread behind a lane of its own.
 pub(crate) struct Pool {
@@ -42,20 +42,16 @@ impl Pool {
     ///
     /// # Errors
     /// Too few threads, descriptors or memory.
-    pub fn start<F, H>(workers: usize, new_handler: F) -> Result<(Pool, Vec<Lane>), Error>
-    where
-        F: Fn(usize) -> H + Clone + Send + 'static,
-        H: Handler,
-    {
+    pub fn start(workers: usize, new_handler: &NewHandler) -> Result<(Pool, Vec<Lane>), Error> {
         let context = Context::new(0)?;
         let cannot = |error| {
             Error::config("cannot start a worker")
                 .because(plain(error))
-                .remedy("give fewer --workers, or allow the process more memory and threads")
+                .with_remedy("give fewer --workers, or allow the process more memory and threads")
         };
         let (ended, ending) = pipe().map_err(cannot)?;
         let (changed, change) = pipe().map_err(cannot)?;
-        unblock(&changed).and(unblock(&change)).map_err(cannot)?;
+        set_nonblocking(&changed).and(set_nonblocking(&change)).map_err(cannot)?;
         let (ending, change) = (Arc::new(ending), Arc::new(change));
         let (ready, all_ready) = mpsc::channel();
         let mut pool = Pool { context: context.clone(), threads: Vec::new(), ended, changed };
@@ -72,12 +68,12 @@ impl Pool {
             let body = move || {
                 let _ending = ending;
                 let socket = context.worker(&endpoint)?;
-                let answers = Answers::new(number, new_handler);
+                let handler = WorkerHandler::new(number, new_handler);
                 let on_change = move || {
                     // A full pipe tells as much.
                     let _ = (&*change).write(&[0]);
                 };
-                let worker = Worker::new(socket, answers, claim, Meter::new(credit), on_change);
+                let worker = Worker::new(socket, handler, claim, Meter::new(credit), on_change);
                 // If another worker could not start, nothing waits for this any more.
                 let _ = ready.send(());
                 drop((context, ready));

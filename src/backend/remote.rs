@@ -186,7 +186,7 @@ impl Remote {
         }
         let mut envelope = [Frame::from(&ticket.to_bytes()[..]), Frame::default()];
         let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
-        let sent = self.link.socket.send_all(envelope.iter_mut().chain(&mut body))?;
+        let sent = self.link.socket.send_message(envelope.iter_mut().chain(&mut body))?;
         match (sent, &mut self.peer) {
             (Sent::Done, Some(peer)) => {
                 peer.on_sent(ticket, now);
@@ -195,7 +195,7 @@ impl Remote {
             // A connection has ended just now, which the monitor has not told yet; others may be
             // left.
             _ => {
-                self.is_disconnecting |= !self.link.socket.has_taker()?;
+                self.is_disconnecting |= !self.link.socket.can_send()?;
                 Ok(false)
             }
         }
@@ -222,7 +222,7 @@ impl Remote {
     /// Receives the next message into `body`; returns what it is, or `None` if there is none.
     fn receive(&mut self, body: &mut Vec<Frame>, now: Instant) -> Result<Option<LaneEvent>, Error> {
         body.clear();
-        if !self.link.socket.try_receive(body)? {
+        if !self.link.socket.try_recv_message(body)? {
             if self.is_disconnecting {
                 self.on_disconnected(now);
             }
@@ -244,14 +244,14 @@ impl Remote {
         if bytes > self.max_message_size || body.len() > self.max_frames {
             warn!("{}: its reply is larger than this service takes", self.name);
             *body =
-                Fault::new(Code::Failed, "the reply is larger than this service takes").to_frames();
+                Fault::new(Code::FAILED, "the reply is larger than this service takes").to_frames();
         }
         let code = Fault::parse(body).map(|fault| fault.code());
-        let refused = code == Some(Code::Unavailable as u16);
+        let refused = code == Some(Code::UNAVAILABLE);
         if let (Some(peer), true) = (&mut self.peer, refused) {
             peer.on_refusal(now);
         }
-        let is_lost = refused || code == Some(Code::Lost as u16);
+        let is_lost = refused || code == Some(Code::LOST);
         Ok(Some(match outstanding {
             Some(ticket) if is_lost => LaneEvent::Lost(ticket),
             Some(ticket) => LaneEvent::Reply(ticket),
@@ -275,8 +275,8 @@ impl Remote {
         if may_have_changed {
             // Of an upstream that does not shake hands the log was told already.
             let is_told = self.connect.is_none() || self.trouble != Some(Trouble::NoHandshake);
-            self.refusals.tell(&format!("{}: ", self.name), &self.link.socket, is_told)?;
-            match self.link.socket.has_taker()? {
+            self.refusals.log_new(&format!("{}: ", self.name), &self.link.socket, is_told)?;
+            match self.link.socket.can_send()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
                 true => (),
                 false => self.is_disconnecting = self.peer.is_some(),
@@ -295,7 +295,7 @@ impl Remote {
                 self.trouble = None;
                 self.is_ready = true;
             }
-            Event::Failed => self.failed += 1,
+            Event::HandshakeFailed => self.failed += 1,
             Event::Disconnected if self.failed > 0 => {
                 self.failed -= 1;
                 if is_upstream {
@@ -359,10 +359,10 @@ impl Remote {
         match self.connect.as_ref().map(|connect| connect()) {
             Some(Ok(link)) => {
                 (self.link, self.is_ready) = (link, false);
-                self.refusals.forget();
+                self.refusals.reset();
                 self.failed = 0;
             }
-            Some(Err(error)) => warn!("{}: {error}", self.name),
+            Some(Err(error)) => warn!("{}: {error:#}", self.name),
             None => (),
         }
     }

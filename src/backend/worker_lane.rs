@@ -51,13 +51,13 @@ impl WorkerLane {
         keep: bool,
         now: Instant,
     ) -> Result<(), Error> {
-        let mut sent = self.socket.send(&mut Frame::default(), true)?;
+        let mut sent = self.socket.send_frame(&mut Frame::default(), true)?;
         if sent == Sent::Done {
             sent = if keep || self.window.may_recall_next() {
                 let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
-                self.socket.send_all(&mut body)?
+                self.socket.send_message(&mut body)?
             } else {
-                self.socket.send_all(body)?
+                self.socket.send_message(body)?
             };
         }
         match sent {
@@ -78,11 +78,11 @@ impl WorkerLane {
         now: Instant,
     ) -> Result<Option<Event>, Error> {
         let mut delimiter = Frame::default();
-        if self.is_idle() || !self.socket.try_recv(&mut delimiter)? {
+        if self.is_idle() || !self.socket.try_recv_frame(&mut delimiter)? {
             return Ok(None);
         }
         body.clear();
-        if !self.socket.try_receive(body)? {
+        if !self.socket.try_recv_message(body)? {
             return Err(Error::failed("a worker sent half a reply"));
         }
         Ok(self.window.on_reply(now))

@@ -76,9 +76,9 @@ impl Part<'_> {
             };
             for event in &events[..count] {
                 let (socket, pending) = &mut clients[event.data() as usize];
-                socket.look_again();
+                socket.on_readable();
                 while let Some(request) = *pending
-                    && socket.try_receive(&mut reply)?
+                    && socket.try_recv_message(&mut reply)?
                 {
                     let now = Instant::now();
                     self.count_reply(request, &reply, now);
@@ -139,7 +139,7 @@ impl Part<'_> {
                 return Ok(self.outcome);
             }
             wait(&mut [socket.readable()], Some(CHECK_INTERVAL))?;
-            while socket.try_receive(&mut reply)? {
+            while socket.try_recv_message(&mut reply)? {
                 let now = Instant::now();
                 let mut frames = reply.drain(..);
                 let id = frames.next().and_then(|id| id.first_chunk().copied());
@@ -185,7 +185,7 @@ impl Part<'_> {
         }
         let body = self.draw_body();
         let mut frame = share(&mut self.bodies[body]);
-        if socket.send_all(envelope.iter_mut().chain([&mut frame]))? != Sent::Done {
+        if socket.send_message(envelope.iter_mut().chain([&mut frame]))? != Sent::Done {
             return Err(Error::failed("a client cannot send its request"));
         }
         if now >= self.start {
@@ -230,7 +230,7 @@ impl Part<'_> {
             outcome.wrong += u64::from(!matches!(reply, [frame] if frame == expected));
         }
         match Fault::parse(reply) {
-            Some(fault) => *outcome.errors.entry(fault.code()).or_default() += 1,
+            Some(fault) => *outcome.errors.entry(fault.code().get()).or_default() += 1,
             None => outcome.latency[request.body]
                 .saturating_record((now - request.sent_at).as_nanos() as u64),
         }

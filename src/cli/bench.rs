@@ -4,21 +4,28 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::{Builtin, builtin, parse};
+use super::{Builtin, parse, parse_builtin};
 use crate::config;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
-/// Load a service with requests of one frame, and report rate and latency. Any service that answers
-/// REQ clients will do.
+/// Load a service with requests of one frame, and report rate and latency. Works with any service
+/// that answers REQ clients.
 #[derive(FromArgs)]
 #[argh(
     subcommand,
     name = "bench",
     help_triggers("-h", "--help"),
-    note = "Latency is from before a request is sent to after its reply has come; error replies do not count there. SIGINT ends the load and reports what came so far.",
-    note = "The clients' own cost was checked against a bare REP socket, on two processors: about 1.4 us of processor time for a pipelined request, 15 us for one of 50 REQ sockets, and at most an eighth of it in repd's own code, the rest in libzmq and the kernel. The report says what they used: near all processors, run them on another machine.",
-    note = "Exit codes: 0 every request got its reply; 1 a reply was missing or not as expected, or nobody there; 2 bad usage.",
+    note = "Latency is measured from before a request is sent until its reply has \
+            arrived, without error replies. SIGINT or SIGTERM ends the load early and reports \
+            what came so far.",
+    note = "The clients themselves cost about 1.4 us of processor time for a pipelined \
+            request and 15 us for a request of one of 50 REQ sockets (measured against a bare \
+            REP socket, on two processors). At most an eighth of that is in repd's own code, the \
+            rest in libzmq and the kernel. The report says how many processors they used: if \
+            that is nearly all of them, run the clients on another machine.",
+    note = "Exit codes: 0 every request got its reply; 1 a reply was missing or not as \
+            expected, or nothing listens there; 2 bad usage or configuration.",
     example = "{command_name} tcp://localhost:5555 --clients 20 --duration 5"
 )]
 pub struct Bench {
@@ -26,23 +33,24 @@ pub struct Bench {
     #[argh(positional, arg_name = "endpoint")]
     pub endpoint: Endpoint,
 
-    /// REQ sockets, each with one request outstanding, 1 to 10000 (default 50)
+    /// number of REQ sockets, each with one request outstanding, 1 to 10000 (default 50)
     #[argh(option, arg_name = "n", from_str_fn(parse::clients))]
     pub clients: Option<usize>,
 
-    /// instead of these, one DEALER with so many requests outstanding, 1 to 100000
+    /// use one DEALER socket instead, with this many requests outstanding, 1 to 100000
     #[argh(option, arg_name = "n", from_str_fn(parse::pipeline))]
     pub pipeline: Option<usize>,
 
-    /// seconds that the load lasts, 0.001 to 86400 (default 10)
+    /// duration of the load in seconds, 0.001 to 86400 (default 10)
     #[argh(option, arg_name = "seconds", from_str_fn(parse::timeout))]
     pub duration: Option<Duration>,
 
-    /// instead of a duration, how many requests are sent
+    /// number of requests to send, instead of a duration, 1 to 1000000000000
     #[argh(option, arg_name = "n", from_str_fn(parse::requests))]
     pub requests: Option<u64>,
 
-    /// bytes of each request, with k for KiB or M for MiB, or a file that holds them (default 64)
+    /// size of each request in bytes, 1 to 1024M, with k for KiB or M for MiB, or a file that holds
+    /// the request (default 64)
     #[argh(
         option,
         arg_name = "bytes",
@@ -51,7 +59,7 @@ pub struct Bench {
     )]
     pub size: Size,
 
-    /// seconds of load before anything counts, 0 to 86400 (default 1)
+    /// seconds of load before the measurement starts, 0 to 86400 (default 1)
     #[argh(
         option,
         arg_name = "seconds",
@@ -69,8 +77,8 @@ pub struct Bench {
     )]
     pub timeout: Duration,
 
-    /// verify each reply: reverse or echo
-    #[argh(option, arg_name = "handler", from_str_fn(builtin))]
+    /// verify that each reply is that of this handler: reverse or echo
+    #[argh(option, arg_name = "handler", from_str_fn(parse_builtin))]
     pub expect: Option<Builtin>,
 
     /// print one JSON object
@@ -79,10 +87,10 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Refuses what excludes each other.
+    /// Checks that no two options exclude each other.
     ///
     /// # Errors
-    /// What was given beside what, exit code 2.
+    /// Returns an error with exit code 2 that names the two options.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let pairs = [
             (self.clients.is_some() && self.pipeline.is_some(), "--clients", "--pipeline"),
@@ -90,18 +98,18 @@ impl Bench {
         ];
         let both = pairs.into_iter().find(|(both, ..)| *both);
         both.map_or(Ok(()), |(_, one, other)| {
-            Err(Error::config(format!("cannot use {one} beside {other}"))
-                .remedy("give one of them"))
+            Err(Error::config(format!("cannot use {one} with {other}"))
+                .with_remedy("give one of them"))
         })
     }
 }
 
-/// What `bench` sends.
+/// The body of each request that `bench` sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// So many bytes.
+    /// This many bytes.
     Bytes(usize),
-    /// What is in this file.
+    /// The content of this file.
     File(String),
 }
 

@@ -8,13 +8,15 @@ use super::parse;
 use crate::config;
 use crate::endpoint::Endpoint;
 
-/// Send one request, print the reply: each frame on a line, with what is not printable escaped.
+/// Send one request and print the reply, each frame on a line. Characters that cannot be printed
+/// are escaped.
 #[derive(FromArgs)]
 #[argh(
     subcommand,
     name = "call",
     help_triggers("-h", "--help"),
-    note = "Exit codes: 0 a reply; 1 no reply in time, or nobody there; 2 bad usage; 3 a REPD-ERROR reply.",
+    note = "Exit codes: 0 a reply; 1 no reply in time, nothing listens there, or the \
+            connection was lost; 2 bad usage or configuration; 3 an error reply (REPD-ERROR).",
     example = "{command_name} tcp://localhost:5555 hello"
 )]
 pub struct Call {
@@ -22,11 +24,11 @@ pub struct Call {
     #[argh(positional, arg_name = "endpoint")]
     pub endpoint: Endpoint,
 
-    /// frames of the request; standard input is the one frame if there is none
+    /// frames of the request; without any, standard input is the one frame
     #[argh(positional, arg_name = "frame")]
     pub frames: Vec<String>,
 
-    /// seconds to wait for a reply, for each try (default 5)
+    /// seconds to wait for a reply, in each try, 0.001 to 86400 (default 5)
     #[argh(
         option,
         arg_name = "seconds",
@@ -35,11 +37,11 @@ pub struct Call {
     )]
     pub timeout: Duration,
 
-    /// tries after the first, each with a fresh socket (default 0)
-    #[argh(option, arg_name = "n", default = "0", from_str_fn(parse::retries))]
+    /// number of further tries after the first, each with a new socket, 0 to 1000000 (default 0)
+    #[argh(option, arg_name = "n", default = "0", from_str_fn(parse::call_retries))]
     pub retries: usize,
 
-    /// print the reply's bytes as they are, and nothing else
+    /// print the bytes of the reply unchanged, and nothing else
     #[argh(switch)]
     pub raw: bool,
 }

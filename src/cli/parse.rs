@@ -1,24 +1,26 @@
-//! How the values of options are read.
+//! Parses the values of options, and says what to give instead of a wrong one.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::{
-    AGAIN_RANGE, BACKLOG_RANGE, CLIENTS_RANGE, DRAIN_RANGE, FRAMES_RANGE, HEARTBEAT_RANGE,
+    BACKLOG_RANGE, CALL_RETRIES_RANGE, CLIENTS_RANGE, DRAIN_RANGE, FRAMES_RANGE, HEARTBEAT_RANGE,
     IO_THREADS_RANGE, OUTSTANDING_RANGE, PIPELINE_RANGE, REQUESTS_RANGE, RETRIES_RANGE, SHORTEST,
     SIZE_RANGE, TIMEOUT_RANGE, WORKERS_RANGE, asked, asked_seconds,
 };
 
+/// Parses a whole number in decimal digits, without a sign.
 fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     let number = text.parse().ok().filter(|number| digits && range.contains(number));
     number.ok_or_else(|| asked(&range))
 }
 
+/// Parses a time in seconds, with or without a fraction.
 fn seconds(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let seconds: Option<f64> = text.parse().ok();
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    // One that is next to nothing is not meant to be nothing.
+    // A tiny time such as 0.0000001 is a mistake, not a way to write 0.
     let time = time.filter(|time| *time >= SHORTEST || seconds == Some(0.0));
     time.filter(|time| range.contains(time)).ok_or_else(|| asked_seconds(&range))
 }
@@ -43,12 +45,12 @@ pub fn max_outstanding(text: &str) -> Result<usize, String> {
     number(text, OUTSTANDING_RANGE)
 }
 
-pub fn again(text: &str) -> Result<usize, String> {
-    number(text, AGAIN_RANGE)
-}
-
 pub fn retries(text: &str) -> Result<usize, String> {
     number(text, RETRIES_RANGE)
+}
+
+pub fn call_retries(text: &str) -> Result<usize, String> {
+    number(text, CALL_RETRIES_RANGE)
 }
 
 pub fn clients(text: &str) -> Result<usize, String> {
@@ -75,7 +77,7 @@ pub fn heartbeat(text: &str) -> Result<Duration, String> {
     seconds(text, HEARTBEAT_RANGE)
 }
 
-/// Bytes, or KiB with a `k`, MiB with an `M` behind the number.
+/// Parses a size in bytes, or in KiB or MiB with a `k` or an `M` after the number.
 pub fn size(text: &str) -> Result<usize, String> {
     let (digits, unit) = match text.strip_suffix(['k', 'K']) {
         Some(digits) => (digits, 1 << 10),

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::{Builtin, builtin, parse};
-use crate::config::{self, Config};
+use super::{Builtin, parse, parse_builtin};
+use crate::config::{self, Backend, Config};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::handler::{Framing, Program};
+use crate::handler::{Framing, Handler, Program, echo, reverse};
 use crate::logging::Target;
 
 /// Run the service.
@@ -18,8 +18,10 @@ use crate::logging::Target;
     subcommand,
     name = "serve",
     help_triggers("-h", "--help"),
-    note = "SIGTERM or SIGINT stops the service once all is answered; a second one ends it at once.",
-    note = "Exit codes: 0 done; 1 failed while running; 2 bad usage or configuration.",
+    note = "SIGTERM or SIGINT stops the service once all requests are answered; a second \
+            one ends it at once.",
+    note = "Exit codes: 0 stopped, all requests answered; 1 failed while running, or \
+            requests were abandoned; 2 bad usage or configuration.",
     example = "{command_name} --listen 'tcp://*:5555' --listen ipc:///run/repd.sock --handler echo",
     example = "{command_name} --framing lines -- ./count-words.sh"
 )]
@@ -29,56 +31,56 @@ pub struct Serve {
     #[argh(option, arg_name = "endpoint")]
     listen: Vec<Endpoint>,
 
-    /// REP workers, 0 to 500; 0 is the single-threaded server, without deadlines but for programs
-    /// (default 5)
+    /// number of REP workers, 0 to 500; 0 is the single-threaded server, which has deadlines only
+    /// for programs (default 5)
     #[argh(option, arg_name = "n", from_str_fn(parse::workers))]
     workers: Option<usize>,
 
-    /// what answers: reverse or echo (default reverse)
-    #[argh(option, arg_name = "name", from_str_fn(builtin))]
-    handler: Option<Builtin>,
+    /// built-in handler: reverse or echo (default reverse)
+    #[argh(option, arg_name = "name", from_str_fn(parse_builtin))]
+    pub(super) handler: Option<Builtin>,
 
-    /// how a PROGRAM is spoken to on its standard input and output: packet, lines or once (default
-    /// packet)
+    /// framing of requests and replies on the standard input and output of a PROGRAM: packet, lines
+    /// or once (default packet)
     #[argh(option, arg_name = "name", from_str_fn(framing))]
     framing: Option<Framing>,
 
-    /// let requests to a PROGRAM, and its replies, have several frames
+    /// allow several frames in a request to a PROGRAM and in its reply
     #[argh(switch)]
     multipart: bool,
 
-    /// endpoint where REP workers of any language connect and answer, in place of workers of this
-    /// process; may be given several times
+    /// endpoint where REP workers in any language connect, instead of workers in this process; may
+    /// be given several times
     #[argh(option, arg_name = "endpoint")]
     backend: Vec<Endpoint>,
 
-    /// endpoint of another repd that requests go on to, in place of workers of this process; may be
+    /// endpoint of another repd to forward requests to, instead of workers in this process; may be
     /// given several times
     #[argh(option, arg_name = "endpoint")]
     upstream: Vec<Endpoint>,
 
-    /// most requests that may be outstanding with all workers of the backend, or with each upstream, 1 to
-    /// 100000 (default 1000)
+    /// maximum number of outstanding requests, for all workers of the backend together or for each
+    /// upstream, 1 to 100000 (default 1000)
     #[argh(option, arg_name = "n", from_str_fn(parse::max_outstanding))]
     max_outstanding: Option<usize>,
 
-    /// seconds that a request may take once the proxy has taken it, 0.001 to 86400; then the client
-    /// gets a 504 (default 30)
+    /// seconds that a request may take, from when the proxy reads it, 0.001 to 86400; then the
+    /// client gets a 504 (default 30)
     #[argh(option, arg_name = "seconds", default = "config::TIMEOUT", from_str_fn(parse::timeout))]
     timeout: Duration,
 
-    /// to how many others in turn a request is given when what was to answer it was lost, 0 to 100;
-    /// 0 is: handled at most once (default 0)
-    #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(parse::again))]
+    /// number of times that a request is sent to another program, worker or upstream when the one
+    /// that had it was lost, 0 to 100; with 0 it is handled at most once (default 0)
+    #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(parse::retries))]
     retries: usize,
 
-    /// seconds that a stop may take, 0 to 86400 (default 5)
+    /// maximum number of seconds to finish requests in flight on a stop, 0 to 86400 (default 5)
     #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(parse::drain))]
     drain: Duration,
 
-    /// largest request, 1 byte to 1024M, with k for KiB or M for MiB, all frames of its body together; a
-    /// larger one gets a 413, and one larger than four times that and 64k ends its client's connection
-    /// (default 1M)
+    /// maximum size of a request in bytes, all frames of its body together, 1 to 1024M, with k for
+    /// KiB or M for MiB; a larger one gets a 413, and one of more than four times this size plus
+    /// 64k ends the connection of its client (default 1M)
     #[argh(
         option,
         arg_name = "bytes",
@@ -87,21 +89,21 @@ pub struct Serve {
     )]
     max_message_size: usize,
 
-    /// most frames of a request, 1 to 65536; one with more gets a 413 (default 64)
+    /// maximum number of frames in a request, 1 to 65536; one with more gets a 413 (default 64)
     #[argh(option, arg_name = "n", default = "config::MAX_FRAMES", from_str_fn(parse::max_frames))]
     max_frames: usize,
 
-    /// threads that move bytes between network and sockets, 1 to 64 (default 1)
+    /// number of libzmq's I/O threads, 1 to 64 (default 1)
     #[argh(option, arg_name = "n", default = "config::IO_THREADS", from_str_fn(parse::io_threads))]
     io_threads: usize,
 
-    /// connections that may wait to be accepted, 1 to 4096 (default 1024)
+    /// number of connections that may wait to be accepted at each endpoint, 1 to 4096 (default
+    /// 1024)
     #[argh(option, arg_name = "n", default = "config::BACKLOG", from_str_fn(parse::backlog))]
     backlog: usize,
 
-    /// seconds of silence after which a client's host is asked whether it is there; one that does not
-    /// answer for as long again is disconnected; up to 3600, 0 for a minute without traffic (default
-    /// 10)
+    /// seconds of silence after which the host of a client is probed, 0 to 3600; if it does not
+    /// answer for as long again, the client is disconnected; 0 means 60 (default 10)
     #[argh(
         option,
         arg_name = "seconds",
@@ -110,7 +112,7 @@ pub struct Serve {
     )]
     heartbeat: Duration,
 
-    /// where log lines go: stderr or syslog (default stderr)
+    /// destination of log lines: stderr or syslog (default stderr)
     #[argh(option, arg_name = "target", default = "Target::default()", from_str_fn(target))]
     pub log: Target,
 
@@ -118,43 +120,27 @@ pub struct Serve {
     #[argh(switch)]
     pub verbose: bool,
 
-    /// check everything, the endpoints too, print what would be run, and exit
+    /// check the options, the program and the endpoints, print the options that would be used, and
+    /// exit
     #[argh(switch)]
     pub check: bool,
 
-    /// a program that answers requests in place of a handler, and its arguments, behind --
+    /// program that answers requests instead of a built-in handler, and its arguments, after --
     #[argh(positional, arg_name = "PROGRAM ARG")]
     program: Vec<String>,
 }
 
-/// What answers requests.
-#[derive(Clone, Debug)]
-pub enum Answering {
-    /// A handler that comes with repd.
-    Builtin(Builtin),
-    /// A program.
-    Program(Program),
-}
-
 impl Serve {
-    /// What answers requests.
-    pub fn answering(&self) -> Answering {
-        if self.program.is_empty() {
-            return Answering::Builtin(self.handler.unwrap_or_default());
-        }
-        Answering::Program(Program {
-            command: self.program.clone(),
-            framing: self.framing.unwrap_or_default(),
-            multipart: self.multipart,
-        })
-    }
-
-    /// The first word that is no option's: a program's, if it stands behind `--`.
+    /// Returns the first positional argument: the program, if `--` is before it. `None` if there
+    /// are none.
     pub(super) fn stray(&self) -> Option<&str> {
         self.program.first().map(String::as_str)
     }
 
-    /// What does not go together.
+    /// Checks that the options go together.
+    ///
+    /// # Errors
+    /// Returns an error with exit code 2 that names the two options and the remedy.
     pub(super) fn check_options(&self) -> Result<(), Error> {
         let given = |option: &str| match option {
             "--backend" => !self.backend.is_empty(),
@@ -165,7 +151,7 @@ impl Serve {
             "--multipart" => self.multipart,
             _ => !self.program.is_empty(),
         };
-        let beside = [
+        let exclusive = [
             ("--upstream", "--backend"),
             ("--handler", "a program"),
             ("--handler", "--backend"),
@@ -179,78 +165,105 @@ impl Serve {
             ("--multipart", "--backend"),
             ("--multipart", "--upstream"),
         ];
-        if let Some((one, other)) = beside.into_iter().find(|(a, b)| given(a) && given(b)) {
-            return Err(Error::config(format!("cannot use {one} beside {other}"))
-                .remedy("leave out one of them"));
+        if let Some((one, other)) = exclusive.into_iter().find(|(a, b)| given(a) && given(b)) {
+            return Err(Error::config(format!("cannot use {one} with {other}"))
+                .with_remedy("leave out one of them"));
         }
         let of_program = ["--framing", "--multipart"].into_iter().find(|option| given(option));
         if let (Some(option), true) = (of_program, self.program.is_empty()) {
             return Err(Error::config(format!("cannot use {option} without a program"))
-                .remedy("give one at the end: -- PROGRAM ARG..."));
+                .with_remedy("give one at the end: -- PROGRAM ARG..."));
         }
         if self.max_outstanding.is_some() && !given("--backend") && !given("--upstream") {
             return Err(Error::config("cannot use --max-outstanding with workers of this process")
-                .remedy("give it with --backend or --upstream"));
+                .with_remedy("give it with --backend or --upstream"));
         }
-        let cannot_retry = match self.config() {
-            config if self.retries == 0 || config.is_remote() => None,
-            _ if self.program.is_empty() => Some(("a handler of this process", "it is never lost")),
-            _ if self.framing == Some(Framing::Once) => {
+        let is_elsewhere = given("--backend") || given("--upstream");
+        let cannot_retry = match () {
+            () if self.retries == 0 || is_elsewhere => None,
+            () if self.program.is_empty() => {
+                Some(("a handler of this process", "it is never lost"))
+            }
+            () if self.framing == Some(Framing::Once) => {
                 Some(("--framing once", "a program that fails has had the request"))
             }
-            config if config.workers == 0 => Some(("--workers 0", "there is no other to ask")),
-            _ => None,
+            () if self.workers == Some(0) => Some(("--workers 0", "there is no other to ask")),
+            () => None,
         };
         if let Some((what, why)) = cannot_retry {
             return Err(Error::config(format!("cannot use --retries with {what}"))
                 .because(why)
-                .remedy(
+                .with_remedy(
                     "leave it out, or give workers with a program each, --backend or --upstream",
                 ));
         }
         Ok(())
     }
 
-    /// The service that these options describe.
+    /// Returns the settings that these options describe.
     pub fn config(&self) -> Config {
-        let listen = self.listen.clone();
-        Config {
-            listen: if listen.is_empty() { Config::default().listen } else { listen },
-            workers: self.workers.unwrap_or(config::WORKERS),
-            backend: self.backend.clone(),
-            upstream: self.upstream.clone(),
-            max_outstanding: self.max_outstanding.unwrap_or(config::MAX_OUTSTANDING),
-            timeout: self.timeout,
-            retries: self.retries,
-            drain: self.drain,
-            max_message_size: self.max_message_size,
-            max_frames: self.max_frames,
-            io_threads: self.io_threads,
-            backlog: self.backlog,
-            heartbeat: self.heartbeat,
+        match self.handler.unwrap_or_default() {
+            Builtin::Reverse => self.config_with(|_worker| reverse),
+            Builtin::Echo => self.config_with(|_worker| echo),
         }
     }
 
-    /// Each option and its value, a line each: what `--check` prints.
+    /// Returns the settings that these options describe, with this handler in place of a built-in
+    /// one.
+    pub fn config_with<F, H>(&self, new_handler: F) -> Config
+    where
+        F: Fn(usize) -> H + Send + Sync + 'static,
+        H: Handler + 'static,
+    {
+        let workers = self.workers.unwrap_or(config::WORKERS);
+        let backend = if !self.backend.is_empty() {
+            Backend::external(self.backend.clone())
+        } else if !self.upstream.is_empty() {
+            Backend::upstream(self.upstream.clone())
+        } else if !self.program.is_empty() {
+            let framing = self.framing.unwrap_or_default();
+            let program = Program::new(&self.program).framing(framing).multipart(self.multipart);
+            Backend::program(workers, program)
+        } else {
+            Backend::workers(workers, new_handler)
+        };
+        let config = Config::new(backend)
+            .max_outstanding(self.max_outstanding.unwrap_or(config::MAX_OUTSTANDING))
+            .timeout(self.timeout)
+            .retries(self.retries)
+            .drain(self.drain)
+            .max_message_size(self.max_message_size)
+            .max_frames(self.max_frames)
+            .io_threads(self.io_threads)
+            .backlog(self.backlog)
+            .heartbeat(self.heartbeat);
+        if self.listen.is_empty() { config } else { config.listen(self.listen.clone()) }
+    }
+
+    /// Returns each option and its value on a line of its own, as `--check` prints them.
     pub fn describe(&self) -> String {
         let config = self.config();
         let mut text = String::new();
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
-            // Writing to a string does not fail.
+            // Writing to a String never fails.
             let _ = writeln!(text, "--{name} {value}");
         };
         config.listen.iter().for_each(|endpoint| line("listen", endpoint));
-        config.backend.iter().for_each(|endpoint| line("backend", endpoint));
-        config.upstream.iter().for_each(|endpoint| line("upstream", endpoint));
-        match self.answering() {
-            _ if config.is_remote() => line("max-outstanding", &config.max_outstanding),
-            Answering::Builtin(handler) => {
-                line("workers", &config.workers);
-                line("handler", &format!("{handler:?}").to_lowercase());
+        config.external().iter().for_each(|endpoint| line("backend", endpoint));
+        config.upstreams().iter().for_each(|endpoint| line("upstream", endpoint));
+        match &config.backend {
+            Backend::External(_) | Backend::Upstream(_) => {
+                line("max-outstanding", &config.max_outstanding);
             }
-            Answering::Program(program) => {
-                line("workers", &config.workers);
-                line("framing", &format!("{:?}", program.framing).to_lowercase());
+            Backend::Workers(_) => {
+                line("workers", &config.worker_count());
+                if self.program.is_empty() {
+                    let handler = self.handler.unwrap_or_default();
+                    line("handler", &format!("{handler:?}").to_lowercase());
+                } else {
+                    let framing = self.framing.unwrap_or_default();
+                    line("framing", &format!("{framing:?}").to_lowercase());
+                }
             }
         }
         line("timeout", &config.timeout.as_secs_f64());
@@ -275,7 +288,7 @@ impl Serve {
     }
 }
 
-/// A word as a shell takes it.
+/// Returns `word` quoted for a POSIX shell, or unchanged if it needs no quotes.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -297,7 +310,10 @@ fn framing(name: &str) -> Result<Framing, String> {
 fn target(name: &str) -> Result<Target, String> {
     match name {
         "stderr" => Ok(Target::Stderr),
+        #[cfg(feature = "syslog")]
         "syslog" => Ok(Target::Syslog),
+        #[cfg(not(feature = "syslog"))]
+        "syslog" => Err("this repd was built without it; give stderr".into()),
         _ => Err("give stderr or syslog".into()),
     }
 }

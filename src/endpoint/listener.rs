@@ -36,14 +36,14 @@ impl Listeners {
     /// is one of them.
     pub fn bind(config: &Config) -> Result<Listeners, Error> {
         let mut own = Vec::new();
-        for endpoint in config.listen.iter().chain(&config.backend) {
+        for endpoint in config.listen.iter().chain(config.external()) {
             own.push(Listener::bind(endpoint, config.backlog, &own)?);
         }
-        for upstream in &config.upstream {
+        for upstream in config.upstreams() {
             if let Some(own) = own.iter().find(|listener| listener.place.is_reached_at(upstream)) {
                 return Err(Error::config(format!("cannot use the upstream {upstream}"))
                     .because(format!("it is {} of this service itself", own.endpoint))
-                    .remedy("give the endpoint of another service"));
+                    .with_remedy("give the endpoint of another service"));
             }
         }
         let backend = own.split_off(config.listen.len());

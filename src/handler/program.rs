@@ -6,12 +6,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::config::Config;
 use crate::error::{Error, plain};
-use crate::sys::rlimit;
 
 mod exchange;
 mod failure;
@@ -22,71 +21,99 @@ mod supervisor;
 
 pub use framing::Framing;
 pub(crate) use process::kill_all;
-pub use supervisor::Copies;
+pub(crate) use supervisor::{Copies, Settings};
 
 use framing::Format;
-use supervisor::Settings;
 
-/// A program that answers requests.
+/// A program that answers requests, on its standard input and output.
+///
+/// Each worker of [`Backend::program`](crate::Backend::program) runs a copy of its own, which is
+/// started again when it ends.
+///
+/// ```
+/// use repd::{Backend, Config, Framing, Program, check};
+///
+/// // Answers each line with the same in capitals.
+/// let program = Program::new(["stdbuf", "-oL", "tr", "a-z", "A-Z"]).framing(Framing::Lines);
+/// let config = Config::new(Backend::program(2, program)).listen(["ipc://@shout".parse()?]);
+/// check(&config)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The program's path, or its name in `PATH`, and its arguments.
-    pub command: Vec<String>,
-    /// The way in which requests and replies are told apart.
-    pub framing: Framing,
-    /// True if requests and replies may have several frames. If false, such a request gets a 400.
-    /// Not with [`Framing::Lines`].
-    pub multipart: bool,
+    command: Vec<String>,
+    framing: Framing,
+    is_multipart: bool,
+}
+
+/// Limits of a program's replies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Maximum size of a reply in bytes, all frames together.
+    pub bytes: usize,
+    pub frames: usize,
+    pub time: Duration,
 }
 
 impl Program {
-    /// Returns the function that makes a worker's handler from its number, for
-    /// [`Service::start`](crate::Service::start). Raises this process's limit of open files to
-    /// the hard limit.
+    /// Makes it of the program's path, or its name in `PATH`, and its arguments. Requests and
+    /// replies are told apart by [`Framing::Packet`].
+    pub fn new(command: impl IntoIterator<Item = impl Into<String>>) -> Program {
+        let command = command.into_iter().map(Into::into).collect();
+        Program { command, framing: Framing::default(), is_multipart: false }
+    }
+
+    /// Sets how requests and replies are told apart.
+    pub fn framing(self, framing: Framing) -> Program {
+        Program { framing, ..self }
+    }
+
+    /// Sets whether requests and replies may have several frames: by default not, and such a
+    /// request gets a 400. Not with [`Framing::Lines`].
+    pub fn multipart(self, is_multipart: bool) -> Program {
+        Program { is_multipart, ..self }
+    }
+
+    /// Returns what the copies of all workers have in common.
     ///
     /// # Errors
-    /// Returns an error if the program does not exist or may not be executed, if `multipart` is set
-    /// with [`Framing::Lines`], if this process cannot watch others (Linux before 5.3), or if it
-    /// may not open enough files.
-    pub fn handlers(
-        &self,
-        config: &Config,
-    ) -> Result<impl Fn(usize) -> Copies + Clone + Send + use<>, Error> {
+    /// A program that does not exist or may not be executed, several frames with
+    /// [`Framing::Lines`], or a process that cannot watch others (Linux before 5.3).
+    pub(crate) fn settings(&self, limits: Limits) -> Result<Arc<Settings>, Error> {
         self.check()?;
         process::prepare()?;
-        rlimit::raise_for_programs(config)?;
         let format = Format {
             framing: self.framing,
-            multipart: self.multipart,
-            max_frame: config.max_message_size,
-            max_frames: config.max_frames,
+            multipart: self.is_multipart,
+            max_bytes: limits.bytes,
+            max_frames: limits.frames,
         };
-        let settings = Settings { command: self.command.clone(), format, timeout: config.timeout };
-        let settings = Arc::new(settings);
-        Ok(move |worker| Copies::new(worker, Arc::clone(&settings)))
+        let command = self.command.clone();
+        Ok(Arc::new(Settings { command, format, timeout: limits.time }))
     }
 
     /// Checks that the program can be run.
     fn check(&self) -> Result<(), Error> {
         let name = self.command.first().map_or("", String::as_str);
         let cannot = |reason: String| Error::config(format!("cannot run {name:?}")).because(reason);
-        if self.multipart && self.framing == Framing::Lines {
-            return Err(Error::config("cannot use --multipart beside --framing lines")
-                .remedy("use another --framing, or leave out --multipart"));
+        if self.is_multipart && self.framing == Framing::Lines {
+            return Err(Error::config("cannot use --multipart with --framing lines")
+                .with_remedy("use another --framing, or leave out --multipart"));
         }
         let remedy = "give a program's path, or its name in PATH";
-        let path = find(name).ok_or_else(|| cannot("no such program".into()).remedy(remedy))?;
+        let path =
+            find(name).ok_or_else(|| cannot("no such program".into()).with_remedy(remedy))?;
         if !path.is_file() {
-            return Err(cannot("it is not a file".into()).remedy(remedy));
+            return Err(cannot("it is not a file".into()).with_remedy(remedy));
         }
         access(&path, AccessFlags::X_OK).map_err(|error| {
             cannot(plain(error.into()))
-                .remedy("make it executable (chmod +x), or give another program")
+                .with_remedy("make it executable (chmod +x), or give another program")
         })?;
         match interpreter_of(&path).filter(|interpreter| !Path::new(interpreter).exists()) {
             Some(interpreter) => {
                 Err(cannot(format!("its first line names {interpreter:?}, which does not exist"))
-                    .remedy("correct that line; it may end in a carriage return"))
+                    .with_remedy("correct that line; it may end in a carriage return"))
             }
             None => Ok(()),
         }

@@ -249,7 +249,7 @@ impl Dispatcher {
         if !std::mem::replace(&mut self.is_refusing, true) {
             self.news = Some(News::Refusing(why));
         }
-        Some(Fault::new(Code::Unavailable, why))
+        Some(Fault::new(Code::UNAVAILABLE, why))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
 use crate::endpoint::{Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
-use crate::frame::{FEW_FRAMES, Frame};
+use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::service::in_flight::Request;
 use crate::service::outbox::{Outbox, Reply};
 use crate::service::stats::Stats;
@@ -112,21 +112,21 @@ impl Frontend {
         let Request { envelope, body } = request;
         for frames in [&mut *envelope, &mut *body] {
             frames.clear();
-            frames.shrink_to(FEW_FRAMES);
+            frames.shrink_to(MAX_IDLE_CAPACITY);
         }
         let mut frame = Frame::default();
-        if !self.socket.try_recv(&mut frame)? {
+        if !self.socket.try_recv_frame(&mut frame)? {
             return Ok(Received::Nothing);
         }
-        let mut more = frame.more();
+        let mut more = frame.has_more();
         let (mut is_delimited, mut envelope_bytes, mut bytes) = (false, 0, 0);
         envelope.push(frame);
         while more {
             let mut frame = Frame::default();
-            if !self.socket.try_recv(&mut frame)? {
+            if !self.socket.try_recv_frame(&mut frame)? {
                 break;
             }
-            more = frame.more();
+            more = frame.has_more();
             if is_delimited {
                 bytes += frame.len();
                 body.push(frame);
@@ -154,7 +154,7 @@ impl Frontend {
             return Ok(Received::Request);
         };
         body.clear();
-        Ok(Received::TooLarge(Fault::new(Code::TooLarge, format!("the request {what}"))))
+        Ok(Received::TooLarge(Fault::new(Code::TOO_LARGE, format!("the request {what}"))))
     }
 
     /// Sends a reply. One that its client does not take yet is kept, and tried again until `until`.
@@ -169,11 +169,11 @@ impl Frontend {
         self.stats.count_reply(body);
         let mut sent = Sent::Full;
         if !self.outbox.has(&envelope[0]) {
-            sent = self.socket.send_all(envelope.iter_mut().chain(&mut *body))?;
+            sent = self.socket.send_message(envelope.iter_mut().chain(&mut *body))?;
             if sent == Sent::Full {
                 // It may only seem so: libzmq learns only now and then what the client has taken.
-                self.socket.catch_up()?;
-                sent = self.socket.send_all(envelope.iter_mut().chain(&mut *body))?;
+                self.socket.process_commands()?;
+                sent = self.socket.send_message(envelope.iter_mut().chain(&mut *body))?;
             }
         }
         match sent {
@@ -191,7 +191,7 @@ impl Frontend {
     /// tells the log which connections were refused.
     pub fn retry(&mut self, now: Instant) -> Result<(), Error> {
         let send = |reply: &mut Reply| {
-            let sent = self.socket.send_all(&mut reply.frames)?;
+            let sent = self.socket.send_message(&mut reply.frames)?;
             if sent == Sent::Gone {
                 self.stats.count_gone();
             }
@@ -200,7 +200,7 @@ impl Frontend {
         let woken = self.socket.take_woken();
         self.outbox.retry(now, woken, send)?;
         if now >= self.refusals_at {
-            self.refusals.tell("", &self.socket, true)?;
+            self.refusals.log_new("", &self.socket, true)?;
             self.refusals_at = now + REFUSALS_INTERVAL;
         }
         Ok(())
@@ -216,8 +216,8 @@ impl Frontend {
         let mut stats = self.stats;
         let unread = self.outbox.len() + self.outbox.dropped() - self.dropped_before;
         stats.unread = (self.outbox.len() + self.outbox.dropped()) as u64;
-        stats.cut_off = self.socket.cut_off()?.unsigned_abs().into();
-        self.socket.linger(linger)?;
+        stats.cut_off = self.socket.cut_off_count()?.unsigned_abs().into();
+        self.socket.set_linger(linger)?;
         drop(self.socket);
         Ok(Stopped { stats, unread, closed: Instant::now(), linger })
     }

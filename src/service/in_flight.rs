@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::backend::Ticket;
-use crate::frame::{FEW_FRAMES, Frame};
+use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 
 /// A request.
 #[derive(Default)]
@@ -87,7 +87,7 @@ impl InFlight {
         slot.generation = slot.generation.wrapping_add(1);
         let body = &mut slot.pending.request.body;
         body.clear();
-        body.shrink_to(FEW_FRAMES);
+        body.shrink_to(MAX_IDLE_CAPACITY);
         Some(&mut slot.pending)
     }
 

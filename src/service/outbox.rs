@@ -77,7 +77,7 @@ impl Outbox {
         // A small frame may be a part of what libzmq read at a time, and hold all of that in
         // memory.
         let small = reply.frames.iter_mut().filter(|frame| frame.len() <= READ_BATCH);
-        small.for_each(|frame| *frame = frame.copy());
+        small.for_each(|frame| *frame = frame.clone());
         let bytes = reply.bytes();
         while self.bytes > 0 && self.bytes + bytes > MAX_KEPT_BYTES {
             let most = self.clients.values_mut().max_by_key(|kept| kept.bytes);

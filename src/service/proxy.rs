@@ -2,7 +2,7 @@
 //! opens a body.
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -15,7 +15,7 @@ use crate::backend::{Event, Lane, Pool, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
-use crate::frame::{FEW_FRAMES, Frame};
+use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::socket::{readable, wait};
 use crate::sys::memory::Memory;
 
@@ -75,17 +75,17 @@ impl Proxy {
         self.frontend.endpoints()
     }
 
-    /// Serves until `stop` is readable, and then until what is in flight has ended or the drain's
-    /// time is up. `pool` is that of the workers of this process, if it has some.
+    /// Serves until one of `stops` is readable, and then until what is in flight has ended or the
+    /// drain's time is up. `pool` is that of the workers of this process, if it has some.
     ///
     /// # Errors
     /// A worker that has ended, or a socket that has failed.
-    pub fn run(mut self, stop: &impl AsFd, pool: Option<&Pool>) -> Result<Stopped, Error> {
+    pub fn run(mut self, stops: &[BorrowedFd<'_>], pool: Option<&Pool>) -> Result<Stopped, Error> {
         loop {
-            match self.wait(stop, pool)? {
+            match self.wait(stops, pool)? {
                 Some(Wake::WorkerEnded) => {
                     self.finish()?;
-                    return Err(Error::failed("a worker has ended").remedy("start repd again"));
+                    return Err(Error::failed("a worker has ended").with_remedy("start repd again"));
                 }
                 Some(Wake::Stop) => self.begin_drain(),
                 Some(Wake::WorkerChanged) | None => (),
@@ -101,7 +101,7 @@ impl Proxy {
             self.take_requests()?;
             self.log_news();
             self.frontend.retry(self.now)?;
-            self.memory.look_after(self.now);
+            self.memory.trim_if_due(self.now);
             if self.drain.has_begun() && self.drain.is_over(self.now, self.is_answered()) {
                 return self.finish();
             }
@@ -109,7 +109,11 @@ impl Proxy {
     }
 
     /// Waits for messages or a deadline; returns what else has woken the loop.
-    fn wait(&mut self, stop: &impl AsFd, pool: Option<&Pool>) -> Result<Option<Wake>, Error> {
+    fn wait(
+        &mut self,
+        stops: &[BorrowedFd<'_>],
+        pool: Option<&Pool>,
+    ) -> Result<Option<Wake>, Error> {
         let accepts = self.dispatcher.accepts(&self.lanes, self.now);
         let has_more = (accepts && self.frontend.may_have_more())
             || self.lanes.iter().any(Lane::may_have_more);
@@ -120,8 +124,8 @@ impl Proxy {
         let time = self.next_deadline().map(|time| time.saturating_duration_since(self.now));
         let (mut wakes, mut watched) = (Vec::new(), Vec::with_capacity(self.lanes.len() + 4));
         if !self.drain.has_begun() {
-            wakes.push(Wake::Stop);
-            watched.push(readable(stop));
+            wakes.extend(stops.iter().map(|_| Wake::Stop));
+            watched.extend(stops.iter().map(readable));
         }
         if let Some(pool) = pool {
             wakes.extend([Wake::WorkerEnded, Wake::WorkerChanged]);
@@ -153,7 +157,7 @@ impl Proxy {
             lanes,
             self.frontend.outbox().retry_at(),
             self.drain.next_deadline(self.now),
-            Some(self.memory.next()),
+            Some(self.memory.trim_at()),
         ];
         times.into_iter().flatten().min()
     }
@@ -205,7 +209,7 @@ impl Proxy {
     /// Counts a reply whose client had a 504 already.
     fn drop_late(&mut self, lane: usize) {
         // A worker that ends its program at the deadline says the same: that is no reply.
-        if Fault::code_of(&self.reply) != Some(Code::Timeout as u16) {
+        if Fault::code_of(&self.reply) != Some(Code::TIMEOUT) {
             debug!("lane {}: reply dropped: it came after the deadline", lane + 1);
             self.frontend.stats.late += 1;
         }
@@ -327,6 +331,6 @@ fn deliver(
     frontend.reply(envelope, reply, until, now)?;
     // If the client is gone, its frames are still there.
     envelope.clear();
-    envelope.shrink_to(FEW_FRAMES);
+    envelope.shrink_to(MAX_IDLE_CAPACITY);
     Ok(())
 }

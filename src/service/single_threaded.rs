@@ -3,7 +3,7 @@
 //! It is no REP, as in the classic program: that drops a reply without a word when its client does
 //! not take it yet.
 
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -11,7 +11,7 @@ use log::{debug, info};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
-use crate::handler::Answer;
+use crate::handler::{NewHandler, WorkerHandler};
 use crate::service::drain::Drain;
 use crate::service::frontend::{Frontend, Received, Stopped};
 use crate::service::in_flight::Request;
@@ -25,7 +25,7 @@ pub(crate) struct Single {
     frontend: Frontend,
     /// A buffer for the request, whose body becomes the reply.
     request: Request,
-    answers: Box<dyn Answer>,
+    handler: WorkerHandler,
     /// Time for which a reply is kept that its client does not take.
     timeout: Duration,
     drain: Drain,
@@ -34,11 +34,11 @@ pub(crate) struct Single {
 }
 
 impl Single {
-    pub fn new(frontend: Frontend, answers: impl Answer + 'static, config: &Config) -> Single {
+    pub fn new(frontend: Frontend, new_handler: NewHandler, config: &Config) -> Single {
         Single {
             frontend,
             request: Request::default(),
-            answers: Box::new(answers),
+            handler: WorkerHandler::new(0, new_handler),
             timeout: config.timeout,
             drain: Drain::new(config.drain),
             memory: Memory::new(Instant::now()),
@@ -51,38 +51,37 @@ impl Single {
         self.frontend.endpoints()
     }
 
-    /// Serves until `stop` is readable and nothing more comes. Gives what it answered with too,
-    /// whose end may take its time.
-    pub fn run(mut self, stop: &impl AsFd) -> Result<(Stopped, Box<dyn Answer>), Error> {
+    /// Serves until one of `stops` is readable, and then until nothing more comes. Returns the
+    /// handler too, whose end may take its time.
+    pub fn run(mut self, stops: &[BorrowedFd<'_>]) -> Result<(Stopped, WorkerHandler), Error> {
         loop {
-            let handler = self.answers.handler();
-            let again = if handler.is_ready() { None } else { handler.tend() };
-            let memory = Some(self.memory.next());
+            let retry_at = if self.handler.is_ready() { None } else { self.handler.maintain() };
+            let memory = Some(self.memory.trim_at());
             let times = [
-                again,
+                retry_at,
                 self.frontend.outbox().retry_at(),
                 self.drain.next_deadline(self.now),
                 memory,
             ];
             let next = times.into_iter().flatten().min();
             let time = next.map(|next| next.saturating_duration_since(self.now));
-            let watched = handler.watched();
+            let watched = self.handler.watched();
             let mut items = vec![self.frontend.readable()];
             items.extend(watched.iter().map(readable));
             if !self.drain.has_begun() {
-                items.push(readable(stop));
+                items.extend(stops.iter().map(readable));
             }
             wait(&mut items, time)?;
             let (of_handler, of_stop) = items[1..].split_at(watched.len());
-            let to_tend = of_handler.iter().any(Watched::is_readable);
-            let stopping = of_stop.iter().any(Watched::is_readable);
+            let needs_maintenance = of_handler.iter().any(Watched::is_readable);
+            let is_stopping = of_stop.iter().any(Watched::is_readable);
             drop(items);
             drop(watched);
-            if to_tend {
-                self.answers.handler().tend();
+            if needs_maintenance {
+                self.handler.maintain();
             }
             self.now = Instant::now();
-            if stopping {
+            if is_stopping {
                 info!("stopping");
                 self.frontend.begin_drain();
                 self.drain.begin(self.now);
@@ -90,10 +89,10 @@ impl Single {
             let burst_ends = self.now + BURST;
             while self.now < burst_ends && self.answer_one()? {}
             self.frontend.retry(self.now)?;
-            self.memory.look_after(self.now);
+            self.memory.trim_if_due(self.now);
             if self.drain.is_over(self.now, self.frontend.outbox().is_empty()) {
                 let stopped = self.frontend.close(self.drain.linger(self.now))?;
-                return Ok((stopped, self.answers));
+                return Ok((stopped, self.handler));
             }
         }
     }
@@ -110,11 +109,11 @@ impl Single {
             Received::TooLarge(fault) => self.refuse(&fault),
             Received::Request if self.drain.has_begun() => self.refuse(&Fault::stopping()),
             Received::Request if !self.get_ready() => {
-                self.refuse(&Fault::new(Code::Unavailable, "there is no program to answer with"));
+                self.refuse(&Fault::new(Code::UNAVAILABLE, "there is no program to answer with"));
             }
             Received::Request => {
                 let body = std::mem::take(&mut self.request.body);
-                self.request.body = self.answers.answer(body).0;
+                self.request.body = self.handler.answer(body).0;
             }
         }
         self.now = Instant::now();
@@ -127,11 +126,10 @@ impl Single {
 
     /// Returns true if the handler can take a request, if need be after its maintenance.
     fn get_ready(&mut self) -> bool {
-        let handler = self.answers.handler();
-        handler.is_ready() || {
-            handler.tend();
-            handler.is_ready()
+        if !self.handler.is_ready() {
+            self.handler.maintain();
         }
+        self.handler.is_ready()
     }
 
     fn refuse(&mut self, fault: &Fault) {

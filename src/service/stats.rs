@@ -5,7 +5,7 @@ use std::fmt;
 
 use log::debug;
 
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 
 /// The counters. Each request is answered in the end, so that `requests` is `replies` and all
@@ -17,7 +17,7 @@ pub(crate) struct Stats {
     /// Replies that are not errors.
     replies: u64,
     /// Error replies by code, repd's own and those of handlers, workers and upstreams.
-    errors: BTreeMap<u16, u64>,
+    errors: BTreeMap<Code, u64>,
     /// Of these, requests that were given up when the service had to end.
     pub abandoned: u64,
     /// Requests that were lost, and given to another lane.

@@ -1,62 +1,63 @@
-//! What becomes of a socket's connections: zmq_socket_monitor(3).
+//! Monitors: what happens to a socket's connections (zmq_socket_monitor(3)).
 
 use super::{Socket, Watched};
 use crate::error::Error;
 
-/// What became of a connection.
+/// What happened to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It was made.
+    /// It was made; its handshake is next.
     Connected,
-    /// Messages may be sent over it.
+    /// Its handshake is done: messages may be sent over it.
     Ready,
-    /// The handshake came to nothing: it ends, which is told next.
-    Failed,
+    /// Its handshake failed; `Disconnected` follows.
+    HandshakeFailed,
     /// It ended.
     Disconnected,
-    /// It could not be made: nobody listens there, or it cannot be reached.
+    /// It could not be made: nobody listens there, or the host cannot be reached.
     Closed,
-    /// It is about to be tried again.
+    /// Another attempt to connect is about to be made.
     Retried,
     Other,
 }
 
-/// A socket, and what tells of its connections.
+/// A socket and its monitor.
 ///
-/// The fields stand in the order in which they are to be closed: libzmq's I/O thread waits until its events are read, so
-/// that a socket whose reader is closed first may never be.
+/// The fields are in the order in which they must be closed: libzmq's I/O thread waits until its
+/// events are read, so a socket whose monitor is closed first may never close.
 pub(crate) struct Monitored {
     pub socket: Socket,
     pub monitor: Monitor,
 }
 
-/// The PAIR that tells of each event.
+/// The PAIR socket that receives the events.
 pub(crate) struct Monitor(pub(super) Socket);
 
 impl Monitor {
+    /// Returns the monitor's entry for [`wait`](super::wait).
     pub fn readable(&self) -> Watched<'_> {
         self.0.readable()
     }
 
-    /// Whether [`Monitor::next`] may give something without another wait.
+    /// Returns true if [`Monitor::next`] may return an event without another wait.
     pub fn may_have_more(&self) -> bool {
         self.0.may_have_more()
     }
 
-    /// The next event, if there is one.
+    /// Returns the next event, or `None` if there is none yet.
     pub fn next(&self) -> Result<Option<Event>, Error> {
         let mut frames = Vec::new();
-        if !self.0.try_receive(&mut frames)? {
+        if !self.0.try_recv_message(&mut frames)? {
             return Ok(None);
         }
-        // The first frame begins with a 16-bit number.
+        // The first frame begins with the event's 16-bit number.
         let number = frames[0].first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes));
         Ok(Some(match u32::from(number) {
             zmq_sys::ZMQ_EVENT_CONNECTED => Event::Connected,
             zmq_sys::ZMQ_EVENT_HANDSHAKE_SUCCEEDED => Event::Ready,
             zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
             | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
-            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Event::Failed,
+            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Event::HandshakeFailed,
             zmq_sys::ZMQ_EVENT_DISCONNECTED => Event::Disconnected,
             zmq_sys::ZMQ_EVENT_CLOSED => Event::Closed,
             zmq_sys::ZMQ_EVENT_CONNECT_RETRIED => Event::Retried,
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn a_socket_that_is_closed_amid_events_holds_up_no_other() {
         let (done, is_done) = channel();
-        // In a thread of its own: what is held up is held up for ever.
+        // In a thread of its own: a socket that is held up never closes.
         spawn(move || {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let endpoint = format!("tcp://{}", listener.local_addr().unwrap());

@@ -1,67 +1,67 @@
-//! Peers whose connection libzmq has ended for what they sent.
+//! Log lines about peers that libzmq has disconnected for what they sent.
 
 use std::ffi::c_int;
+use std::mem::replace;
 
 use log::warn;
 
 use super::Socket;
 use crate::error::Error;
 
-/// What has been said of them in the log.
+/// The refusals of one socket that are already logged, by kind.
 pub(crate) struct Refusals([Kind; 3]);
 
-/// Those of one kind.
 struct Kind {
-    /// What was done to them, and why.
-    done: &'static str,
-    why: String,
-    /// The options that count them, and have the address of the last.
+    /// What was done to the peer, and why.
+    action: &'static str,
+    reason: String,
+    /// The socket option with the number of these peers, and the one with the address of the last.
     count: u32,
     last: u32,
-    /// How many of them have been told of.
-    told: c_int,
+    /// How many of them are logged.
+    logged: c_int,
 }
 
 impl Kind {
-    fn new(done: &'static str, why: String, count: u32, last: u32) -> Kind {
-        Kind { done, why, count, last, told: 0 }
+    fn new(action: &'static str, reason: String, count: u32, last: u32) -> Kind {
+        Kind { action, reason, count, last, logged: 0 }
     }
 }
 
 impl Refusals {
-    /// Those of a socket whose peers should each be such a `peer`.
+    /// Makes the record for a socket whose peers are each to be a `peer`, such as "REP worker".
     pub fn new(peer: &str) -> Refusals {
         use zmq_sys as z;
-        let far_too_large = "its message or handshake is far larger than this service takes".into();
-        let no_peer = format!("it is no {peer}, or breaks the protocol");
-        let namesake = "its name is that of a connection that lives".into();
+        let too_large = "its message or handshake is far larger than this service takes".into();
+        let not_a_peer = format!("it is no {peer}, or breaks the protocol");
+        let same_id = "another connection has its routing id".into();
         Refusals([
-            Kind::new("cut off", far_too_large, z::ZMQ_CUT_OFF, z::ZMQ_LAST_CUT_OFF),
-            Kind::new("refused", no_peer, z::ZMQ_REFUSED, z::ZMQ_LAST_REFUSED),
-            Kind::new("refused", namesake, z::ZMQ_NAMESAKES, z::ZMQ_LAST_NAMESAKE),
+            Kind::new("cut off", too_large, z::ZMQ_CUT_OFF, z::ZMQ_LAST_CUT_OFF),
+            Kind::new("refused", not_a_peer, z::ZMQ_REFUSED, z::ZMQ_LAST_REFUSED),
+            Kind::new("refused", same_id, z::ZMQ_NAMESAKES, z::ZMQ_LAST_NAMESAKE),
         ])
     }
 
-    /// Says what is new of those of `socket`, with `of` in front of it. Unless `is_told` it is only taken note of, since
-    /// it was said in other words.
-    pub fn tell(&mut self, of: &str, socket: &Socket, is_told: bool) -> Result<(), Error> {
-        for Kind { done, why, count, last, told } in &mut self.0 {
-            let count = socket.get_number(*count)?;
-            if std::mem::replace(told, count) != count && is_told {
-                let address = shown(socket.last_address(*last)?);
-                warn!("{of}{done} {address}: {why}; so far: {count}");
+    /// Logs the new refusals of `socket`, each line with `prefix` in front. Without `is_logged`
+    /// they are only counted, because the log already reports them in other words.
+    pub fn log_new(&mut self, prefix: &str, socket: &Socket, is_logged: bool) -> Result<(), Error> {
+        for Kind { action, reason, count, last, logged } in &mut self.0 {
+            let count = socket.get_int(*count)?;
+            if replace(logged, count) != count && is_logged {
+                let peer = name_of(socket.get_string(*last)?);
+                warn!("{prefix}{action} {peer}: {reason}; so far: {count}");
             }
         }
         Ok(())
     }
 
-    /// Begins anew, with another socket.
-    pub fn forget(&mut self) {
-        self.0.iter_mut().for_each(|kind| kind.told = 0);
+    /// Starts counting at zero, for a new socket.
+    pub fn reset(&mut self) {
+        self.0.iter_mut().for_each(|kind| kind.logged = 0);
     }
 }
 
-/// Who connects over ipc has no address.
-fn shown(address: String) -> String {
+/// Returns what the log calls the peer at `address`. A peer over ipc has no address of its own.
+fn name_of(address: String) -> String {
     if address == "ipc://" { "a process of this machine".into() } else { address }
 }

@@ -1,4 +1,4 @@
-//! File descriptors: calls that do not wait, and one that waits for several.
+//! File descriptors: non-blocking mode, and a poll that a signal may end.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,17 +9,17 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, ppoll};
 use nix::sys::time::TimeSpec;
 
-/// Has no call on the descriptor wait.
-pub(crate) fn unblock(fd: impl AsFd) -> io::Result<()> {
+/// Makes calls on the descriptor fail with EAGAIN where they would wait.
+pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
     fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
-/// Waits until one of these has what it is watched for, or a signal comes, or the time is up; for ever
-/// without a time.
-pub(crate) fn poll(fds: &mut [PollFd<'_>], time: Option<Duration>) -> io::Result<()> {
-    match ppoll(fds, time.map(TimeSpec::from_duration), None) {
+/// Waits until one of these is ready, a signal comes, or the time-out has passed; without a
+/// time-out, for ever.
+pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+    match ppoll(fds, timeout.map(TimeSpec::from_duration), None) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -1,4 +1,4 @@
-//! How many files the process may have open.
+//! The limit of open files: raised at the start, and checked against what the process needs.
 
 use std::sync::OnceLock;
 
@@ -7,58 +7,65 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use crate::config::Config;
 use crate::error::Error;
 
-/// What a service has open beside its workers, and a few connections.
-const FEW: u64 = 48;
+/// Files that any process has open, and a few connections.
+const BASE_FILES: u64 = 48;
 
-/// What a worker needs: an event descriptor for each end of its lane, with some to spare.
-const A_WORKER: u64 = 3;
+/// Files of a worker: an event descriptor for each end of its lane, and one to spare.
+const FILES_PER_WORKER: u64 = 3;
 
-/// What its program needs beside: pipes to and from it, what tells of its end, what reads its standard
-/// error; and a moment's more for the start of the next one.
-const A_PROGRAM: u64 = 12;
+/// Files of a worker's program: two pipes for its requests and replies, its pidfd, the pipe of its
+/// standard error; and more for a moment while the next one is started.
+const FILES_PER_PROGRAM: u64 = 12;
 
-/// What an I/O thread needs.
-const AN_IO_THREAD: u64 = 3;
+const FILES_PER_IO_THREAD: u64 = 3;
 
-/// Raises the limit as far as this process may, since each client takes a descriptor. libzmq ends the
-/// process when it cannot open what it needs at the start, so that is looked after here.
+/// Files of a client: its connection, its event descriptor, and one more while it is replaced.
+const FILES_PER_CLIENT: u64 = 3;
+
+/// Raises the soft limit to the hard one, since each client takes a descriptor.
+///
+/// # Errors
+/// The limit is too low for this configuration. It must not be found out later: libzmq ends the
+/// process when it cannot open what it needs at the start.
 pub(crate) fn raise(config: &Config) -> Result<(), Error> {
-    need("serve", of_service(config))
+    require("serve", files_of_service(config))
 }
 
-/// Likewise for a service whose workers have a program each.
+/// Raises the limit as [`raise`] does, for a service whose workers have a program each.
 pub(crate) fn raise_for_programs(config: &Config) -> Result<(), Error> {
-    let programs = A_PROGRAM * config.workers.max(1) as u64;
-    need("serve", of_service(config) + programs)
+    let programs = FILES_PER_PROGRAM * config.worker_count().max(1) as u64;
+    require("serve", files_of_service(config) + programs)
 }
 
-fn of_service(config: &Config) -> u64 {
-    FEW + A_WORKER * config.workers as u64 + AN_IO_THREAD * config.io_threads as u64
-}
-
-/// Likewise for a process that has so many clients of its own, each with a connection and an event
-/// descriptor, and some more for a moment when it is given up.
+/// Raises the limit as [`raise`] does, for a process with that many clients of its own.
 pub(crate) fn raise_for_clients(clients: usize) -> Result<(), Error> {
-    need("have so many clients", FEW + 3 * clients as u64)
+    require("have so many clients", BASE_FILES + FILES_PER_CLIENT * clients as u64)
 }
 
-/// The limit that this process was started with, soft and hard.
-pub(crate) fn at_start() -> (rlim_t, rlim_t) {
-    static AT_START: OnceLock<(rlim_t, rlim_t)> = OnceLock::new();
-    // It fails on a wrong address alone.
-    *AT_START.get_or_init(|| getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024)))
+fn files_of_service(config: &Config) -> u64 {
+    let workers = FILES_PER_WORKER * config.worker_count() as u64;
+    let io_threads = FILES_PER_IO_THREAD * config.io_threads as u64;
+    BASE_FILES + workers + io_threads
 }
 
-fn need(what: &str, needed: u64) -> Result<(), Error> {
-    let cannot = |error| Error::failed("cannot tell the limit of open files").because(error);
-    at_start();
+/// Returns the soft and the hard limit that this process was started with.
+pub(crate) fn initial_limits() -> (rlim_t, rlim_t) {
+    static INITIAL: OnceLock<(rlim_t, rlim_t)> = OnceLock::new();
+    // getrlimit(2) fails only on an invalid argument.
+    *INITIAL.get_or_init(|| getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024)))
+}
+
+/// Raises the limit, and returns an error if fewer than `needed` files are allowed to do `what`.
+fn require(what: &str, needed: u64) -> Result<(), Error> {
+    let cannot = |error| Error::failed("cannot read the limit of open files").because(error);
+    initial_limits();
     let (soft, hard) =
         getrlimit(Resource::RLIMIT_NOFILE).map_err(|e: nix::Error| cannot(e.desc()))?;
     let raised = soft == hard || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
     let limit = if raised { hard } else { soft };
     if limit < needed {
         return Err(Error::config(format!("cannot {what} with {limit} open files allowed"))
-            .remedy(format!("allow at least {needed} (ulimit -n, LimitNOFILE=)")));
+            .with_remedy(format!("allow at least {needed} (ulimit -n, LimitNOFILE=)")));
     }
     Ok(())
 }

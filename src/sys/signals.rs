@@ -1,4 +1,4 @@
-//! Signals as a readable file descriptor.
+//! The signals that stop a service, as a readable descriptor.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -11,28 +11,29 @@ use signal_hook::{flag, low_level::pipe};
 
 use crate::error::Error;
 
-/// Becomes readable at the first SIGTERM or SIGINT. The second ends the process at once, with exit
-/// code 128 and its number, from within the signal handler, whatever the process is doing.
+/// A descriptor that becomes readable at the first SIGTERM or SIGINT. The second signal ends the
+/// process at once, within the signal handler, with exit code 128 plus its number.
 pub(crate) struct Signals(UnixStream);
 
 impl Signals {
-    /// Catches the signals from here on.
+    /// Catches the signals from now on.
     pub fn catch() -> Result<Signals, Error> {
         let cannot = |error| Error::of_system("cannot catch signals", error);
         let (reader, writer) = UnixStream::pair().map_err(cannot)?;
         let seen = Arc::new(AtomicBool::new(false));
-        // Held back meanwhile: one that came between the parts of this would be lost.
+        // Blocked meanwhile, so that none comes between the registrations and is lost.
         let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
-        let cannot_hold = |error: nix::Error| cannot(error.into());
-        signals.thread_block().map_err(cannot_hold)?;
+        let cannot_block = |error: nix::Error| cannot(error.into());
+        signals.thread_block().map_err(cannot_block)?;
         for signal in [SIGTERM, SIGINT] {
-            // Actions run in the order in which they are registered: the flag is looked at first.
+            // Actions run in the order of their registration: the first signal must find the flag
+            // unset.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&seen))
                 .map_err(cannot)?;
             flag::register(signal, Arc::clone(&seen)).map_err(cannot)?;
             pipe::register(signal, writer.try_clone().map_err(cannot)?).map_err(cannot)?;
         }
-        signals.thread_unblock().map_err(cannot_hold)?;
+        signals.thread_unblock().map_err(cannot_block)?;
         Ok(Signals(reader))
     }
 }

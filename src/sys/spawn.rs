@@ -1,4 +1,4 @@
-//! What a program that is started gets from this process: as little as can be.
+//! What a program inherits from this process: as little as possible.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -16,10 +16,11 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
-use super::rlimit::at_start;
+use super::rlimit::initial_limits;
 
-/// Variables that are meant for this process alone: sd_notify(3), sd_listen_fds(3), systemd.exec(5).
-const OURS: [&str; 7] = [
+/// Variables that are meant for this process alone: sd_notify(3), sd_listen_fds(3),
+/// systemd.exec(5).
+const PRIVATE_VARIABLES: [&str; 7] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
@@ -29,80 +30,88 @@ const OURS: [&str; 7] = [
     "JOURNAL_STREAM",
 ];
 
-/// Has the program inherit nothing that is meant for this process, and be killed when the thread that starts it ends.
-pub(crate) fn inherit_little(command: &mut Command) {
-    for name in OURS {
+/// Has the program inherit nothing that is meant for this process, and has the system kill it when
+/// the thread that starts it ends.
+pub(crate) fn limit_inheritance(command: &mut Command) {
+    for name in PRIVATE_VARIABLES {
         command.env_remove(name);
     }
     let parent = getpid();
     let inherited = Inherited::now();
     let prepare = move || {
-        inherited.leave();
+        inherited.reset();
         set_pdeathsig(Signal::SIGKILL)?;
-        // A parent that died before that does not count any more.
+        // The signal is not sent for a parent that has ended before the call.
         if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
     };
-    // SAFETY: between fork and exec it makes system calls alone, and allocates nothing.
+    // SAFETY: between fork and exec it makes only system calls, and allocates nothing.
     unsafe { command.pre_exec(prepare) };
 }
 
-/// What a process inherits, and a program is not to have from this one.
+/// What a program would inherit from this process, and how to reset it.
 #[derive(Clone, Copy)]
 struct Inherited {
-    /// The last descriptor, where they are to be marked one by one.
+    /// The highest open descriptor, or `None` if close_range(2) can mark them all at once.
     last: Option<c_int>,
-    /// The limit of open files that this process was started with.
+    /// The soft and the hard limit of open files that this process was started with.
     files: (rlim_t, rlim_t),
 }
 
 impl Inherited {
     fn now() -> Inherited {
-        static MARKS_ALL: OnceLock<bool> = OnceLock::new();
-        // Of no descriptor at all. Refused before Linux 5.11, or where it is forbidden.
-        let marks_all = MARKS_ALL.get_or_init(|| mark_from(c_uint::MAX));
+        static HAS_CLOSE_RANGE: OnceLock<bool> = OnceLock::new();
+        // A range without descriptors, as a trial: Linux has this flag since 5.11, and a sandbox
+        // may forbid the call.
+        let has_close_range = HAS_CLOSE_RANGE.get_or_init(|| set_cloexec_from(c_uint::MAX));
         let last = || {
             let open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
             open.filter_map(|fd| fd.file_name().to_str()?.parse().ok()).max().unwrap_or(1 << 16)
         };
-        Inherited { last: (!marks_all).then(last), files: at_start() }
+        Inherited { last: (!has_close_range).then(last), files: initial_limits() }
     }
 
-    /// To be called between fork and exec.
-    fn leave(self) {
-        // Our own descriptors are closed anyway; these are of who started us.
+    /// Resets what is inherited to what this process was started with, or to the default. Called
+    /// between fork and exec.
+    fn reset(self) {
+        // Only for descriptors that this process has inherited itself: it opens its own with
+        // CLOEXEC.
         match self.last {
-            None => drop(mark_from(3)),
+            None => drop(set_cloexec_from(3)),
             Some(last) => (3..=last).for_each(|fd| {
-                // SAFETY: as in `mark_from`; one that is not open is refused.
+                // SAFETY: as in `set_cloexec_from`. For a descriptor that is not open the call
+                // fails.
                 unsafe { fcntl(fd, F_SETFD, FD_CLOEXEC) };
             }),
         }
         let (rlim_cur, rlim_max) = self.files;
-        // SAFETY: no conditions but that the limits are there to be read.
+        // SAFETY: the call reads the limits, which live until it returns.
         unsafe { setrlimit(RLIMIT_NOFILE, &rlimit { rlim_cur, rlim_max }) };
-        // Such as that for a port below 1024: capabilities(7).
+        // Ambient capabilities, such as the one for ports below 1024, are not for programs
+        // (capabilities(7)).
         // SAFETY: no conditions.
         unsafe { prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
         for number in 1..=SIGRTMAX() {
-            // SAFETY: no handler is set. Those that cannot be changed are refused.
+            // SAFETY: no handler is set. For a signal that cannot be changed the call fails.
             unsafe { signal(number, SIG_DFL) };
         }
     }
 }
 
-/// Has the descriptors from that one on closed when a program begins: close_range(2). Whether the system does that.
-fn mark_from(first: c_uint) -> bool {
-    // SAFETY: it marks descriptors, and closes none before a program begins.
+/// Has the descriptors from `first` on closed at exec (close_range(2)). Returns false if the system
+/// does not support that.
+fn set_cloexec_from(first: c_uint) -> bool {
+    // SAFETY: with this flag no descriptor is closed before exec.
     unsafe { syscall(SYS_close_range, first, c_uint::MAX, CLOSE_RANGE_CLOEXEC) == 0 }
 }
 
-/// Has the system tell how programs end, also if this process was started with SIGCHLD ignored.
-pub(crate) fn heed_ends() {
-    // SAFETY: the first call only reads what is set; no handler is set, and none of somebody's is taken away.
+/// Resets SIGCHLD to its default if this process was started with it ignored: the system would not
+/// keep the exit statuses of programs.
+pub(crate) fn reset_ignored_sigchld() {
+    // SAFETY: the first call only reads the action. The second sets no handler, and replaces none.
     unsafe {
-        let mut now: sigaction = std::mem::zeroed();
-        if sigaction(SIGCHLD, std::ptr::null(), &mut now) == 0
-            && (now.sa_sigaction == SIG_IGN || now.sa_flags & SA_NOCLDWAIT != 0)
+        let mut current: sigaction = std::mem::zeroed();
+        if sigaction(SIGCHLD, std::ptr::null(), &mut current) == 0
+            && (current.sa_sigaction == SIG_IGN || current.sa_flags & SA_NOCLDWAIT != 0)
         {
             signal(SIGCHLD, SIG_DFL);
         }

@@ -1,5 +1,5 @@
-//! A fuzzer of the service's ports: thousands of peers that speak ZMTP wrongly, and beside them a few clients
-//! that do nothing wrong and get each of their replies.
+//! A fuzzer of the service's ports: thousands of peers that speak ZMTP wrongly, and beside them a
+//! few clients that do nothing wrong and get each of their replies.
 //!
 //!     REPD_FUZZ_CONNECTIONS=1000000 cargo test --test fuzz   # instead of 20,000, over all ports
 //!     REPD_FUZZ_SEED=1 cargo test --test fuzz                # what failed with that seed, again
@@ -55,7 +55,8 @@ fn a_service_outlives_hostile_workers() {
     fuzz(service, &port, Front::Worker);
 }
 
-/// Starts an honest worker, which answers each request with itself for as long as this process runs.
+/// Starts an honest worker, which answers each request with itself for as long as this process
+/// runs.
 fn start_worker(endpoint: &str) {
     let socket = zmq::Context::new().socket(zmq::REP).unwrap();
     socket.connect(endpoint).unwrap();
@@ -117,7 +118,7 @@ fn fuzz(mut service: Process, port: &str, front: Front) {
     if let Some(failure) = run.failure.lock().unwrap().take() {
         // Its last words.
         sleep(Duration::from_millis(500));
-        let (begun, ended) = (run.begun.into_inner(), service.has_ended());
+        let (begun, ended) = (run.begun.into_inner(), service.try_wait());
         let Process { log, .. } = &service;
         panic!("{failure}, after {begun} connections of seed {}; {ended:?}, {log:#?}", run.seed);
     }
@@ -159,7 +160,7 @@ fn play_all(run: &Run, service: &mut Process, port: &str) {
             if players.iter().all(|player| player.is_finished()) {
                 run.is_over.store(true, Ordering::Relaxed);
             }
-            if let Some(status) = service.has_ended() {
+            if let Some(status) = service.try_wait() {
                 run.fail(format!("the service ended: {status}"));
             }
             // What it says of a million connections is not kept.
@@ -226,15 +227,15 @@ fn connect(run: &Run, routing_id: &str) -> Client {
     })
 }
 
-/// Asks once, and verifies the reply. Where some workers lie, only what nobody but an honest one says is
-/// known to be wrong: the reply to another request.
+/// Asks once, and verifies the reply. Where some workers lie, only what nobody but an honest one
+/// says is known to be wrong: the reply to another request.
 fn ask(run: &Run, client: &Client, name: &str, number: u64) -> Asked {
     let text = format!("{INNOCENT}, {name}, {number}");
     run.asked.fetch_add(1, Ordering::Relaxed);
     client.send(&[text.as_bytes()]);
     let start = Instant::now();
     loop {
-        let Some(reply) = client.try_receive() else {
+        let Some(reply) = client.receive_in_time() else {
             if run.has_failed() {
                 return Err("this client was given up, since something else is wrong".into());
             }

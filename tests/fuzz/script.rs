@@ -196,15 +196,15 @@ impl Peer {
         [self.signature(), version.into(), padded, vec![as_server], filler].concat()
     }
 
-    /// Returns the empty id mostly, and else a name that another may have, one that a ROUTER may give,
-    /// or one of any length.
+    /// Returns the empty id mostly, and else a name that another may have, one that a ROUTER may
+    /// give, or one of any length.
     fn routing_id(&mut self) -> Vec<u8> {
         match self.random.u32(..20) {
             0..12 => Vec::new(),
             12..14 => self.pick(&[INNOCENT, "a", "b", "c", "d"]).into(),
             14..17 => {
-                // A zero and a counter, which glibc's rand() gives when nobody has seeded it: as the
-                // first and as the twelfth number of a process.
+                // A zero and a counter, which glibc's rand() gives when nobody has seeded it: as
+                // the first and as the twelfth number of a process.
                 let first = self.pick(&[0x6b8b_4567_u32, 0xbd1b_58ba]);
                 let given = self.random.u32(..400 + self.number.min(100_000) as u32);
                 [&[0][..], &first.wrapping_add(given).to_be_bytes()].concat()
@@ -376,8 +376,8 @@ impl Peer {
         }
     }
 
-    /// Returns the frames before a body. Of a worker's reply the first is the name of a request, which
-    /// may be guessed.
+    /// Returns the frames before a body. Of a worker's reply the first is the name of a request,
+    /// which may be guessed.
     fn envelope(&mut self) -> Vec<Vec<u8>> {
         if self.front == Front::Client {
             return if self.one_in(4) { vec![self.noise(4), Vec::new()] } else { vec![Vec::new()] };

@@ -37,13 +37,13 @@ impl Failure {
     /// the log alone.
     pub fn to_fault(&self) -> Fault {
         let (code, reason) = match self {
-            Failure::Lost(_) => (Code::Lost, "it ended before it replied".into()),
-            Failure::Unread => (Code::Lost, "it ended".into()),
-            Failure::Invalid(InvalidReply::TooLarge(reason)) => (Code::Failed, reason.clone()),
+            Failure::Lost(_) => (Code::LOST, "it ended before it replied".into()),
+            Failure::Unread => (Code::LOST, "it ended".into()),
+            Failure::Invalid(InvalidReply::TooLarge(reason)) => (Code::FAILED, reason.clone()),
             Failure::Invalid(InvalidReply::Malformed { .. }) => {
-                (Code::Failed, "its output is not a valid reply".into())
+                (Code::FAILED, "its output is not a valid reply".into())
             }
-            Failure::Io(error) => (Code::Failed, error.to_string()),
+            Failure::Io(error) => (Code::FAILED, error.to_string()),
             // The proxy may meet the deadline first: the client gets the same words.
             Failure::Timeout(_) => return Fault::timeout(),
         };

@@ -37,8 +37,8 @@ pub(super) struct Format {
     pub framing: Framing,
     /// True if a message may have several frames.
     pub multipart: bool,
-    /// Maximum length of a frame in bytes, 1 GiB at most.
-    pub max_frame: usize,
+    /// Maximum size of a reply in bytes, all frames together: 1 GiB at most.
+    pub max_bytes: usize,
     pub max_frames: usize,
 }
 
@@ -74,7 +74,7 @@ impl Format {
     /// # Errors
     /// Returns a 400 if this framing cannot express the request.
     pub fn encode(&self, request: &[Frame], bytes: &mut Vec<u8>) -> Result<(), Fault> {
-        let refuse = |reason: &str| Err(Fault::new(Code::BadRequest, reason));
+        let refuse = |reason: &str| Err(Fault::new(Code::BAD_REQUEST, reason));
         if request.len() > 1 && !self.multipart {
             return refuse("the program takes requests of one frame");
         }
@@ -82,7 +82,7 @@ impl Format {
             Framing::Packet => {
                 for (index, frame) in request.iter().enumerate() {
                     let more = if index + 1 < request.len() { MORE } else { 0 };
-                    // No frame of a request is longer than max_frame, so its length has 31 bits.
+                    // A request is no larger than max_bytes, so its length has 31 bits.
                     bytes.extend((frame.len() as u32 | more).to_be_bytes());
                     bytes.extend(&frame[..]);
                 }
@@ -134,11 +134,13 @@ pub(super) struct Reader {
     /// The bytes that are not yet in `frames`.
     bytes: Vec<u8>,
     frames: Vec<Frame>,
+    /// Number of bytes in `frames`.
+    frame_bytes: usize,
 }
 
 impl Reader {
     pub fn new(format: Format) -> Reader {
-        Reader { format, bytes: Vec::new(), frames: Vec::new() }
+        Reader { format, bytes: Vec::new(), frames: Vec::new(), frame_bytes: 0 }
     }
 
     /// Takes the next bytes of the output. Returns the reply, or `None` while it is not complete.
@@ -194,7 +196,7 @@ impl Reader {
     }
 
     fn check_length(&self, length: usize) -> Result<(), InvalidReply> {
-        let max = self.format.max_frame;
+        let max = self.format.max_bytes;
         if length > max {
             return Err(InvalidReply::TooLarge(format!("its reply is longer than {max} bytes")));
         }
@@ -210,7 +212,7 @@ impl Reader {
             let head = u32::from_be_bytes(*head);
             let more = self.format.multipart && head & MORE != 0;
             let length = if more { head & !MORE } else { head } as usize;
-            self.check_length(length).map_err(|too_large| {
+            self.check_length(self.frame_bytes + length).map_err(|too_large| {
                 let start = &self.bytes[taken..];
                 if is_text(&start[..4]) { text_for_length(start) } else { too_large }
             })?;
@@ -222,6 +224,7 @@ impl Reader {
                 )));
             }
             self.frames.push(Frame::from(frame));
+            self.frame_bytes += length;
             taken += size_of_val(&head) + length;
             is_complete = !more;
         }
@@ -249,11 +252,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MAX_FRAME: usize = 300;
+    const MAX_BODY: usize = 300;
     const MAX_FRAMES: usize = 4;
+    const MAX_BYTES: usize = MAX_FRAMES * MAX_BODY;
 
     fn format(framing: Framing, multipart: bool) -> Format {
-        Format { framing, multipart, max_frame: MAX_FRAME, max_frames: MAX_FRAMES }
+        Format { framing, multipart, max_bytes: MAX_BYTES, max_frames: MAX_FRAMES }
     }
 
     fn packets(multipart: bool) -> Format {
@@ -289,7 +293,7 @@ mod tests {
     }
 
     fn bodies(max: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
-        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=MAX_FRAME), 1..=max)
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=MAX_BODY), 1..=max)
     }
 
     fn parts() -> impl Strategy<Value = Vec<usize>> {
@@ -344,14 +348,14 @@ mod tests {
 
         #[test]
         fn what_is_too_long_is_broken_as_soon_as_it_is_known(
-            length in MAX_FRAME + 1..=u32::MAX as usize, parts in parts(),
+            length in MAX_BYTES + 1..=u32::MAX as usize, parts in parts(),
         ) {
             let head = (length as u32).to_be_bytes();
             prop_assert!(read(packets(false), &head, &parts).is_err());
             if length & MORE as usize == 0 {
                 prop_assert!(read(packets(true), &head, &parts).is_err());
             }
-            let line = vec![b'x'; length.min(2 * MAX_FRAME)];
+            let line = vec![b'x'; length.min(2 * MAX_BYTES)];
             prop_assert!(read(LINES(), &line, &parts).is_err());
             prop_assert!(read(format(Framing::Once, false), &line, &parts).is_err());
         }
@@ -365,10 +369,25 @@ mod tests {
                     let reply = read(format(framing, multipart), &bytes, &parts);
                     let Ok(Some(reply)) = reply else { continue };
                     prop_assert!(!reply.is_empty() && reply.len() <= MAX_FRAMES);
-                    prop_assert!(reply.iter().all(|frame| frame.len() <= MAX_FRAME));
+                    prop_assert!(reply.iter().map(|frame| frame.len()).sum::<usize>() <= MAX_BYTES);
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_frames_of_a_reply_are_bounded_together() {
+        let read_frames = |lengths: [usize; 2]| {
+            let bodies = lengths.map(|length| vec![b'x'; length]);
+            let mut bytes = Vec::new();
+            packets(true).encode(&frames(&bodies), &mut bytes).unwrap();
+            read(packets(true), &bytes, &[50])
+        };
+        assert!(read_frames([MAX_BYTES / 2, MAX_BYTES / 2]).is_ok());
+        assert!(matches!(
+            read_frames([MAX_BYTES / 2, MAX_BYTES / 2 + 1]),
+            Err(InvalidReply::TooLarge(_))
+        ));
     }
 
     #[test]
@@ -382,7 +401,9 @@ mod tests {
     fn a_request_that_the_framing_cannot_express_is_refused() {
         let refused = |format: Format, request: &[&str]| {
             let request: Vec<Frame> = request.iter().map(|&text| Frame::from(text)).collect();
-            format.encode(&request, &mut Vec::new()).is_err_and(|fault| fault.code() == 400)
+            format
+                .encode(&request, &mut Vec::new())
+                .is_err_and(|fault| fault.code() == Code::BAD_REQUEST)
         };
         assert!(refused(packets(false), &["a", "b"]) && !refused(packets(true), &["a", "b"]));
         assert!(refused(LINES(), &["a\nb"]) && refused(LINES(), &["a\n"]));

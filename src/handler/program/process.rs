@@ -18,7 +18,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use crate::error::{Error, plain};
-use crate::sys::fd::{poll, unblock};
+use crate::sys::fd::{poll, set_nonblocking};
 use crate::sys::{pidfd, spawn};
 
 /// Capacity of a pipe in bytes: pipe(7).
@@ -61,9 +61,9 @@ pub(super) fn prepare() -> Result<(), Error> {
     pidfd::open(getpid()).map_err(|error| {
         Error::config("cannot watch over programs")
             .because(format!("pidfd_open: {}", plain(error)))
-            .remedy("use Linux 5.3 or later, and allow this call in the container")
+            .with_remedy("use Linux 5.3 or later, and allow this call in the container")
     })?;
-    spawn::heed_ends();
+    spawn::reset_ignored_sigchld();
     if getpid() == Pid::from_raw(1) {
         let thread = Builder::new().name("orphans".into()).spawn(reap_orphans);
         thread.map_err(|error| {
@@ -106,7 +106,7 @@ impl Process {
         let mut command = Command::new(program);
         command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
-        spawn::inherit_little(&mut command);
+        spawn::limit_inheritance(&mut command);
         let starting = STARTING.lock();
         let mut child = command.spawn()?;
         running().push(group_of(&child));
@@ -246,7 +246,7 @@ fn group_of(child: &Child) -> Pid {
 fn open(child: &mut Child) -> io::Result<(ChildStdin, ChildStdout, OwnedFd)> {
     let stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    unblock(&stdin)?;
-    unblock(&stdout)?;
+    set_nonblocking(&stdin)?;
+    set_nonblocking(&stdout)?;
     Ok((stdin, stdout, pidfd::open(group_of(child))?))
 }

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::process::PIPE_CAPACITY;
 use crate::logging::PROGRAM_TARGET;
-use crate::sys::fd::{poll, unblock};
+use crate::sys::fd::{poll, set_nonblocking};
 use crate::text::printable;
 
 /// Maximum length of a line. A longer one is cut, so that it fits into one line of the log with
@@ -31,7 +31,7 @@ impl Stderr {
     pub fn start(worker: usize) -> io::Result<Stderr> {
         let (reader, writer) = pipe()?;
         let (stop, keep_alive) = pipe()?;
-        unblock(&reader)?;
+        set_nonblocking(&reader)?;
         let lines = Lines { worker, line: Vec::new(), is_cut: false };
         let thread = Builder::new()
             .name(format!("stderr-{worker}"))

@@ -31,14 +31,15 @@ const MAX_VARIABLE_BYTES: usize = 100 << 10;
 const FLUSH: &str = "flush(), python3 -u, stdbuf -oL";
 
 /// What the copies of all workers have in common.
-pub(super) struct Settings {
-    pub command: Vec<String>,
-    pub format: Format,
-    pub timeout: Duration,
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(super) command: Vec<String>,
+    pub(super) format: Format,
+    pub(super) timeout: Duration,
 }
 
-/// The handler that answers with a program: the copies of it that one worker has, one at a time.
-pub struct Copies {
+/// The copies of a program that one worker has, one at a time.
+pub(crate) struct Copies {
     worker: usize,
     settings: Arc<Settings>,
     /// The copy that waits for requests. `None` with [`Framing::Once`].
@@ -64,7 +65,7 @@ pub struct Copies {
 }
 
 impl Copies {
-    pub(super) fn new(worker: usize, settings: Arc<Settings>) -> Copies {
+    pub fn new(worker: usize, settings: Arc<Settings>) -> Copies {
         let now = Instant::now();
         Copies {
             worker,
@@ -200,11 +201,11 @@ impl Copies {
     /// Starts the program for `request` alone, and returns its reply.
     fn run_once(&mut self, request: &[Frame], deadline: Instant) -> Result<Vec<Frame>, Fault> {
         if frame_lengths(request).len() > MAX_VARIABLE_BYTES {
-            return Err(Fault::new(Code::TooLarge, "the request has too many frames"));
+            return Err(Fault::new(Code::TOO_LARGE, "the request has too many frames"));
         }
         let mut process = self.start(Some(request)).map_err(|error| {
             self.warn_of_start(error, "");
-            Fault::new(Code::Failed, "the program cannot be started")
+            Fault::new(Code::FAILED, "the program cannot be started")
         })?;
         match self.exchange(&mut process, deadline) {
             Ok(reply) => {
@@ -216,7 +217,7 @@ impl Copies {
                 }
                 let status = describe(&status);
                 warn!("worker {}: the program {:?} failed{status}", self.worker, self.name());
-                Err(Fault::new(Code::Failed, format!("the program failed{status}")))
+                Err(Fault::new(Code::FAILED, format!("the program failed{status}")))
             }
             Err(failure) => {
                 let fault = failure.to_fault();
@@ -248,10 +249,10 @@ impl Handler for Copies {
         loop {
             self.check_idle();
             if self.running.is_none() {
-                self.tend();
+                self.maintain();
             }
             let Some(mut process) = self.running.take() else {
-                return Err(Fault::new(Code::Unavailable, "the program is not running"));
+                return Err(Fault::new(Code::UNAVAILABLE, "the program is not running"));
             };
             match self.exchange(&mut process, deadline) {
                 Ok(reply) => {
@@ -270,12 +271,17 @@ impl Handler for Copies {
             }
         }
     }
+}
 
-    fn is_ready(&self) -> bool {
+impl Copies {
+    /// Returns true if a copy waits for a request, or one can be started for it.
+    pub fn is_ready(&self) -> bool {
         self.failed.is_none() && (self.is_once() || self.running.is_some())
     }
 
-    fn tend(&mut self) -> Option<Instant> {
+    /// Ends the copy that has failed and starts the next one; returns when to be called again, if
+    /// none is running after that.
+    pub fn maintain(&mut self) -> Option<Instant> {
         self.end_failed();
         self.check_idle();
         // A copy may have ended though its output is open: a child of its own may keep it so.
@@ -309,11 +315,8 @@ impl Handler for Copies {
         }
     }
 
-    fn ends_at_deadline(&self) -> bool {
-        true
-    }
-
-    fn watched(&self) -> Vec<BorrowedFd<'_>> {
+    /// Returns what becomes readable when the copy ends, or writes without a request.
+    pub fn watched(&self) -> Vec<BorrowedFd<'_>> {
         self.running
             .iter()
             .flat_map(|process| [process.exit_fd(), process.stdout.as_fd()])

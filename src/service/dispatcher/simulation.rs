@@ -98,7 +98,7 @@ struct Asked {
     time: Duration,
     effect: Effect,
     handled: usize,
-    answers: Vec<u16>,
+    answers: Vec<Option<Code>>,
 }
 
 /// A lane and what is behind it.
@@ -328,7 +328,8 @@ impl Simulation {
         self.schedule(pause, Happening::Asks { client });
     }
 
-    fn answer(&mut self, number: usize, code: u16) {
+    /// Answers with an error; with `None` that is a reply.
+    fn answer(&mut self, number: usize, code: Option<Code>) {
         self.asked[number].answers.push(code);
         if self.load.is_closed_loop {
             self.ask_later(self.asked[number].client);
@@ -343,7 +344,7 @@ impl Simulation {
             }
         }
         for ticket in self.dispatcher.overdue(self.now) {
-            self.give_up(ticket, Code::Timeout as u16);
+            self.give_up(ticket, Code::TIMEOUT);
             for lane in &mut self.lanes {
                 match lane {
                     Lane::Worker(worker) => _ = worker.window.on_deadline(ticket),
@@ -368,7 +369,7 @@ impl Simulation {
             let mut request = Request { envelope: vec![name], body: Vec::new() };
             match self.dispatcher.on_request(&mut request, &self.lanes, self.now) {
                 Ok(()) => self.dispatch(),
-                Err(fault) => self.answer(number, fault.code()),
+                Err(fault) => self.answer(number, Some(fault.code())),
             }
         }
     }
@@ -386,9 +387,9 @@ impl Simulation {
     fn take(&mut self, event: Event) {
         let answered = match event {
             Event::Ignored => None,
-            Event::Reply(ticket) => self.dispatcher.on_reply(ticket).map(|pending| (pending, 200)),
+            Event::Reply(ticket) => self.dispatcher.on_reply(ticket).map(|pending| (pending, None)),
             Event::Lost(ticket) => match self.dispatcher.on_lost(ticket) {
-                Lost::GivenUp(pending) => Some((pending, Code::Lost as u16)),
+                Lost::GivenUp(pending) => Some((pending, Some(Code::LOST))),
                 Lost::Retried | Lost::Late => None,
             },
         };
@@ -419,10 +420,10 @@ impl Simulation {
         }
     }
 
-    fn give_up(&mut self, ticket: Ticket, code: u16) {
+    fn give_up(&mut self, ticket: Ticket, code: Code) {
         if let Some(pending) = self.dispatcher.give_up(ticket) {
             let number = number_of(&pending.request);
-            self.answer(number, code);
+            self.answer(number, Some(code));
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Assignment, Dispatcher, Lost, News};
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
+use crate::fault::Code;
 use crate::frame::Frame;
 use crate::service::in_flight::Request;
 
@@ -257,7 +258,7 @@ fn who_waits_already_is_refused_too_when_the_last_lane_is_gone() {
     harness.ask(&lanes([Full])).unwrap();
     assert!(harness.dispatcher.take_hopeless(&lanes([Full]), harness.now).is_none());
     let (fault, tickets) = harness.dispatcher.take_hopeless(&lanes([DOWN]), harness.now).unwrap();
-    assert_eq!((fault.code(), tickets.len()), (503, 1));
+    assert_eq!((fault.code(), tickets.len()), (Code::UNAVAILABLE, 1));
     assert!(harness.dispatcher.give_up(tickets[0]).is_some());
     assert!(harness.dispatcher.take_hopeless(&lanes([DOWN]), harness.now).is_none());
 }

@@ -1,0 +1,99 @@
+//! A client: requests and replies without envelopes.
+
+use repd::{Fault, Frame};
+
+use super::LIMIT;
+
+/// A client with any type of socket, which waits no longer than [`LIMIT`] for a reply.
+pub struct Client {
+    pub socket: zmq::Socket,
+    _context: zmq::Context,
+}
+
+impl Client {
+    pub fn new(kind: zmq::SocketType, endpoint: &str) -> Client {
+        Client::with(kind, endpoint, |_| ())
+    }
+
+    pub fn req(endpoint: &str) -> Client {
+        Client::new(zmq::REQ, endpoint)
+    }
+
+    /// Connects a DEALER, which may send many requests before it reads a reply.
+    pub fn dealer(endpoint: &str) -> Client {
+        Client::new(zmq::DEALER, endpoint)
+    }
+
+    /// Connects a client whose other options `set` sets.
+    pub fn with(kind: zmq::SocketType, endpoint: &str, set: impl Fn(&zmq::Socket)) -> Client {
+        Client::within(&zmq::Context::new(), kind, endpoint, set)
+    }
+
+    /// Connects a client in a context that it shares with others, and so with one I/O thread.
+    pub fn within(
+        context: &zmq::Context,
+        kind: zmq::SocketType,
+        endpoint: &str,
+        set: impl Fn(&zmq::Socket),
+    ) -> Client {
+        let socket = context.socket(kind).unwrap();
+        socket.set_linger(0).unwrap();
+        socket.set_rcvtimeo(LIMIT.as_millis() as i32).unwrap();
+        socket.set_sndtimeo(LIMIT.as_millis() as i32).unwrap();
+        socket.set_ipv6(endpoint.contains('[')).unwrap();
+        set(&socket);
+        socket.connect(endpoint).unwrap();
+        Client { socket, _context: context.clone() }
+    }
+
+    /// Returns the context of its socket.
+    pub fn context(&self) -> &zmq::Context {
+        &self._context
+    }
+
+    fn is_dealer(&self) -> bool {
+        self.socket.get_socket_type().unwrap() == zmq::DEALER
+    }
+
+    pub fn send(&self, frames: &[&[u8]]) {
+        let delimiter: &[&[u8]] = if self.is_dealer() { &[b""] } else { &[] };
+        self.socket.send_multipart(delimiter.iter().chain(frames).copied(), 0).unwrap();
+    }
+
+    /// Returns the next reply, or `None` if there is none within the socket's time-out.
+    pub fn receive_in_time(&self) -> Option<Vec<Vec<u8>>> {
+        let mut frames = self.socket.recv_multipart(0).ok()?;
+        if self.is_dealer() {
+            assert_eq!(frames.remove(0), b"", "no delimiter");
+        }
+        Some(frames)
+    }
+
+    pub fn receive(&self) -> Vec<Vec<u8>> {
+        self.receive_in_time().expect("no reply")
+    }
+
+    pub fn ask(&self, frames: &[&[u8]]) -> Vec<Vec<u8>> {
+        self.send(frames);
+        self.receive()
+    }
+
+    /// Sends a request and returns the reply's only frame, as text.
+    pub fn ask_text(&self, text: &str) -> String {
+        let mut reply = self.ask(&[text.as_bytes()]);
+        assert_eq!(reply.len(), 1, "{reply:?}");
+        String::from_utf8(reply.remove(0)).unwrap()
+    }
+
+    /// Returns the code of the next reply, which must be an error reply.
+    pub fn receive_code(&self) -> u16 {
+        let reply = self.receive();
+        code(&reply).unwrap_or_else(|| panic!("no error reply: {reply:?}"))
+    }
+}
+
+/// Returns the code of an error reply, or `None` if it is another reply.
+pub fn code(reply: &[Vec<u8>]) -> Option<u16> {
+    let frames: Vec<Frame> = reply.iter().map(|frame| Frame::from(&frame[..])).collect();
+    Fault::parse(&frames).map(|fault| fault.code().get())
+}
