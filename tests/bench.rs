@@ -16,13 +16,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Without a warm-up, if the options have none.
+/// Runs `repd bench`, without a warm-up unless the options have one.
 fn bench(endpoint: &str, options: &[&str]) -> Output {
     let warmup: &[&str] = if options.contains(&"--warmup") { &[] } else { &["--warmup", "0"] };
     repd(&[&["bench", endpoint], warmup, options].concat(), b"")
 }
 
-/// The report as JSON, and the exit code.
+/// Returns the report as JSON, and the exit code.
 fn report(endpoint: &str, options: &[&str]) -> (Value, Option<i32>) {
     let output = bench(endpoint, &[options, &["--json"]].concat());
     let report = serde_json::from_slice(&output.stdout);
@@ -33,7 +33,7 @@ fn count(report: &Value, name: &str) -> u64 {
     report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
 }
 
-/// A server that gives each request to `answer` by its number, from 0, and sends the replies that
+/// Starts a server that gives each request to `answer` by its number, from 0, and sends the replies that
 /// this gives. It ends when the process does.
 fn server(
     mut answer: impl FnMut(usize, Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> + Send + 'static,
@@ -196,7 +196,7 @@ fn error_replies_are_counted_by_their_codes_and_wrong_ones_told() {
     );
 }
 
-/// What comes of a load that gets SIGINT after some fifty requests.
+/// Returns what comes of a load that gets SIGINT after some fifty requests.
 fn interrupted(options: &[&str]) -> Output {
     let (send, asked) = channel();
     let (endpoint, _server) = server(move |number, request| {

@@ -56,7 +56,7 @@ fn clients_of_every_kind_get_their_own_replies() {
     }
 }
 
-/// A ROUTER-DEALER proxy in front of `service`, on its own thread until the process ends.
+/// Starts a ROUTER-DEALER proxy in front of `service`, on its own thread until the process ends.
 fn hop(context: &zmq::Context, service: &str) -> String {
     let frontend = context.socket(zmq::ROUTER).unwrap();
     frontend.bind("tcp://127.0.0.1:*").unwrap();

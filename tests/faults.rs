@@ -55,7 +55,7 @@ struct Gated {
     open: Sender<()>,
 }
 
-/// With a deadline that only who waits for the gate will miss, also on a machine that has other
+/// Starts one with a deadline that only who waits for the gate will miss, also on a machine that has other
 /// things to do.
 fn gated(workers: usize) -> Gated {
     let (open, gate) = channel();

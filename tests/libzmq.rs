@@ -63,7 +63,7 @@ fn curve_lets_in_who_knows_the_servers_key_and_nobody_else() {
     assert_eq!(server.poll(zmq::POLLIN, 0).unwrap(), 0);
 }
 
-/// What libzmq names an unnamed client, and what a REQ that correlates puts before its first
+/// Returns what libzmq names an unnamed client, and what a REQ that correlates puts before its first
 /// request.
 fn first_ids() -> Vec<Vec<u8>> {
     let context = zmq::Context::new();
@@ -134,7 +134,7 @@ fn the_backlog_is_the_one_that_was_asked_for() {
     assert_eq!(line.split_whitespace().nth(2), Some("77"), "{line}");
 }
 
-/// What the process has open, by number.
+/// Returns what the process has open, by number.
 fn open(pid: u32) -> Vec<(String, String)> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let target = |file: fs::DirEntry| {

@@ -23,7 +23,7 @@ use repd::echo;
 
 const SIGNALS: [Signal; 2] = [SIGTERM, SIGINT];
 
-/// Fifty clients ask as fast as they are answered, until they are told 503 or nobody is there any
+/// Has fifty clients ask as fast as they are answered, until they are told 503 or nobody is there any
 /// more. What had come to the service when the signal did must be answered, and each reply must be
 /// right.
 fn stop_under_load(signal: Signal, workers: &str) {
@@ -473,7 +473,7 @@ fn a_rude_client_in_the_past_does_not_spoil_a_clean_stop() {
     }
 }
 
-/// The scheduling policy of a thread, by its folder in proc(5): field 41 of its stat.
+/// Returns the scheduling policy of a thread, by its folder in proc(5): field 41 of its stat.
 fn policy(thread: &Path) -> i32 {
     let stat = std::fs::read_to_string(thread.join("stat")).unwrap();
     let after_name = stat.rsplit(") ").next().unwrap();

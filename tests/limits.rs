@@ -12,7 +12,7 @@ use std::process::Command;
 use common::{Folder, Process, REPD, time_limit};
 use nix::unistd::{dup, geteuid};
 
-/// A copy of repd that any user may run.
+/// Makes a copy of repd that any user may run.
 fn copy(folder: &Folder) -> PathBuf {
     fs::set_permissions(&folder.0, Permissions::from_mode(0o755)).unwrap();
     let copy = folder.0.join("repd");

@@ -11,7 +11,7 @@ use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit};
 use nix::pty::openpty;
 use nix::sys::signal::Signal::SIGTERM;
 
-/// The same, and says where the journal is that its standard error leads to: by device and inode.
+/// Does the same, and says where the journal is that its standard error leads to: by device and inode.
 fn of_the_journal(command: Command) -> Command {
     let shell = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$0\" \"$@\"";
     let mut journaled = Command::new("sh");
@@ -19,7 +19,7 @@ fn of_the_journal(command: Command) -> Command {
     journaled
 }
 
-/// The log of a service that has answered one request.
+/// Returns the log of a service that has answered one request.
 fn log(options: &[&str], journal: bool) -> String {
     let mut command = Command::new(REPD);
     command.args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options);
@@ -72,7 +72,7 @@ fn under_systemd_each_line_carries_its_priority() {
     assert!(elsewhere.stderr.starts_with(b"error: cannot listen on"), "{elsewhere:?}");
 }
 
-/// `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a word
+/// Runs `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a word
 /// where that cannot be had.
 fn with_dev(dev: &Folder, options: &[&str]) -> Option<Command> {
     let run_with = |program: &[&str]| {

@@ -314,7 +314,7 @@ fn a_lost_request_is_given_to_another_as_often_as_is_allowed_and_no_oftener() {
     }
 }
 
-/// A program in a file, which can be away.
+/// Puts a program into a file, which can be away.
 fn in_a_file(folder: &Folder) -> (String, String) {
     let (path, away) = (folder.file("program.py"), folder.file("away"));
     // By its own path: there is not everywhere an env that has one.

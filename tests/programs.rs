@@ -11,12 +11,12 @@ use std::process::Command;
 use common::{Client, Folder, Process, code, repd, time_limit};
 use nix::sys::signal::Signal;
 
-/// `repd serve` with these options and that program.
+/// Starts `repd serve` with these options and that program.
 fn serve(options: &[&str], program: &[&str]) -> Process {
     Process::start(&[options, &["--"], program].concat())
 }
 
-/// The body of a request of that number, the same each time: up to 64 KiB, more of them small.
+/// Returns the body of a request of that number, the same each time: up to 64 KiB, more of them small.
 fn body(number: u64, letter: fn(&mut fastrand::Rng) -> u8) -> Vec<u8> {
     let mut dice = fastrand::Rng::with_seed(number);
     let most = 1_usize << dice.u32(0..=16);
@@ -264,7 +264,7 @@ for line in sys.stdin:
     assert_eq!(said, "1 False ['0', '1', '2'] True 3");
 }
 
-/// `repd serve` as a shell starts it that has said these words before, with these signals ignored:
+/// Starts `repd serve` as a shell starts it that has said these words before, with these signals ignored:
 /// env(1), since a shell may keep SIGCHLD for itself.
 fn serve_after(words: &str, ignored: &str, options: &[&str]) -> Process {
     let start = format!("exec env --ignore-signal={ignored} \"$0\" serve");
@@ -323,7 +323,7 @@ fn who_is_started_with_sigchld_ignored_learns_how_programs_end() {
     service.wait_for_line("(exit status: 3)");
 }
 
-/// A command for which one system call fails with that error: seccomp(2).
+/// Makes a command for which one system call fails with that error: seccomp(2).
 fn without(call: u32, errno: u32) -> Command {
     let forbid = r#"
 import ctypes, os, struct, sys
@@ -557,7 +557,7 @@ fn a_program_that_cannot_be_run_is_refused_before_anything_starts() {
     assert!(printed.contains("--framing lines\n") && !printed.contains("--handler"), "{printed}");
 }
 
-/// The example of that name, or nothing if what it takes is not there; in CI it must be.
+/// Returns the example of that name, or nothing if what it takes is not there; in CI it must be.
 fn example(needs: &str, name: &str) -> Option<String> {
     let is_there = Command::new(needs).arg("--version").output().is_ok();
     assert!(is_there || needs == "node" || std::env::var_os("CI").is_none(), "install {needs}");

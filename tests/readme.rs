@@ -16,7 +16,7 @@ fn readme() -> String {
     file("README.md")
 }
 
-/// The help's options: each with its value, as in `--workers <n>`, and what it sets.
+/// Returns the help's options: each with its value, as in `--workers <n>`, and what it sets.
 fn options(command: &str) -> Vec<(String, String)> {
     let help = String::from_utf8(repd(&[command, "--help"], b"").stdout).unwrap();
     let usage = help.lines().next().unwrap().to_string();
@@ -72,7 +72,7 @@ fn the_man_pages_options_are_the_helps() {
     }
 }
 
-/// The first block of code of that kind.
+/// Returns the first block of code of that kind.
 fn block(kind: &str) -> String {
     let readme = readme();
     let block = readme.split(&format!("```{kind}\n")).nth(1).unwrap();

@@ -15,7 +15,7 @@ use common::{Client, Folder, Killed, Link, Local, Process, code, time_limit, unt
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Frame, echo};
 
-/// A service in front of what connects to the endpoint that this gives too.
+/// Starts a service in front of what connects to the endpoint that this gives too.
 fn with_backend(options: &[&str]) -> (Process, String) {
     let options = [&["--backend", "tcp://127.0.0.1:*"], options].concat();
     let service = Process::start(&options);
@@ -24,7 +24,7 @@ fn with_backend(options: &[&str]) -> (Process, String) {
     (service, backend)
 }
 
-/// A REP worker of this process, which answers by what `answer` makes of a request until it is
+/// Starts a REP worker of this process, which answers by what `answer` makes of a request until it is
 /// gone.
 fn worker(endpoint: &str, answer: impl Fn(Vec<u8>) -> Option<Vec<u8>> + Send + 'static) {
     let endpoint = endpoint.to_string();
@@ -76,7 +76,7 @@ fn with_nobody_connected_requests_get_a_503_and_replies_as_soon_as_somebody_is()
     until("another one answers", || client.ask(&[b"a"]) == [b"a"]);
 }
 
-/// The clients ask all the time while `meanwhile` runs. What each gets is a reply or one of these
+/// Has the clients ask all the time while `meanwhile` runs. What each gets is a reply or one of these
 /// codes. Gives how many were replies, and how many were not.
 fn ask_while(
     endpoint: &str,
@@ -140,7 +140,7 @@ fn when_one_of_two_workers_is_killed_every_request_is_answered() {
     assert!(replies > 2000, "{replies}");
 }
 
-/// An echoing service at an ipc endpoint, which another one can take again.
+/// Starts an echoing service at an ipc endpoint, which another one can take again.
 fn echo_at(endpoint: &str, options: &[&str]) -> Process {
     let mut command = Command::new(common::REPD);
     command.args(["serve", "--handler", "echo", "--listen", endpoint]).args(options);

@@ -183,7 +183,7 @@ fn at_the_limit_of_open_files_clients_wait_until_others_leave() {
     ends_well(service);
 }
 
-/// A READY of a DEALER with so many properties more, each with a value of that length.
+/// Makes a READY of a DEALER with so many properties more, each with a value of that length.
 fn ready(more: usize, length: usize) -> Vec<Vec<u8>> {
     let more = (0..more).map(|n| property(&format!("X-{n:02}"), &vec![7; length]));
     more.chain([property("Socket-Type", b"DEALER")]).collect()

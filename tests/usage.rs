@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use common::{Client, Folder, Killed, Process, REPD, repd, time_limit};
 use nix::unistd::geteuid;
 
-/// The one line that was said.
+/// Returns the one line that was said.
 fn line(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -334,7 +334,7 @@ fn a_closed_standard_output_or_error_is_no_reason_to_panic() {
     assert_eq!(Client::req(&endpoint).ask_text("ab"), "ba");
 }
 
-/// What a shell says, to which this program is `$0`, in a network namespace of its own where it is
+/// Returns what a shell says, to which this program is `$0`, in a network namespace of its own where it is
 /// root. None with a word if there is none to be had.
 fn in_own_network(script: &str) -> Option<Output> {
     let run = |script: &str| {

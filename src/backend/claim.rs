@@ -168,7 +168,7 @@ mod tests {
     }
 }
 
-/// Every order in which the two sides can meet: `RUSTFLAGS='--cfg loom' cargo test --lib claim`.
+/// Every order in which the two sides can meet: `RUSTFLAGS="--cfg loom" cargo test --lib every_order`.
 #[cfg(all(test, loom))]
 mod every_order {
     use loom::sync::mpsc::channel;

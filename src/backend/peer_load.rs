@@ -109,7 +109,7 @@ mod tests {
             ticket
         }
 
-        /// One at a time, each of which takes that long.
+        /// Sends requests one at a time, each of which takes that long.
         fn serve(&mut self, peer: &mut Peer, requests: usize, time: Duration) {
             for _ in 0..requests {
                 let ticket = self.send(peer);

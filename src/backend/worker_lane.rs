@@ -17,7 +17,7 @@ pub(crate) struct WorkerLane {
 }
 
 impl WorkerLane {
-    /// A lane over `socket`, whose worker shares `credit` and `claim`.
+    /// Makes a lane over `socket`, whose worker shares `credit` and `claim`.
     pub fn new(socket: Socket, credit: Credit, claim: Claim) -> WorkerLane {
         WorkerLane { socket, window: Window::new(credit, claim, Instant::now()) }
     }

@@ -178,26 +178,28 @@ impl Serve {
             return Err(Error::config("cannot use --max-outstanding with workers of this process")
                 .with_remedy("give it with --backend or --upstream"));
         }
-        let is_elsewhere = given("--backend") || given("--upstream");
-        let cannot_retry = match () {
-            () if self.retries == 0 || is_elsewhere => None,
-            () if self.program.is_empty() => {
-                Some(("a handler of this process", "it is never lost"))
-            }
-            () if self.framing == Some(Framing::Once) => {
-                Some(("--framing once", "a program that fails has had the request"))
-            }
-            () if self.workers == Some(0) => Some(("--workers 0", "there is no other to ask")),
-            () => None,
-        };
-        if let Some((what, why)) = cannot_retry {
-            return Err(Error::config(format!("cannot use --retries with {what}"))
-                .because(why)
-                .with_remedy(
-                    "leave it out, or give workers with a program each, --backend or --upstream",
-                ));
+        self.check_retries()
+    }
+
+    /// Checks that what may be lost can be given to another.
+    fn check_retries(&self) -> Result<(), Error> {
+        let is_elsewhere = !self.backend.is_empty() || !self.upstream.is_empty();
+        if self.retries == 0 || is_elsewhere {
+            return Ok(());
         }
-        Ok(())
+        let (what, why) = if self.program.is_empty() {
+            ("a handler of this process", "it is never lost")
+        } else if self.framing == Some(Framing::Once) {
+            ("--framing once", "a program that fails has had the request")
+        } else if self.workers == Some(0) {
+            ("--workers 0", "there is no other to ask")
+        } else {
+            return Ok(());
+        };
+        let remedy = "leave it out, or give workers with a program each, --backend or --upstream";
+        Err(Error::config(format!("cannot use --retries with {what}"))
+            .because(why)
+            .with_remedy(remedy))
     }
 
     /// Returns the settings that these options describe.

@@ -120,6 +120,7 @@ fn what_no_lane_takes_waits_in_order_and_nothing_more_is_read() {
     let mut harness = Harness::new(2);
     let (full, free) = (lanes([Full, DOWN]), lanes([Preferred, DOWN]));
     assert!(harness.dispatcher.accepts(&free, harness.now));
+    assert!(!harness.dispatcher.accepts(&full, harness.now));
     harness.ask(&full).unwrap();
     harness.ask(&full).unwrap();
     assert_eq!(harness.next(&full), None);
