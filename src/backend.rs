@@ -22,7 +22,7 @@ pub(crate) use ticket::Ticket;
 pub(crate) use worker_lane::WorkerLane;
 
 /// The parts of lanes and workers that have no sockets and threads, for the simulation.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) mod simulated {
     pub(crate) use super::claim::Claim;
     pub(crate) use super::credit::{Availability, Credit, Meter};
@@ -112,13 +112,14 @@ impl LaneState for Lane {
 }
 
 impl Lane {
-    /// Adds the poll items that tell of its events.
-    pub fn watch<'a>(&'a self, watched: &mut Vec<Watched<'a>>) {
-        match self {
-            Lane::Worker(lane) if lane.is_idle() => (),
-            Lane::Worker(lane) => watched.push(lane.readable()),
-            Lane::Remote(lane) => watched.extend(lane.readable()),
-        }
+    /// Returns the poll items that tell of its events.
+    pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
+        let items = match self {
+            Lane::Worker(lane) if lane.is_idle() => [None, None],
+            Lane::Worker(lane) => [Some(lane.readable()), None],
+            Lane::Remote(lane) => lane.readable().map(Some),
+        };
+        items.into_iter().flatten()
     }
 
     /// Returns true if [`Lane::next_event`] may give something without another wait.

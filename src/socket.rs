@@ -24,7 +24,7 @@ mod refusals;
 
 pub(crate) use context::{Context, PeerLimits};
 pub(crate) use monitor::{Event, Monitor, Monitored};
-pub(crate) use poll::{Watched, readable, wait};
+pub(crate) use poll::{PollSet, Watched, readable, wait};
 pub(crate) use refusals::Refusals;
 
 fn milliseconds(time: Duration) -> c_int {

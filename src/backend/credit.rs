@@ -1,7 +1,13 @@
 //! A lane's credit: how many requests may be outstanding on it, from what its handler has taken for
 //! those before.
 
+#[cfg(loom)]
+use loom::sync::Arc;
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+#[cfg(not(loom))]
 use std::sync::Arc;
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -156,7 +162,7 @@ impl Meter {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -223,5 +229,33 @@ mod tests {
         let history = |quick: usize| [micros(20_000)].into_iter().chain(vec![micros(1); quick]);
         assert!(after(history(2000)) < 8);
         assert!(after(history(40_000)) > 40);
+    }
+}
+
+/// Every order in which the two sides can meet: see `claim`.
+#[cfg(all(test, loom))]
+mod every_order {
+    use loom::sync::mpsc::channel;
+    use loom::thread::spawn;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_pauses_is_known_to_when_its_reply_is_read() {
+        loom::model(|| {
+            let credit = Credit::new();
+            let mut meter = Meter::new(credit.clone());
+            let (send, replies) = channel();
+            let worker = spawn(move || {
+                meter.record(Duration::from_micros(1));
+                meter.set_availability(Availability::Paused);
+                send.send(()).unwrap();
+            });
+            let before = (credit.get(), credit.overcommit());
+            assert!(before.0 <= 1 && before.1 <= 8, "{before:?}");
+            replies.recv().unwrap();
+            assert_eq!((credit.get(), credit.overcommit()), (0, 0));
+            worker.join().unwrap();
+        });
     }
 }

@@ -8,7 +8,7 @@ use crate::backend::credit::{Availability, Meter};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::handler::WorkerHandler;
-use crate::socket::{Socket, Watched, readable, wait};
+use crate::socket::{PollSet, Socket, readable};
 
 /// A REP worker.
 pub(crate) struct Worker<N> {
@@ -19,6 +19,13 @@ pub(crate) struct Worker<N> {
     meter: Meter,
     /// Called when it takes requests again, or none any more.
     on_change: N,
+}
+
+/// What wakes a worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    Socket,
+    Maintenance,
 }
 
 impl<N: Fn()> Worker<N> {
@@ -87,12 +94,12 @@ impl<N: Fn()> Worker<N> {
             }
             // While it takes no requests, the socket is watched only for the end.
             let socket = if is_ready { self.socket.readable() } else { readable(&self.socket) };
-            let mut items = vec![socket];
-            items.extend(watched.iter().map(readable));
-            let time = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-            wait(&mut items, time)?;
-            let needs_maintenance = items[1..].iter().any(Watched::is_readable);
-            drop(items);
+            let mut poll = PollSet::with_capacity(4);
+            poll.add(Wake::Socket, [socket]);
+            poll.add(Wake::Maintenance, watched.iter().map(readable));
+            poll.wait(retry_at.map(|at| at.saturating_duration_since(Instant::now())))?;
+            let needs_maintenance = poll.is_readable(Wake::Maintenance);
+            drop(poll);
             drop(watched);
             if needs_maintenance {
                 // To end a program may take its time.

@@ -10,7 +10,7 @@ use super::in_flight::{InFlight, Pending, Request};
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::{Code, Fault};
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod simulation;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
-use crate::socket::{readable, wait};
+use crate::socket::{PollSet, readable};
 use crate::sys::memory::Memory;
 
 /// Maximum number of messages that are taken from one socket before the others have their turn.
@@ -43,7 +43,7 @@ pub(crate) struct Proxy {
     poll_at: Instant,
 }
 
-/// What wakes the loop, other than messages and time.
+/// What wakes the loop, other than time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wake {
     Stop,
@@ -51,6 +51,7 @@ enum Wake {
     WorkerEnded,
     /// A worker takes requests again, or none any more: its lane's admission tells.
     WorkerChanged,
+    Message,
 }
 
 impl Proxy {
@@ -88,7 +89,7 @@ impl Proxy {
                     return Err(Error::failed("a worker has ended").with_remedy("start repd again"));
                 }
                 Some(Wake::Stop) => self.begin_drain(),
-                Some(Wake::WorkerChanged) | None => (),
+                Some(Wake::WorkerChanged | Wake::Message) | None => (),
             }
             // Replies first: they free lanes. Then the deadlines, so that nothing is sent that has
             // passed its own. What waits in the wrong place is taken back before lanes are given
@@ -108,7 +109,7 @@ impl Proxy {
         }
     }
 
-    /// Waits for messages or a deadline; returns what else has woken the loop.
+    /// Waits for messages or a deadline; returns the most important of what has woken the loop.
     fn wait(
         &mut self,
         stops: &[BorrowedFd<'_>],
@@ -122,31 +123,30 @@ impl Proxy {
             return Ok(None);
         }
         let time = self.next_deadline().map(|time| time.saturating_duration_since(self.now));
-        let (mut wakes, mut watched) = (Vec::new(), Vec::with_capacity(self.lanes.len() + 4));
+        let mut poll = PollSet::with_capacity(self.lanes.len() + 8);
         if !self.drain.has_begun() {
-            wakes.extend(stops.iter().map(|_| Wake::Stop));
-            watched.extend(stops.iter().map(readable));
+            poll.add(Wake::Stop, stops.iter().map(readable));
         }
         if let Some(pool) = pool {
-            wakes.extend([Wake::WorkerEnded, Wake::WorkerChanged]);
-            watched.extend([readable(pool.ended()), readable(pool.changed())]);
+            poll.add(Wake::WorkerEnded, [readable(pool.ended())]);
+            poll.add(Wake::WorkerChanged, [readable(pool.changed())]);
         }
         if accepts {
-            watched.push(self.frontend.readable());
+            poll.add(Wake::Message, [self.frontend.readable()]);
         }
-        self.lanes.iter().for_each(|lane| lane.watch(&mut watched));
-        wait(&mut watched, time)?;
-        let is_woken = |wake: Wake| {
-            wakes.iter().zip(&watched).any(|(it, item)| *it == wake && item.is_readable())
-        };
-        let woken = [Wake::WorkerEnded, Wake::Stop, Wake::WorkerChanged].into_iter();
-        let woken: Vec<Wake> = woken.filter(|wake| is_woken(*wake)).collect();
-        if let (Some(pool), true) = (pool, woken.contains(&Wake::WorkerChanged)) {
+        for lane in &self.lanes {
+            poll.add(Wake::Message, lane.watched());
+        }
+        poll.wait(time)?;
+        if let (Some(pool), true) = (pool, poll.is_readable(Wake::WorkerChanged)) {
             let _ = pool.changed().read(&mut [0; 64]);
         }
+        let order = [Wake::WorkerEnded, Wake::Stop, Wake::WorkerChanged, Wake::Message];
+        let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
+        drop(poll);
         self.now = Instant::now();
         self.poll_at = self.now + MAX_UNPOLLED;
-        Ok(woken.first().copied())
+        Ok(woken)
     }
 
     /// Returns when something is next to be done though no message comes.

@@ -15,7 +15,7 @@ use crate::handler::{NewHandler, WorkerHandler};
 use crate::service::drain::Drain;
 use crate::service::frontend::{Frontend, Received, Stopped};
 use crate::service::in_flight::Request;
-use crate::socket::{Watched, readable, wait};
+use crate::socket::{PollSet, readable};
 use crate::sys::memory::Memory;
 
 /// Time in which requests are answered before the loop looks at the stop and at the kept replies.
@@ -31,6 +31,14 @@ pub(crate) struct Single {
     drain: Drain,
     memory: Memory,
     now: Instant,
+}
+
+/// What wakes the loop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    Message,
+    Maintenance,
+    Stop,
 }
 
 impl Single {
@@ -66,16 +74,16 @@ impl Single {
             let next = times.into_iter().flatten().min();
             let time = next.map(|next| next.saturating_duration_since(self.now));
             let watched = self.handler.watched();
-            let mut items = vec![self.frontend.readable()];
-            items.extend(watched.iter().map(readable));
+            let mut poll = PollSet::with_capacity(8);
+            poll.add(Wake::Message, [self.frontend.readable()]);
+            poll.add(Wake::Maintenance, watched.iter().map(readable));
             if !self.drain.has_begun() {
-                items.extend(stops.iter().map(readable));
+                poll.add(Wake::Stop, stops.iter().map(readable));
             }
-            wait(&mut items, time)?;
-            let (of_handler, of_stop) = items[1..].split_at(watched.len());
-            let needs_maintenance = of_handler.iter().any(Watched::is_readable);
-            let is_stopping = of_stop.iter().any(Watched::is_readable);
-            drop(items);
+            poll.wait(time)?;
+            let needs_maintenance = poll.is_readable(Wake::Maintenance);
+            let is_stopping = poll.is_readable(Wake::Stop);
+            drop(poll);
             drop(watched);
             if needs_maintenance {
                 self.handler.maintain();

@@ -53,3 +53,31 @@ pub(crate) fn wait(watched: &mut [Watched<'_>], timeout: Option<Duration>) -> Re
     }
     Ok(())
 }
+
+/// Sockets and descriptors to wait for, each under a key; several may have the same.
+pub(crate) struct PollSet<'a, K> {
+    keys: Vec<K>,
+    items: Vec<Watched<'a>>,
+}
+
+impl<'a, K: Copy + PartialEq> PollSet<'a, K> {
+    pub fn with_capacity(items: usize) -> PollSet<'a, K> {
+        PollSet { keys: Vec::with_capacity(items), items: Vec::with_capacity(items) }
+    }
+
+    /// Adds these items under `key`.
+    pub fn add(&mut self, key: K, items: impl IntoIterator<Item = Watched<'a>>) {
+        self.items.extend(items);
+        self.keys.resize(self.items.len(), key);
+    }
+
+    /// Waits as [`wait`] does.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        wait(&mut self.items, timeout)
+    }
+
+    /// Returns true if the last wait found an item of this key readable.
+    pub fn is_readable(&self, key: K) -> bool {
+        self.keys.iter().zip(&self.items).any(|(it, item)| *it == key && item.is_readable())
+    }
+}

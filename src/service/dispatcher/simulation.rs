@@ -32,6 +32,9 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// worker: the recall time once, and once more for a worker whose thread was not scheduled.
 const RECALL_TIME: Duration = Duration::from_micros(2100);
 
+/// Maximum number of turns in a row that are due at once: more of them is a busy loop.
+const MAX_IDLE_TURNS: u32 = 100;
+
 /// What happens at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
@@ -167,6 +170,8 @@ struct Simulation {
     retries: usize,
     happenings: BinaryHeap<Reverse<(Instant, usize, Happening)>>,
     happened: usize,
+    /// Number of turns in a row after which the next was due at once.
+    idle_turns: u32,
     dispatcher: Dispatcher,
     lanes: Vec<Lane>,
     /// Requests that the proxy has not read.
@@ -195,6 +200,7 @@ impl Simulation {
             retries,
             happenings: BinaryHeap::new(),
             happened: 0,
+            idle_turns: 0,
             dispatcher: Dispatcher::new(count, TIMEOUT, retries),
             lanes: (0..count).map(lane).collect(),
             frontend: VecDeque::new(),
@@ -284,6 +290,8 @@ impl Simulation {
         let next = lanes.chain(self.dispatcher.next_deadline(&self.lanes, self.now)).min();
         let Some(next) = next.filter(|_| !self.is_over()) else { return };
         let is_scheduled = |Reverse((at, ..)): &Reverse<(Instant, usize, Happening)>| *at <= next;
+        self.idle_turns = if next <= self.now { self.idle_turns + 1 } else { 0 };
+        assert!(self.idle_turns < MAX_IDLE_TURNS, "the loop spins");
         if !self.happenings.peek().is_some_and(is_scheduled) {
             self.schedule(next.saturating_duration_since(self.now), Happening::Turn);
         }
