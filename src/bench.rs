@@ -1,7 +1,7 @@
 //! The load tool `repd bench`: loads a service and reports rate and latency.
 
 use std::fs;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr};
 use std::thread::available_parallelism;
 
 use crate::call::ask;
@@ -37,7 +37,7 @@ pub fn bench(options: &cli::Bench) -> Result<(), Error> {
     check_measured(&outcome)?;
     let report =
         if options.json { report::json(&load, &outcome) } else { report::text(&load, &outcome) };
-    stdout().write_all(report.as_bytes()).map_err(Error::unprinted)?;
+    cli::print(&report)?;
     check_replies(&outcome)
 }
 

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use std::io::{Write, stdout};
+
 use argh::FromArgs;
 
 use crate::error::Error;
@@ -64,6 +66,14 @@ fn parse_builtin(name: &str) -> Result<Builtin, String> {
         "echo" => Ok(Builtin::Echo),
         _ => Err("give reverse or echo".into()),
     }
+}
+
+/// Prints `text`.
+///
+/// # Errors
+/// A standard output that takes nothing (exit code 1).
+pub fn print(text: &str) -> Result<(), Error> {
+    stdout().write_all(text.as_bytes()).map_err(Error::unprinted)
 }
 
 /// Parses a command line whose first argument is the program's name.

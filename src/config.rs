@@ -1,5 +1,7 @@
 //! The settings of a service, with their defaults and ranges.
 
+use std::convert::Infallible;
+use std::error::Error as StdError;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -72,11 +74,14 @@ pub(crate) const HEARTBEAT_RANGE: RangeInclusive<Duration> =
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Backend {
-    /// Workers of this process: [`Backend::workers`] or [`Backend::program`].
+    /// Worker threads of this process. Make it with [`Backend::workers`], [`Backend::try_workers`]
+    /// or [`Backend::program`].
     Workers(Workers),
-    /// REP workers of any language that connect to one of these endpoints.
+    /// REP workers of any language. The service listens at these endpoints, and they connect; they
+    /// get requests round-robin.
     External(Vec<Endpoint>),
-    /// Other services of this kind, which this one connects to.
+    /// Other services that run this crate or `repd`. The service connects to these endpoints; each
+    /// request goes to the one that is expected to answer it soonest.
     Upstream(Vec<Endpoint>),
 }
 
@@ -96,7 +101,8 @@ pub(crate) enum WorkersHandler {
 
 impl Backend {
     /// Makes a backend of `count` workers, 0 to 500. `new_handler` makes the handler of each
-    /// worker, from its number: 1 and up. It is called once more after a handler has panicked.
+    /// worker, from its number: 1 and up. It is called in the worker's thread, at the start, and
+    /// again each time that the handler has panicked.
     ///
     /// With 0 the service is single-threaded: the handler, of number 0, is called in the loop that
     /// serves clients, without deadlines.
@@ -105,24 +111,39 @@ impl Backend {
         F: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler + 'static,
     {
+        Backend::try_workers(count, move |worker| Ok::<_, Infallible>(new_handler(worker)))
+    }
+
+    /// Makes the same of a `new_handler` that may fail, such as one that opens a file. If it fails
+    /// at the start, the service does not start; if it fails later, the service ends with that
+    /// error.
+    ///
+    /// ```
+    /// use repd::{Backend, Config, Frame, Service};
+    ///
+    /// let backend = Backend::try_workers(5, |_worker| {
+    ///     let words = std::fs::read_to_string("/no/such/file")?;
+    ///     Ok::<_, std::io::Error>(move |_: Vec<Frame>| Ok(vec![Frame::from(words.as_str())]))
+    /// });
+    /// let config = Config::new(backend).listen(["ipc://@words".parse()?]);
+    /// let error = Service::start(&config).unwrap_err();
+    /// assert!(format!("{error:#}").contains(": No such file or directory"));
+    /// # Ok::<(), repd::EndpointError>(())
+    /// ```
+    pub fn try_workers<F, H, E>(count: usize, new_handler: F) -> Backend
+    where
+        F: Fn(usize) -> Result<H, E> + Send + Sync + 'static,
+        H: Handler + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
         let handler = WorkersHandler::Function(NewHandler::of(new_handler));
         Backend::Workers(Workers { count, handler })
     }
 
     /// Makes a backend of `count` workers, 0 to 500, each with a copy of a program that answers in
-    /// the place of a handler.
+    /// the place of a handler. With 0 there is one copy, and the service is single-threaded.
     pub fn program(count: usize, program: Program) -> Backend {
         Backend::Workers(Workers { count, handler: WorkersHandler::Program(program) })
-    }
-
-    /// Makes a backend of the REP workers of any language that connect to one of these endpoints.
-    pub fn external(endpoints: impl IntoIterator<Item = Endpoint>) -> Backend {
-        Backend::External(endpoints.into_iter().collect())
-    }
-
-    /// Makes a backend of other services of this kind, at these endpoints.
-    pub fn upstream(endpoints: impl IntoIterator<Item = Endpoint>) -> Backend {
-        Backend::Upstream(endpoints.into_iter().collect())
     }
 }
 
@@ -182,44 +203,49 @@ impl Config {
         }
     }
 
-    /// Sets where clients connect; at least one endpoint.
+    /// Sets where clients connect, in place of what was set before; at least one endpoint.
     pub fn listen(self, endpoints: impl IntoIterator<Item = Endpoint>) -> Config {
         Config { listen: endpoints.into_iter().collect(), ..self }
     }
 
-    /// Sets how many requests may be outstanding with all external workers, or with each upstream:
-    /// 1 to 100,000, by default 1,000.
+    /// Sets how many requests may be outstanding with all external workers together, or with each
+    /// upstream: 1 to 100,000, by default 1,000. It does not concern workers of this process.
     pub fn max_outstanding(self, requests: usize) -> Config {
         Config { max_outstanding: requests, ..self }
     }
 
-    /// Sets the time that a request may take once the proxy has it: 1 ms to one day, by default 30
-    /// s. Then the client gets a 504.
+    /// Sets the time that a request may take from when it was read: 1 ms to one day, by default 30
+    /// s. Then the client gets a 504. A single-threaded service has no deadlines but those of
+    /// programs.
     pub fn timeout(self, timeout: Duration) -> Config {
         Config { timeout, ..self }
     }
 
-    /// Sets to how many others in turn a request is given when what had it was lost before it
-    /// replied ([`Code::LOST`](crate::Code::LOST)): 0 to 100, by default 0. It may have been
-    /// handled each time.
+    /// Sets to how many other workers or upstreams, one after the other, a request is given when
+    /// what had it is lost before it replies, or answers with [`Code::LOST`](crate::Code::LOST) or
+    /// [`Code::UNAVAILABLE`](crate::Code::UNAVAILABLE): 0 to 100, by default 0. The request may
+    /// have been handled each time. A single-threaded service has no other worker.
     pub fn retries(self, retries: usize) -> Config {
         Config { retries, ..self }
     }
 
-    /// Sets the time that a stop may take: up to one day, by default 5 s.
+    /// Sets the time in which requests in flight are finished on a stop: up to one day, by default
+    /// 5 s. What is still in a handler after that has about one second more before it is left
+    /// behind.
     pub fn drain(self, limit: Duration) -> Config {
         Config { drain: limit, ..self }
     }
 
     /// Sets the largest request, in bytes, all frames of its body together: 1 to 1 GiB, by default
     /// 1 MiB. A larger one gets a 413; one that is larger than four times that and 64 KiB ends its
-    /// client's connection.
+    /// client's connection. A program's reply may be as large.
     pub fn max_message_size(self, bytes: usize) -> Config {
         Config { max_message_size: bytes, ..self }
     }
 
     /// Sets the most frames that a request may have: 1 to 65,536, by default 64. One with more gets
-    /// a 413.
+    /// a
+    /// 413. A program's reply may have as many.
     pub fn max_frames(self, frames: usize) -> Config {
         Config { max_frames: frames, ..self }
     }
@@ -235,9 +261,9 @@ impl Config {
         Config { backlog: connections, ..self }
     }
 
-    /// Sets the silence after which a client's host is asked whether it is there: whole seconds,
-    /// rounded up, to one hour, by default 10 s. One that does not answer for as long again is
-    /// disconnected. With zero that is done after a minute without traffic, and by TCP alone.
+    /// Sets the silence after which a client's host is asked whether it is there: up to one hour in
+    /// whole seconds (a fraction is rounded up), by default 10 s. A host that does not answer for
+    /// as long again is disconnected. Zero stands for one minute.
     pub fn heartbeat(self, silence: Duration) -> Config {
         Config { heartbeat: silence, ..self }
     }

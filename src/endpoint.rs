@@ -168,13 +168,23 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || ip.is_unspecified() || own.any(|address| is_it(&address))
 }
 
-/// A text that is no endpoint: what is wrong with it, and what to give.
+/// A text that is no endpoint. It shows what is wrong with it and what to give, without the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointError(String);
+pub struct EndpointError {
+    text: String,
+    why: String,
+}
 
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
+    }
+}
+
+/// Makes an error of bad configuration, which shows the text too.
+impl From<EndpointError> for Error {
+    fn from(error: EndpointError) -> Error {
+        Error::config(format!("cannot use the endpoint {:?}", error.text)).because(error)
     }
 }
 
@@ -184,7 +194,7 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
-        let address = address(text).map_err(EndpointError)?;
+        let address = address(text).map_err(|why| EndpointError { text: text.into(), why })?;
         Ok(Endpoint { text: text.into(), address })
     }
 }

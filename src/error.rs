@@ -8,8 +8,8 @@ use nix::errno::Errno;
 
 /// A failure to start or to run a service.
 ///
-/// `{}` shows what failed; [`source`](StdError::source) is why, and [`remedy`](Error::remedy) what
-/// to do. `{:#}` shows all three on one line:
+/// `{}` shows what failed, and [`source`](StdError::source) is why. `{:#}` shows both on one line,
+/// and what to do:
 ///
 /// ```
 /// use repd::{Config, Service};
@@ -46,7 +46,7 @@ impl Error {
     }
 
     /// Makes the error of a standard output that takes nothing: exit code 1.
-    pub fn unprinted(error: io::Error) -> Error {
+    pub(crate) fn unprinted(error: io::Error) -> Error {
         Error::failed("cannot print").because(plain(error))
     }
 
@@ -75,15 +75,10 @@ impl Error {
         Error { remedy: self.remedy.or_else(|| Some(remedy.into())), ..self }
     }
 
-    /// Returns the exit code of the process that this error ends: 1 for a failure while running, 2
-    /// for bad usage or configuration, 3 for an error reply to `repd call`.
+    /// Returns the exit code for a process that this error ends: 1 for a failure while running, 2
+    /// for bad usage or configuration.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
-    }
-
-    /// Returns what to do about it, if something is known to help.
-    pub fn remedy(&self) -> Option<&str> {
-        self.remedy.as_deref()
     }
 }
 

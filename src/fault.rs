@@ -5,14 +5,18 @@ use std::fmt;
 
 use crate::frame::Frame;
 
-/// The first frame of an error reply. Its three frames are in the manner of ZAP's status (ZeroMQ
-/// RFC 27) and MMI's (RFC 8).
+/// The first frame of an error reply. The other two are the code's three digits and the sentence,
+/// in the manner of ZAP's status (ZeroMQ RFC 27) and MMI's (RFC 8).
+///
+/// A handler that passes on what clients send, as [`echo`](crate::echo) does, can be made to give
+/// such a reply too.
 pub const MARK: &str = "REPD-ERROR";
 
 /// The code of an error reply, with the meaning of HTTP's code of that number (RFC 9110, section
 /// 15).
 ///
-/// A reply of another service may have a code that has no constant here.
+/// A handler may have codes of its own ([`Code::new`]), and a reply of another service may have one
+/// that has no constant here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code(u16);
 
@@ -30,8 +34,20 @@ impl Code {
     /// 504: the deadline passed before the reply.
     pub const TIMEOUT: Code = Code(504);
 
-    /// Returns the number, 0 to 999.
-    pub fn get(self) -> u16 {
+    /// Makes a code of a number of three digits; returns `None` if it is less than 100 or more than
+    /// 999. repd's own are 400, 413 and from 500 on.
+    ///
+    /// ```
+    /// # use repd::Code;
+    /// const NOT_FOUND: Code = Code::new(404).unwrap();
+    /// assert_eq!(NOT_FOUND.to_string(), "404");
+    /// ```
+    pub const fn new(number: u16) -> Option<Code> {
+        if 100 <= number && number <= 999 { Some(Code(number)) } else { None }
+    }
+
+    /// Returns the number.
+    pub const fn get(self) -> u16 {
         self.0
     }
 }
@@ -60,8 +76,7 @@ impl fmt::Display for Code {
 /// let fault = double(vec![Frame::from("x")]).unwrap_err();
 /// assert_eq!((fault.code(), fault.text()), (Code::BAD_REQUEST, "give a number"));
 ///
-/// let reply = ["REPD-ERROR", "400", "give a number"].map(Frame::from);
-/// assert_eq!(Fault::parse(&reply), Some(fault));
+/// assert_eq!(Fault::parse(&["REPD-ERROR", "400", "give a number"]), Some(fault));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -101,19 +116,21 @@ impl Fault {
         vec![Frame::from(MARK), Frame::from(self.code.to_string()), Frame::from(self.text.as_str())]
     }
 
-    /// Reads a reply; returns `None` if it is no error reply. What of its sentence is not UTF-8 is
-    /// replaced.
-    pub fn parse(reply: &[Frame]) -> Option<Fault> {
+    /// Reads the frames of a reply; returns `None` if it is no error reply. What of its sentence is
+    /// not UTF-8 is replaced.
+    pub fn parse<T: AsRef<[u8]>>(reply: &[T]) -> Option<Fault> {
         let code = Fault::code_of(reply)?;
-        reply.last().map(|text| Fault { code, text: String::from_utf8_lossy(text).into_owned() })
+        let text = String::from_utf8_lossy(reply.last()?.as_ref()).into_owned();
+        Some(Fault { code, text })
     }
 
     /// Returns the code of a reply; `None` if it is no error reply.
-    pub(crate) fn code_of(reply: &[Frame]) -> Option<Code> {
+    pub(crate) fn code_of<T: AsRef<[u8]>>(reply: &[T]) -> Option<Code> {
         let [mark, code, _] = reply else { return None };
-        let is_code = *mark == MARK && code.len() == 3 && code.iter().all(u8::is_ascii_digit);
+        let (mark, code) = (mark.as_ref(), code.as_ref());
+        let is_code = mark == MARK.as_bytes() && code.len() == 3;
         let digits = str::from_utf8(code).ok().filter(|_| is_code)?;
-        digits.parse().ok().map(Code)
+        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?.and_then(Code::new)
     }
 }
 
@@ -143,6 +160,7 @@ mod tests {
             &["REPD-ERROR", "504"],
             &["REPD-ERROR", "5O4", "x"],
             &["REPD-ERROR", "+04", "x"],
+            &["REPD-ERROR", "000", "x"],
             &["repd-error", "504", "x"],
             &["REPD-ERROR", "504", "x", "y"],
         ] {

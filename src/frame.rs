@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// One frame of a message: read it as a byte slice, make it from bytes or text.
+/// One frame of a message: read it as a byte slice, make it from bytes or text (`From` for `&str`,
+/// `String`, `&[u8]`, `&[u8; N]` and `Vec<u8>`), compare it with either.
 ///
 /// A frame that came off a socket is handed on as it is: a handler that answers with a frame of its
 /// request moves it, changed in place or not. A clone copies the bytes.
@@ -86,6 +87,12 @@ impl Default for Frame {
 impl From<&[u8]> for Frame {
     fn from(bytes: &[u8]) -> Frame {
         Frame(zmq::Message::from(bytes))
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Frame {
+    fn from(bytes: &[u8; N]) -> Frame {
+        Frame::from(&bytes[..])
     }
 }
 

@@ -1,5 +1,6 @@
 //! What answers requests: frames in, frames or a fault out, nothing of ZeroMQ.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,6 +9,7 @@ use std::time::Instant;
 
 use log::{debug, log_enabled};
 
+use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};
 
@@ -22,9 +24,10 @@ use program::{Copies, Settings};
 
 /// Answers requests, one at a time.
 ///
-/// Each worker has a handler of its own ([`Backend::workers`](crate::Backend::workers)), so a
-/// handler may keep state and needs no locks. Any `FnMut(Vec<Frame>) -> Result<Vec<Frame>, Fault> +
-/// Send` is a handler.
+/// Each worker has a handler of its own ([`Backend::workers`](crate::Backend::workers)), which is
+/// made and called in the worker's thread: it may keep state and needs no locks. What workers are
+/// to share, an `Arc` can be cloned into each. Any `FnMut(Vec<Frame>) -> Result<Vec<Frame>, Fault>`
+/// is a handler.
 ///
 /// ```
 /// use repd::{Code, Fault, Frame, Handler};
@@ -48,13 +51,13 @@ use program::{Copies, Settings};
 /// let mut counter = Counter { worker: 1, requests: 0 };
 /// assert_eq!(counter.handle(vec![Frame::from("x")]).unwrap(), ["worker 1, request 1"]);
 /// ```
-pub trait Handler: Send {
+pub trait Handler {
     /// Returns the reply to `request`. Both have at least one frame: a reply of none is a 500.
     ///
     /// # Errors
-    /// A [`Fault`] is sent to the client as an error reply. With
-    /// [`Config::retries`](crate::Config::retries), [`Code::LOST`] and [`Code::UNAVAILABLE`] have
-    /// the request given to another worker instead, as this one has left it.
+    /// A [`Fault`] is sent to the client as an error reply. But with
+    /// [`Config::retries`](crate::Config::retries), a request that ends with [`Code::LOST`] or
+    /// [`Code::UNAVAILABLE`] is first given to other workers, as often as configured.
     ///
     /// # Panics
     /// A panic is a 500 for this client; the worker goes on with a new handler.
@@ -63,7 +66,7 @@ pub trait Handler: Send {
 
 impl<F> Handler for F
 where
-    F: FnMut(Vec<Frame>) -> Result<Vec<Frame>, Fault> + Send,
+    F: FnMut(Vec<Frame>) -> Result<Vec<Frame>, Fault>,
 {
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
         self(request)
@@ -78,7 +81,8 @@ pub fn echo(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
     Ok(request)
 }
 
-type Function = dyn Fn(usize) -> Box<dyn Handler> + Send + Sync;
+type Cause = Box<dyn StdError + Send + Sync>;
+type Function = dyn Fn(usize) -> Result<Box<dyn Handler>, Cause> + Send + Sync;
 
 /// Makes the handler of each worker, from the worker's number.
 #[derive(Clone)]
@@ -89,20 +93,34 @@ pub(crate) enum NewHandler {
 
 impl NewHandler {
     /// Makes it of a function.
-    pub fn of<F, H>(new_handler: F) -> NewHandler
+    pub fn of<F, H, E>(new_handler: F) -> NewHandler
     where
-        F: Fn(usize) -> H + Send + Sync + 'static,
+        F: Fn(usize) -> Result<H, E> + Send + Sync + 'static,
         H: Handler + 'static,
+        E: Into<Cause>,
     {
-        NewHandler::Function(Arc::new(move |worker| Box::new(new_handler(worker))))
+        NewHandler::Function(Arc::new(move |worker| match new_handler(worker) {
+            Ok(handler) => Ok(Box::new(handler)),
+            Err(error) => Err(error.into()),
+        }))
     }
 
-    fn make(&self, worker: usize) -> Running {
-        match self {
-            NewHandler::Function(new_handler) => Running::Function(new_handler(worker)),
+    /// Makes the handler of a worker.
+    ///
+    /// # Errors
+    /// The function's own, or its panic.
+    fn make(&self, worker: usize) -> Result<Running, Error> {
+        let new_handler = match self {
+            NewHandler::Function(new_handler) => new_handler,
             NewHandler::Program(settings) => {
-                Running::Program(Box::new(Copies::new(worker, Arc::clone(settings))))
+                return Ok(Running::Program(Box::new(Copies::new(worker, Arc::clone(settings)))));
             }
+        };
+        let cannot = || Error::config(format!("cannot make the handler of worker {worker}"));
+        match catch_unwind(AssertUnwindSafe(|| new_handler(worker))) {
+            Ok(Ok(handler)) => Ok(Running::Function(handler)),
+            Ok(Err(error)) => Err(cannot().because(error)),
+            Err(_) => Err(cannot().because("it panicked")),
         }
     }
 }
@@ -131,13 +149,19 @@ pub(crate) struct WorkerHandler {
 
 impl WorkerHandler {
     /// Makes the handler of the worker of that number.
-    pub fn new(worker: usize, new_handler: NewHandler) -> WorkerHandler {
-        let running = new_handler.make(worker);
-        WorkerHandler { worker, new_handler, running }
+    ///
+    /// # Errors
+    /// A handler that cannot be made.
+    pub fn new(worker: usize, new_handler: NewHandler) -> Result<WorkerHandler, Error> {
+        let running = new_handler.make(worker)?;
+        Ok(WorkerHandler { worker, new_handler, running })
     }
 
     /// Returns the reply to `request`, and true if the request was lost or cannot be answered here.
-    pub fn answer(&mut self, request: Vec<Frame>) -> (Vec<Frame>, bool) {
+    ///
+    /// # Errors
+    /// A new handler that cannot be made after a panic.
+    pub fn answer(&mut self, request: Vec<Frame>) -> Result<(Vec<Frame>, bool), Error> {
         let worker = self.worker;
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: request {}", Excerpt(&request));
@@ -153,7 +177,7 @@ impl WorkerHandler {
             }
             Ok(reply) => reply,
             Err(_) => {
-                self.running = self.new_handler.make(worker);
+                self.running = self.new_handler.make(worker)?;
                 Err(Fault::new(Code::FAILED, "the handler panicked"))
             }
         };
@@ -163,7 +187,7 @@ impl WorkerHandler {
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: reply {}", Excerpt(&reply));
         }
-        (reply, is_lost)
+        Ok((reply, is_lost))
     }
 
     /// Returns true if it can take a request. While it cannot, [`WorkerHandler::maintain`] is to be
@@ -213,8 +237,9 @@ mod tests {
                 Ok(vec![Frame::from(format!("{seen}"))])
             }
         };
-        let mut handler = WorkerHandler::new(1, NewHandler::of(new_handler));
-        let mut ask = |text: &str| handler.answer(vec![Frame::from(text)]).0;
+        let new_handler = NewHandler::of(move |worker| Ok::<_, Error>(new_handler(worker)));
+        let mut handler = WorkerHandler::new(1, new_handler).unwrap();
+        let mut ask = |text: &str| handler.answer(vec![Frame::from(text)]).unwrap().0;
         assert_eq!(ask("a"), ["1"]);
         assert_eq!(ask("b"), ["2"]);
         assert_eq!(Fault::parse(&ask("panic")).map(|fault| fault.code()), Some(Code::FAILED));
@@ -223,8 +248,23 @@ mod tests {
 
     #[test]
     fn a_reply_of_no_frames_is_a_500() {
-        let mut handler = WorkerHandler::new(1, NewHandler::of(|_| |_| Ok(vec![])));
-        let (reply, _) = handler.answer(vec![Frame::from("x")]);
+        let new_handler = NewHandler::of(|_| Ok::<_, Error>(|_| Ok(vec![])));
+        let mut handler = WorkerHandler::new(1, new_handler).unwrap();
+        let (reply, _) = handler.answer(vec![Frame::from("x")]).unwrap();
         assert_eq!(Fault::parse(&reply).map(|fault| fault.code()), Some(Code::FAILED));
+    }
+
+    #[test]
+    fn a_handler_that_cannot_be_made_says_why() {
+        let made = |new_handler| {
+            let made = WorkerHandler::new(3, new_handler);
+            made.err().map(|error| (format!("{error:#}"), error.exit_code()))
+        };
+        let failing = NewHandler::of(|_| Err::<fn(_) -> _, _>("no database"));
+        let text = "cannot make the handler of worker 3: no database";
+        assert_eq!(made(failing), Some((text.into(), 2)));
+        let panicking = NewHandler::of(|_| -> Result<fn(_) -> _, Error> { panic!("asked to") });
+        let text = "cannot make the handler of worker 3: it panicked";
+        assert_eq!(made(panicking), Some((text.into(), 2)));
     }
 }

@@ -36,13 +36,26 @@
 //! - [`Service`]: a service that is stopped by a [`StopHandle`] instead of a signal, such as one in
 //!   a test.
 //!
+//! - [`Running`]: a service in a thread of its own, such as one in a test.
+//!
 //! What a service has to say goes to the `log` crate; [`logging`] is a logger for it.
 //!
-//! # Features
+//! # To use it
 //!
-//! - `cli` (default): what the program needs beside the library, `argh` and `hdrhistogram` among
-//!   it.
-//! - `syslog` (default): [`logging::Target::Syslog`].
+//! It is for Linux, and needs Rust 1.89, a C++ compiler and make: libzmq and libsodium are built
+//! from source, in some minutes. Its `Cargo.toml` names a clone of repd's repository, since the
+//! libzmq inside comes from there too:
+//!
+//! ```toml
+//! [dependencies]
+//! repd = { path = "../repd", default-features = false }
+//!
+//! [patch.crates-io]
+//! zmq-sys = { path = "../repd/zmq-sys" }
+//! ```
+//!
+//! The feature `syslog` adds [`logging::Target`]'s `Syslog`; `cli` is for the program alone. Both
+//! are on by default.
 //!
 //! # What it does not do, and why
 //!
@@ -109,7 +122,7 @@ pub use error::Error;
 pub use fault::{Code, Fault, MARK};
 pub use frame::Frame;
 pub use handler::{Framing, Handler, Program, echo, reverse};
-pub use service::{Service, StopHandle, check, serve};
+pub use service::{Running, Service, StopHandle, check, serve};
 
 /// The README's code is compiled too.
 #[cfg(doctest)]

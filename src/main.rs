@@ -1,9 +1,8 @@
 //! Parses the command line, runs the command and maps its result to an exit code.
 
-use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use repd::cli::{Action, Command, Serve, parse};
+use repd::cli::{Action, Command, Serve, parse, print};
 use repd::{Error, bench, call, check, logging, serve};
 
 #[cfg(target_env = "musl")]
@@ -29,8 +28,4 @@ fn run(options: &Serve) -> Result<(), Error> {
         return print(&options.describe());
     }
     serve(&config)
-}
-
-fn print(text: &str) -> Result<(), Error> {
-    stdout().write_all(text.as_bytes()).map_err(Error::unprinted)
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::exit;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -37,9 +37,10 @@ mod stats;
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
 ///
 /// The first signal drains the service; a second ends the process at once, with exit code 128 and
-/// the signal's number. The soft limit of open files is raised to the hard one, and the threads run
-/// under SCHED_BATCH (sched(7)), unless this one has another policy than the usual. systemd is told
-/// when the service is ready (sd_notify(3)).
+/// the signal's number. The signals stay caught after that: this is for one service in a process.
+/// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
+/// (sched(7)), unless this one has another policy than the usual. systemd is told when the service
+/// is ready (sd_notify(3)).
 ///
 /// # Errors
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
@@ -84,8 +85,11 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
     Ok(serving)
 }
 
-/// Does all that [`serve`] does before it lets clients in, and undoes it: what `repd serve --check`
-/// does. Endpoints and programs are taken and started for a moment.
+/// Tries whether a service can be started, and serves nothing. [`serve`] and [`Service::start`]
+/// check the same by themselves.
+///
+/// Endpoints are taken for a moment, handlers are made, and programs are started; whether upstreams
+/// answer is not tried.
 ///
 /// # Errors
 /// Those of [`serve`] before it lets clients in.
@@ -102,25 +106,9 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 /// A service that is ready: its endpoints are taken, its workers wait, and clients can connect.
 ///
-/// It belongs to the thread that started it; a [`StopHandle`] stops it from any other:
-///
-/// ```
-/// use repd::{Config, Service};
-/// use std::{sync::mpsc::channel, thread};
-///
-/// let (started, ready) = channel();
-/// let server = thread::spawn(move || {
-///     let config = Config::default().listen(["tcp://127.0.0.1:*".parse().unwrap()]);
-///     let service = Service::start(&config)?;
-///     started.send((service.endpoints().to_vec(), service.stop_handle())).unwrap();
-///     service.run()
-/// });
-/// let (endpoints, stop) = ready.recv()?;
-/// println!("clients connect to {}", endpoints[0]);
-/// stop.stop();
-/// server.join().unwrap()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// It belongs to the thread that started it, and a [`StopHandle`] stops it from any other;
+/// [`Service::spawn`] starts it in a thread of its own. One that is dropped instead of
+/// [run](Service::run) answers nobody.
 pub struct Service {
     server: Server,
     context: Context,
@@ -170,7 +158,7 @@ impl Service {
         let server = match workers {
             Some((0, new_handler)) => {
                 let frontend = Frontend::listen(router, listeners.listen, config)?;
-                Server::Single(Box::new(Single::new(frontend, new_handler, config)))
+                Server::Single(Box::new(Single::new(frontend, new_handler, config)?))
             }
             Some((count, new_handler)) => {
                 let (pool, lanes) = Pool::start(count, &new_handler)?;
@@ -204,12 +192,43 @@ impl Service {
     }
 
     /// Returns where clients connect: the endpoints as the system has them, with the ports that it
-    /// chose.
+    /// chose. The host 0.0.0.0 stands for each IPv4 address of this machine.
     pub fn endpoints(&self) -> &[String] {
         match &self.server {
             Server::Proxy(proxy, _) => proxy.endpoints(),
             Server::Single(single) => single.endpoints(),
         }
+    }
+
+    /// Starts and runs a service in a thread of its own.
+    ///
+    /// ```
+    /// use repd::{Config, Service};
+    ///
+    /// let config = Config::default().listen(["tcp://127.0.0.1:*".parse()?]);
+    /// let running = Service::spawn(&config)?;
+    /// println!("clients connect to {}", running.endpoints()[0]);
+    /// running.stop()?;
+    /// # Ok::<(), repd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`Service::start`].
+    pub fn spawn(config: &Config) -> Result<Running, Error> {
+        let config = config.clone();
+        let (started, starting) = channel();
+        let body = move || {
+            let service = Service::start(&config)?;
+            // The other end waits for it.
+            let _ = started.send((service.endpoints().to_vec(), service.stop_handle()));
+            service.run()
+        };
+        let thread = Builder::new().name("service".into()).spawn(body);
+        let thread = thread.map_err(|error| Error::of_system("cannot start a thread", error))?;
+        let Ok((endpoints, stop)) = starting.recv() else {
+            return Err(join(thread).err().unwrap_or_else(|| Error::failed("it did not start")));
+        };
+        Ok(Running { endpoints, stop, thread: Some(thread) })
     }
 
     /// Returns what stops this service from any thread.
@@ -277,6 +296,56 @@ impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service").field("endpoints", &self.endpoints()).finish_non_exhaustive()
     }
+}
+
+/// A service that runs in a thread of its own. Dropping it stops the service and waits for its end.
+#[derive(Debug)]
+pub struct Running {
+    endpoints: Vec<String>,
+    stop: StopHandle,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Running {
+    /// Returns where clients connect, as [`Service::endpoints`] does.
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
+    /// Returns what stops the service from any thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// Stops the service, and waits for its end.
+    ///
+    /// # Errors
+    /// As of [`Service::run`].
+    pub fn stop(self) -> Result<(), Error> {
+        self.stop.stop();
+        self.wait()
+    }
+
+    /// Waits until the service has ended: by a [`StopHandle`], or by a failure.
+    ///
+    /// # Errors
+    /// As of [`Service::run`].
+    pub fn wait(mut self) -> Result<(), Error> {
+        self.thread.take().map_or(Ok(()), join)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.stop();
+        if let Some(Err(error)) = self.thread.take().map(join) {
+            error!("{error:#}");
+        }
+    }
+}
+
+fn join(thread: JoinHandle<Result<(), Error>>) -> Result<(), Error> {
+    thread.join().unwrap_or_else(|_| Err(Error::failed("the service panicked")))
 }
 
 /// Returns what makes the handler of each worker.

@@ -33,8 +33,8 @@ fn count(report: &Value, name: &str) -> u64 {
     report[name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
 }
 
-/// Starts a server that gives each request to `answer` by its number, from 0, and sends the replies that
-/// this gives. It ends when the process does.
+/// Starts a server that gives each request to `answer` by its number, from 0, and sends the replies
+/// that this gives. It ends when the process does.
 fn server(
     mut answer: impl FnMut(usize, Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> + Send + 'static,
 ) -> (String, JoinHandle<()>) {

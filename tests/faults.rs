@@ -55,8 +55,8 @@ struct Gated {
     open: Sender<()>,
 }
 
-/// Starts one with a deadline that only who waits for the gate will miss, also on a machine that has other
-/// things to do.
+/// Starts one with a deadline that only who waits for the gate will miss, also on a machine that
+/// has other things to do.
 fn gated(workers: usize) -> Gated {
     let (open, gate) = channel();
     let gate = Arc::new(Mutex::new(gate));

@@ -39,7 +39,7 @@ fn no_thread_and_no_descriptor_is_left_behind() {
         until("all threads have ended", || count("task") <= before.0);
         assert_eq!(count("fd"), before.1);
     }
-    let backend = Backend::upstream([upstream.endpoint.parse().unwrap()]);
+    let backend = Backend::Upstream(vec![upstream.endpoint.parse().unwrap()]);
     let service = Local::start(Config::new(backend));
     until("it serves", || Client::req(&service.endpoint).ask(&[b"x"]) == [b"x"]);
     assert!(service.stop().is_ok());

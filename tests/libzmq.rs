@@ -63,8 +63,8 @@ fn curve_lets_in_who_knows_the_servers_key_and_nobody_else() {
     assert_eq!(server.poll(zmq::POLLIN, 0).unwrap(), 0);
 }
 
-/// Returns what libzmq names an unnamed client, and what a REQ that correlates puts before its first
-/// request.
+/// Returns what libzmq names an unnamed client, and what a REQ that correlates puts before its
+/// first request.
 fn first_ids() -> Vec<Vec<u8>> {
     let context = zmq::Context::new();
     let router = socket(&context, zmq::ROUTER);

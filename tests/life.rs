@@ -23,9 +23,9 @@ use repd::echo;
 
 const SIGNALS: [Signal; 2] = [SIGTERM, SIGINT];
 
-/// Has fifty clients ask as fast as they are answered, until they are told 503 or nobody is there any
-/// more. What had come to the service when the signal did must be answered, and each reply must be
-/// right.
+/// Has fifty clients ask as fast as they are answered, until they are told 503 or nobody is there
+/// any more. What had come to the service when the signal did must be answered, and each reply must
+/// be right.
 fn stop_under_load(signal: Signal, workers: &str) {
     let options = ["--handler", "echo", "--workers", workers, "--drain", "3600"];
     let mut service = Process::start(&options);

@@ -11,7 +11,8 @@ use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit};
 use nix::pty::openpty;
 use nix::sys::signal::Signal::SIGTERM;
 
-/// Does the same, and says where the journal is that its standard error leads to: by device and inode.
+/// Does the same, and says where the journal is that its standard error leads to: by device and
+/// inode.
 fn of_the_journal(command: Command) -> Command {
     let shell = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec \"$0\" \"$@\"";
     let mut journaled = Command::new("sh");
@@ -72,8 +73,8 @@ fn under_systemd_each_line_carries_its_priority() {
     assert!(elsewhere.stderr.starts_with(b"error: cannot listen on"), "{elsewhere:?}");
 }
 
-/// Runs `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a word
-/// where that cannot be had.
+/// Runs `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a
+/// word where that cannot be had.
 fn with_dev(dev: &Folder, options: &[&str]) -> Option<Command> {
     let run_with = |program: &[&str]| {
         let mut command = Command::new("unshare");

@@ -16,7 +16,8 @@ fn serve(options: &[&str], program: &[&str]) -> Process {
     Process::start(&[options, &["--"], program].concat())
 }
 
-/// Returns the body of a request of that number, the same each time: up to 64 KiB, more of them small.
+/// Returns the body of a request of that number, the same each time: up to 64 KiB, more of them
+/// small.
 fn body(number: u64, letter: fn(&mut fastrand::Rng) -> u8) -> Vec<u8> {
     let mut dice = fastrand::Rng::with_seed(number);
     let most = 1_usize << dice.u32(0..=16);
@@ -264,8 +265,8 @@ for line in sys.stdin:
     assert_eq!(said, "1 False ['0', '1', '2'] True 3");
 }
 
-/// Starts `repd serve` as a shell starts it that has said these words before, with these signals ignored:
-/// env(1), since a shell may keep SIGCHLD for itself.
+/// Starts `repd serve` as a shell starts it that has said these words before, with these signals
+/// ignored: env(1), since a shell may keep SIGCHLD for itself.
 fn serve_after(words: &str, ignored: &str, options: &[&str]) -> Process {
     let start = format!("exec env --ignore-signal={ignored} \"$0\" serve");
     let shell = format!("{words}; {start} --listen 'tcp://127.0.0.1:*' \"$@\"");

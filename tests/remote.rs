@@ -24,8 +24,8 @@ fn with_backend(options: &[&str]) -> (Process, String) {
     (service, backend)
 }
 
-/// Starts a REP worker of this process, which answers by what `answer` makes of a request until it is
-/// gone.
+/// Starts a REP worker of this process, which answers by what `answer` makes of a request until it
+/// is gone.
 fn worker(endpoint: &str, answer: impl Fn(Vec<u8>) -> Option<Vec<u8>> + Send + 'static) {
     let endpoint = endpoint.to_string();
     spawn(move || {
@@ -76,8 +76,8 @@ fn with_nobody_connected_requests_get_a_503_and_replies_as_soon_as_somebody_is()
     until("another one answers", || client.ask(&[b"a"]) == [b"a"]);
 }
 
-/// Has the clients ask all the time while `meanwhile` runs. What each gets is a reply or one of these
-/// codes. Gives how many were replies, and how many were not.
+/// Has the clients ask all the time while `meanwhile` runs. What each gets is a reply or one of
+/// these codes. Gives how many were replies, and how many were not.
 fn ask_while(
     endpoint: &str,
     clients: usize,

@@ -334,8 +334,8 @@ fn a_closed_standard_output_or_error_is_no_reason_to_panic() {
     assert_eq!(Client::req(&endpoint).ask_text("ab"), "ba");
 }
 
-/// Returns what a shell says, to which this program is `$0`, in a network namespace of its own where it is
-/// root. None with a word if there is none to be had.
+/// Returns what a shell says, to which this program is `$0`, in a network namespace of its own
+/// where it is root. None with a word if there is none to be had.
 fn in_own_network(script: &str) -> Option<Output> {
     let run = |script: &str| {
         let shell = ["--map-root-user", "--net", "sh", "-c", script, REPD];

@@ -168,7 +168,8 @@ mod tests {
     }
 }
 
-/// Every order in which the two sides can meet: `RUSTFLAGS="--cfg loom" cargo test --lib every_order`.
+/// Every order in which the two sides can meet: `RUSTFLAGS="--cfg loom" cargo test --lib
+/// every_order`.
 #[cfg(all(test, loom))]
 mod every_order {
     use loom::sync::mpsc::channel;

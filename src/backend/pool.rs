@@ -68,7 +68,7 @@ impl Pool {
             let body = move || {
                 let _ending = ending;
                 let socket = context.worker(&endpoint)?;
-                let handler = WorkerHandler::new(number, new_handler);
+                let handler = WorkerHandler::new(number, new_handler)?;
                 let on_change = move || {
                     // A full pipe tells as much.
                     let _ = (&*change).write(&[0]);

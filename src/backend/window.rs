@@ -155,3 +155,151 @@ impl LaneState for Window {
         if self.is_stuck() { Recall::Now } else { Recall::From(self.recall_from()) }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::backend::credit::{Availability, Meter};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A window, the worker's side of it, and the time.
+    struct Harness {
+        window: Window,
+        claim: Claim,
+        meter: Meter,
+        now: Instant,
+        sent: u32,
+    }
+
+    impl Harness {
+        fn new() -> Harness {
+            let (credit, claim, now) = (Credit::new(), Claim::default(), Instant::now());
+            let meter = Meter::new(credit.clone());
+            Harness { window: Window::new(credit, claim.clone(), now), claim, meter, now, sent: 0 }
+        }
+
+        fn send(&mut self) -> Ticket {
+            let ticket = Ticket { slot: self.sent, generation: 0 };
+            self.sent += 1;
+            self.window.on_sent(ticket, self.now);
+            ticket
+        }
+
+        fn admission(&self) -> Admission {
+            self.window.admission(self.now)
+        }
+    }
+
+    #[test]
+    fn it_takes_what_it_has_credit_for_then_what_it_may_be_overcommitted_with_and_then_no_more() {
+        let mut harness = Harness::new();
+        (0..1000).for_each(|_| harness.meter.record(Duration::from_micros(50)));
+        assert_eq!(harness.admission(), Admission::Preferred);
+        for ahead in 1..5 {
+            harness.send();
+            assert_eq!(harness.admission(), Admission::Cost(f64::from(ahead)));
+        }
+        harness.send();
+        assert_eq!((harness.admission(), harness.window.in_flight()), (Admission::Full, 5));
+    }
+
+    #[test]
+    fn nothing_is_sent_behind_a_slow_request_and_what_is_there_may_be_taken_back() {
+        let mut harness = Harness::new();
+        (0..1000).for_each(|_| harness.meter.record(Duration::ZERO));
+        let start = harness.now;
+        let tickets = [harness.send(), harness.send(), harness.send()];
+        assert!(harness.claim.try_start(0));
+        assert_eq!(harness.window.recall_due(), Recall::From(start + MS));
+        harness.now += MS;
+        assert_eq!(harness.admission(), Admission::Full);
+        assert_eq!(harness.window.recall(harness.now), tickets[1..]);
+        assert_eq!(harness.window.recall_due(), Recall::Never);
+        assert_eq!(harness.window.in_flight(), 1);
+        let mut events = (0..3).map(|_| harness.window.on_reply(harness.now));
+        assert_eq!(events.next().unwrap(), Some(Event::Reply(tickets[0])));
+        assert!(events.all(|event| event == Some(Event::Ignored)));
+        assert_eq!(harness.window.on_reply(harness.now), None);
+        assert!(harness.window.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_has_not_started_is_not_slow() {
+        let mut harness = Harness::new();
+        harness.send();
+        harness.send();
+        harness.now += MS;
+        assert!(harness.window.recall(harness.now).is_empty());
+        assert_eq!(harness.window.recall_due(), Recall::From(harness.now + MS));
+    }
+
+    #[test]
+    fn a_worker_that_takes_nothing_gives_all_back() {
+        for (availability, admission) in [
+            (Availability::Paused, Admission::Full),
+            (Availability::Down, Admission::Unavailable(Unavailable::Down)),
+        ] {
+            let mut harness = Harness::new();
+            let tickets = [harness.send(), harness.send()];
+            harness.meter.set_availability(availability);
+            assert_eq!(
+                (harness.admission(), harness.window.recall_due()),
+                (admission, Recall::Now)
+            );
+            assert_eq!(harness.window.recall(harness.now), tickets);
+            assert!(!harness.claim.try_start(0) && !harness.claim.try_start(1));
+            assert_eq!(harness.window.recall_due(), Recall::Never);
+        }
+    }
+
+    #[test]
+    fn a_lost_request_is_told_from_a_reply_by_the_worker_alone() {
+        let mut harness = Harness::new();
+        let [lost, replied] = [harness.send(), harness.send()];
+        harness.claim.mark_lost(0);
+        assert_eq!(harness.window.on_reply(harness.now), Some(Event::Lost(lost)));
+        assert_eq!(harness.window.on_reply(harness.now), Some(Event::Reply(replied)));
+    }
+
+    #[test]
+    fn what_has_passed_its_deadline_is_given_to_nobody_else() {
+        let mut harness = Harness::new();
+        let [_, expired, live] = [harness.send(), harness.send(), harness.send()];
+        assert!(harness.claim.try_start(0));
+        assert!(!harness.window.on_deadline(expired));
+        assert_eq!(harness.window.recall(harness.now), [live]);
+    }
+
+    #[test]
+    fn a_worker_is_stuck_in_a_request_past_its_deadline_until_it_replies() {
+        let mut harness = Harness::new();
+        let [stuck, _] = [harness.send(), harness.send()];
+        assert!(harness.claim.try_start(0) && harness.window.on_deadline(stuck));
+        assert_eq!(harness.admission(), Admission::Unavailable(Unavailable::Stuck));
+        assert_eq!(harness.window.recall_due(), Recall::Now);
+        assert_eq!(harness.window.on_reply(harness.now), Some(Event::Reply(stuck)));
+        assert_eq!(harness.admission(), Admission::Full);
+        assert_eq!(harness.window.recall_due(), Recall::Never);
+    }
+
+    #[test]
+    fn a_worker_that_ends_its_program_at_the_deadline_is_not_stuck() {
+        let mut harness = Harness::new();
+        harness.meter.set_may_pause();
+        let expired = harness.send();
+        assert!(harness.claim.try_start(0) && !harness.window.on_deadline(expired));
+        assert_eq!(harness.admission(), Admission::Full);
+    }
+
+    #[test]
+    fn a_body_is_kept_if_the_request_may_be_taken_back() {
+        let mut harness = Harness::new();
+        assert!(!harness.window.may_recall_next());
+        harness.send();
+        assert!(harness.window.may_recall_next());
+        let harness = Harness::new();
+        harness.meter.set_may_pause();
+        assert!(harness.window.may_recall_next());
+    }
+}

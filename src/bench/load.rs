@@ -211,7 +211,7 @@ pub fn run(
         for part in parts {
             outcome.add(part.join().unwrap_or_else(|_| Err(Error::failed("a client panicked")))?);
         }
-        Ok(())
+        Ok::<(), Error>(())
     })?;
     outcome.processors =
         (processor_time() - processor_time_before).as_secs_f64() / began.elapsed().as_secs_f64();

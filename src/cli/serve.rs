@@ -42,7 +42,7 @@ pub struct Serve {
 
     /// framing of requests and replies on the standard input and output of a PROGRAM: packet, lines
     /// or once (default packet)
-    #[argh(option, arg_name = "name", from_str_fn(framing))]
+    #[argh(option, arg_name = "name")]
     framing: Option<Framing>,
 
     /// allow several frames in a request to a PROGRAM and in its reply
@@ -169,6 +169,10 @@ impl Serve {
             return Err(Error::config(format!("cannot use {one} with {other}"))
                 .with_remedy("leave out one of them"));
         }
+        if self.multipart && self.framing == Some(Framing::Lines) {
+            return Err(Error::config("cannot use --multipart with --framing lines")
+                .with_remedy("use another --framing, or leave out --multipart"));
+        }
         let of_program = ["--framing", "--multipart"].into_iter().find(|option| given(option));
         if let (Some(option), true) = (of_program, self.program.is_empty()) {
             return Err(Error::config(format!("cannot use {option} without a program"))
@@ -219,9 +223,9 @@ impl Serve {
     {
         let workers = self.workers.unwrap_or(config::WORKERS);
         let backend = if !self.backend.is_empty() {
-            Backend::external(self.backend.clone())
+            Backend::External(self.backend.clone())
         } else if !self.upstream.is_empty() {
-            Backend::upstream(self.upstream.clone())
+            Backend::Upstream(self.upstream.clone())
         } else if !self.program.is_empty() {
             let framing = self.framing.unwrap_or_default();
             let program = Program::new(&self.program).framing(framing).multipart(self.multipart);
@@ -264,7 +268,7 @@ impl Serve {
                     line("handler", &format!("{handler:?}").to_lowercase());
                 } else {
                     let framing = self.framing.unwrap_or_default();
-                    line("framing", &format!("{framing:?}").to_lowercase());
+                    line("framing", &framing);
                 }
             }
         }
@@ -297,15 +301,6 @@ fn quoted(word: &str) -> String {
         word.into()
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-fn framing(name: &str) -> Result<Framing, String> {
-    match name {
-        "packet" => Ok(Framing::Packet),
-        "lines" => Ok(Framing::Lines),
-        "once" => Ok(Framing::Once),
-        _ => Err("give packet, lines or once".into()),
     }
 }
 

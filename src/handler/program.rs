@@ -97,8 +97,8 @@ impl Program {
         let name = self.command.first().map_or("", String::as_str);
         let cannot = |reason: String| Error::config(format!("cannot run {name:?}")).because(reason);
         if self.is_multipart && self.framing == Framing::Lines {
-            return Err(Error::config("cannot use --multipart with --framing lines")
-                .with_remedy("use another --framing, or leave out --multipart"));
+            return Err(Error::config("cannot tell several frames apart in lines")
+                .with_remedy("use another framing, or messages of one frame"));
         }
         let remedy = "give a program's path, or its name in PATH";
         let path =

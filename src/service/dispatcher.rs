@@ -45,12 +45,14 @@ pub(crate) struct Assignment {
     pub lane: usize,
     /// The body is needed again if the request is lost, so sending must not use it up.
     pub keep: bool,
+    /// The request was lost since it was last assigned.
+    pub is_retry: bool,
 }
 
 /// What happens to a request that was lost.
 pub(crate) enum Lost<'a> {
-    /// It will be assigned once more.
-    Retried,
+    /// It waits to be assigned once more.
+    Waiting,
     /// It has ended: its client is to be told.
     GivenUp(&'a mut Pending),
     /// It had ended before, by its deadline.
@@ -142,7 +144,10 @@ impl Dispatcher {
             let place = self.choose(lanes, now)?;
             self.waiting.pop_front();
             self.recent[..=place].rotate_right(1);
-            return Some(Assignment { ticket, lane: self.recent[0], keep });
+            let pending = self.in_flight.get_mut(ticket)?;
+            let is_retry = pending.retried < pending.lost;
+            pending.retried = pending.lost;
+            return Some(Assignment { ticket, lane: self.recent[0], keep, is_retry });
         }
         None
     }
@@ -177,7 +182,7 @@ impl Dispatcher {
         if pending.lost < self.retries {
             pending.lost += 1;
             self.waiting.push_back(ticket);
-            return Lost::Retried;
+            return Lost::Waiting;
         }
         self.in_flight.remove(ticket).map_or(Lost::Late, Lost::GivenUp)
     }

@@ -22,6 +22,8 @@ pub(crate) struct Pending {
     pub deadline: Instant,
     /// Number of times it was lost.
     pub lost: usize,
+    /// Number of times it was assigned after it was lost.
+    pub retried: usize,
 }
 
 /// The requests that were taken and not answered, by their tickets.
@@ -46,14 +48,14 @@ impl InFlight {
     pub fn insert(&mut self, request: &mut Request, deadline: Instant) -> Ticket {
         self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         let slot = self.free.pop().unwrap_or_else(|| {
-            let pending = Pending { request: Request::default(), deadline, lost: 0 };
+            let pending = Pending { request: Request::default(), deadline, lost: 0, retried: 0 };
             self.slots.push(Slot { generation: 0, is_live: false, pending });
             self.slots.len() as u32 - 1
         });
         let entry = &mut self.slots[slot as usize];
         entry.is_live = true;
         entry.pending.deadline = deadline;
-        entry.pending.lost = 0;
+        (entry.pending.lost, entry.pending.retried) = (0, 0);
         std::mem::swap(&mut entry.pending.request, request);
         Ticket { slot, generation: entry.generation }
     }

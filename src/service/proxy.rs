@@ -191,7 +191,7 @@ impl Proxy {
                         None => self.drop_late(lane),
                     },
                     Some(Event::Lost(ticket)) => match self.dispatcher.on_lost(ticket) {
-                        Lost::Retried => self.frontend.stats.retried += 1,
+                        Lost::Waiting => (),
                         Lost::GivenUp(pending) => {
                             let until = pending.deadline;
                             deliver(&mut self.frontend, pending, &mut self.reply, until, self.now)?;
@@ -250,6 +250,7 @@ impl Proxy {
             let Some(pending) = self.dispatcher.in_flight_mut().get_mut(next.ticket) else {
                 continue;
             };
+            self.frontend.stats.retried += u64::from(next.is_retry);
             let body = &mut pending.request.body;
             if !self.lanes[next.lane].send(next.ticket, body, next.keep, self.now)? {
                 self.dispatcher.on_unsent(next.ticket);

@@ -42,16 +42,24 @@ enum Wake {
 }
 
 impl Single {
-    pub fn new(frontend: Frontend, new_handler: NewHandler, config: &Config) -> Single {
-        Single {
+    /// Makes the server.
+    ///
+    /// # Errors
+    /// A handler that cannot be made.
+    pub fn new(
+        frontend: Frontend,
+        new_handler: NewHandler,
+        config: &Config,
+    ) -> Result<Single, Error> {
+        Ok(Single {
             frontend,
             request: Request::default(),
-            handler: WorkerHandler::new(0, new_handler),
+            handler: WorkerHandler::new(0, new_handler)?,
             timeout: config.timeout,
             drain: Drain::new(config.drain),
             memory: Memory::new(Instant::now()),
             now: Instant::now(),
-        }
+        })
     }
 
     /// Returns the endpoints as the system has them, with the ports that it chose.
@@ -121,7 +129,7 @@ impl Single {
             }
             Received::Request => {
                 let body = std::mem::take(&mut self.request.body);
-                self.request.body = self.handler.answer(body).0;
+                self.request.body = self.handler.answer(body)?.0;
             }
         }
         self.now = Instant::now();

@@ -1,14 +1,18 @@
 //! How a request is written to a program, and how its reply is read: bytes alone, without a
 //! process.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::str::FromStr;
 
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::text::printable;
 
 /// The way in which requests and replies are told apart on a program's standard input and output.
+///
+/// It is written and read as `--framing` has it: `packet`, `lines` or `once`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Framing {
     /// Each frame follows its length in bytes, a 32-bit big-endian number: `{packet,4}` of Erlang's
     /// `open_port/2`. If a message may have several frames, the top bit of a length says that
@@ -20,6 +24,27 @@ pub enum Framing {
     /// The program is started for each request. The request is all of its standard input, the reply
     /// all of its standard output.
     Once,
+}
+
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Framing::Packet => "packet",
+            Framing::Lines => "lines",
+            Framing::Once => "once",
+        })
+    }
+}
+
+impl FromStr for Framing {
+    /// What to give instead.
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Framing, &'static str> {
+        let all = [Framing::Packet, Framing::Lines, Framing::Once];
+        let found = all.into_iter().find(|framing| framing.to_string() == name);
+        found.ok_or("give packet, lines or once")
+    }
 }
 
 /// The top bit of a length: another frame of the same message follows.

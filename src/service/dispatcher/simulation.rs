@@ -398,7 +398,7 @@ impl Simulation {
             Event::Reply(ticket) => self.dispatcher.on_reply(ticket).map(|pending| (pending, None)),
             Event::Lost(ticket) => match self.dispatcher.on_lost(ticket) {
                 Lost::GivenUp(pending) => Some((pending, Some(Code::LOST))),
-                Lost::Retried | Lost::Late => None,
+                Lost::Waiting | Lost::Late => None,
             },
         };
         if let Some((pending, code)) = answered {

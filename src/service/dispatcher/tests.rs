@@ -150,7 +150,7 @@ fn what_was_taken_back_goes_out_in_order_and_is_no_retry() {
     harness.dispatcher.on_revoked(tickets);
     assert!(!harness.dispatcher.accepts(&free, harness.now));
     let next = harness.next(&free).unwrap();
-    assert!(next.keep, "its only retry is still to come");
+    assert!(next.keep && !next.is_retry, "its only retry is still to come");
     harness.dispatcher.on_unsent(next.ticket);
     assert_eq!(harness.assigned(&free, 9), [0, 1]);
 }
@@ -160,13 +160,13 @@ fn a_lost_request_is_tried_again_as_often_as_configured_and_kept_as_long_as_that
     let mut harness = Harness::with_retries(1, 2);
     let free = lanes([Preferred]);
     harness.ask(&free).unwrap();
-    for keep in [true, true] {
+    for (keep, is_retry) in [(true, false), (true, true)] {
         let next = harness.next(&free).unwrap();
-        assert_eq!(next.keep, keep);
-        assert!(matches!(harness.dispatcher.on_lost(next.ticket), Lost::Retried));
+        assert_eq!((next.keep, next.is_retry), (keep, is_retry));
+        assert!(matches!(harness.dispatcher.on_lost(next.ticket), Lost::Waiting));
     }
     let last = harness.next(&free).unwrap();
-    assert!(!last.keep);
+    assert!(!last.keep && last.is_retry);
     let Lost::GivenUp(pending) = harness.dispatcher.on_lost(last.ticket) else { panic!() };
     assert_eq!(pending.request.envelope[0][0], 0);
     assert!(harness.dispatcher.in_flight().is_empty());
