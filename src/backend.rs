@@ -76,7 +76,7 @@ pub(crate) enum Recall {
 
 /// What has happened on a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum LaneEvent {
     /// The reply to that request.
     Reply(Ticket),
     /// That request was lost, or what had it cannot answer. The message is what its client is told,
@@ -136,7 +136,7 @@ impl Lane {
         &mut self,
         body: &mut Vec<Frame>,
         now: Instant,
-    ) -> Result<Option<Event>, Error> {
+    ) -> Result<Option<LaneEvent>, Error> {
         match self {
             Lane::Worker(lane) => lane.next_event(body, now),
             Lane::Remote(lane) => lane.next_event(body, now),

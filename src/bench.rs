@@ -74,7 +74,7 @@ fn body(size: &Size) -> Result<Vec<u8>, Error> {
     match size {
         Size::Bytes(bytes) => Ok((b'a'..=b'z').cycle().take(*bytes).collect()),
         Size::File(path) => fs::read(path).map_err(|error| {
-            Error::config(format!("cannot read {path}")).because(plain(error)).with_remedy(
+            Error::config(format!("cannot read {path}")).with_cause(plain(error)).with_remedy(
                 "give --size bytes, with k for KiB or M for MiB, or a file for the body",
             )
         }),

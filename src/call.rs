@@ -29,7 +29,7 @@ pub fn call(call: &Call) -> Result<(), Error> {
         let text = printable(fault.text().as_bytes());
         return Err(Error::fault(format!("{} {text}", fault.code())));
     }
-    print(&reply, call.raw).map_err(Error::unprinted)
+    print(&reply, call.raw).map_err(Error::cannot_print)
 }
 
 /// Sends `request` once and returns the reply.
@@ -51,7 +51,7 @@ fn request(frames: &[String]) -> Result<Vec<Frame>, Error> {
     }
     let mut input = Vec::new();
     let read = io::stdin().read_to_end(&mut input);
-    read.map_err(|error| Error::failed("cannot read standard input").because(error))?;
+    read.map_err(|error| Error::failed("cannot read standard input").with_cause(error))?;
     Ok(vec![Frame::from(input)])
 }
 
@@ -115,7 +115,7 @@ fn no_reply(endpoint: &Endpoint, timeout: Duration, connection: Connection) -> E
         Connection::Refused => {
             let cannot = format!("cannot connect to {endpoint}");
             let error = match endpoint.probe() {
-                Ok(()) => Error::failed(cannot).because("it was gone for a moment"),
+                Ok(()) => Error::failed(cannot).with_cause("it was gone for a moment"),
                 Err(error) => Error::of_system(cannot, error),
             };
             error.or_remedy("is the service running there?")

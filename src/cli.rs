@@ -73,7 +73,7 @@ fn parse_builtin(name: &str) -> Result<Builtin, String> {
 /// # Errors
 /// A standard output that takes nothing (exit code 1).
 pub fn print(text: &str) -> Result<(), Error> {
-    stdout().write_all(text.as_bytes()).map_err(Error::unprinted)
+    stdout().write_all(text.as_bytes()).map_err(Error::cannot_print)
 }
 
 /// Parses a command line whose first argument is the program's name.
@@ -86,7 +86,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Er
         arguments.into_iter().skip(1).map(OsString::into_string).collect();
     let texts = texts.map_err(|argument| {
         Error::config(format!("cannot use the argument {argument:?}"))
-            .because("it is not UTF-8")
+            .with_cause("it is not UTF-8")
             .with_remedy("use text; repd call reads other bytes from standard input")
     })?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -95,7 +95,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Er
             Ok(Action::Print(format!("repd {}\n", env!("CARGO_PKG_VERSION"))))
         }
         Ok(Repd { command: Some(Command::Serve(serve)), .. }) => {
-            match serve.stray() {
+            match serve.first_positional() {
                 Some(stray) if !texts.contains(&"--") => {
                     return Err(Error::config(format!("unrecognized argument: {stray}"))
                         .with_remedy(

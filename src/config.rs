@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::endpoint::Endpoint;
-use crate::handler::{Handler, NewHandler, Program, reverse};
+use crate::handler::{Handler, Limits, NewHandler, Program, reverse};
 use crate::socket::PeerLimits;
 
 /// The default of `--listen` is this port of every IPv4 interface.
@@ -62,10 +62,10 @@ pub(crate) const CALL_RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 pub(crate) const CLIENTS_RANGE: RangeInclusive<usize> = 1..=10_000;
 pub(crate) const PIPELINE_RANGE: RangeInclusive<usize> = 1..=100_000;
 pub(crate) const REQUESTS_RANGE: RangeInclusive<usize> = 1..=1_000_000_000_000;
-pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
-const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
-pub(crate) const TIMEOUT_RANGE: RangeInclusive<Duration> = SHORTEST..=A_DAY;
-pub(crate) const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=A_DAY;
+pub(crate) const MIN_TIME: Duration = Duration::from_millis(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const TIMEOUT_RANGE: RangeInclusive<Duration> = MIN_TIME..=DAY;
+pub(crate) const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=DAY;
 // Linux keeps count of keepalive's seconds in 15 bits.
 pub(crate) const HEARTBEAT_RANGE: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(3600);
@@ -105,7 +105,7 @@ impl Backend {
     /// again each time that the handler has panicked.
     ///
     /// With 0 the service is single-threaded: the handler, of number 0, is called in the loop that
-    /// serves clients, without deadlines.
+    /// serves clients, without deadlines, and a stop waits for it.
     pub fn workers<F, H>(count: usize, new_handler: F) -> Backend
     where
         F: Fn(usize) -> H + Send + Sync + 'static,
@@ -125,10 +125,9 @@ impl Backend {
     ///     let words = std::fs::read_to_string("/no/such/file")?;
     ///     Ok::<_, std::io::Error>(move |_: Vec<Frame>| Ok(vec![Frame::from(words.as_str())]))
     /// });
-    /// let config = Config::new(backend).listen(["ipc://@words".parse()?]);
+    /// let config = Config::new(backend).listen(["ipc://@words".parse().unwrap()]);
     /// let error = Service::start(&config).unwrap_err();
     /// assert!(format!("{error:#}").contains(": No such file or directory"));
-    /// # Ok::<(), repd::EndpointError>(())
     /// ```
     pub fn try_workers<F, H, E>(count: usize, new_handler: F) -> Backend
     where
@@ -155,11 +154,11 @@ impl Backend {
 /// use std::time::Duration;
 ///
 /// let program = Program::new(["wc", "-c"]).framing(Framing::Once);
+/// let endpoints = ["tcp://127.0.0.1:*", "ipc://@wc"].map(|text| text.parse().unwrap());
 /// let config = Config::new(Backend::program(2, program))
-///     .listen(["tcp://127.0.0.1:*".parse()?, "ipc://@wc".parse()?])
+///     .listen(endpoints)
 ///     .timeout(Duration::from_secs(5));
-/// check(&config)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// assert!(check(&config).is_ok());
 /// ```
 ///
 /// A value that is out of its range is refused when the service starts.
@@ -297,6 +296,11 @@ impl Config {
         }
     }
 
+    /// Returns the limits of a program's replies.
+    pub(crate) fn program_limits(&self) -> Limits {
+        Limits { bytes: self.max_message_size, frames: self.max_frames, time: self.timeout }
+    }
+
     /// Returns the limits of a client, an external worker or an upstream.
     pub(crate) fn peer_limits(&self) -> PeerLimits {
         // An envelope that is not much over its bound is answered too.
@@ -309,7 +313,7 @@ impl Config {
     }
 
     /// Returns what is out of its range, as `setting: what to give`; `None` if nothing is.
-    pub(crate) fn mistake(&self) -> Option<String> {
+    pub(crate) fn invalid_setting(&self) -> Option<String> {
         let numbers = [
             ("workers", self.worker_count(), WORKERS_RANGE),
             ("max_outstanding", self.max_outstanding, OUTSTANDING_RANGE),
@@ -341,18 +345,18 @@ impl Config {
         let number = numbers.into_iter().find(|(_, number, range)| !range.contains(number));
         let time = times.into_iter().find(|(_, time, range)| !range.contains(time));
         number
-            .map(|(name, _, range)| format!("{name}: {}", asked(&range)))
-            .or(time.map(|(name, _, range)| format!("{name}: {}", asked_seconds(&range))))
+            .map(|(name, _, range)| format!("{name}: {}", number_hint(&range)))
+            .or(time.map(|(name, _, range)| format!("{name}: {}", seconds_hint(&range))))
     }
 }
 
 /// Returns the hint for a number within `range`.
-pub(crate) fn asked(range: &RangeInclusive<usize>) -> String {
+pub(crate) fn number_hint(range: &RangeInclusive<usize>) -> String {
     format!("give a whole number from {} to {}", range.start(), range.end())
 }
 
 /// Returns the hint for a time within `range`.
-pub(crate) fn asked_seconds(range: &RangeInclusive<Duration>) -> String {
+pub(crate) fn seconds_hint(range: &RangeInclusive<Duration>) -> String {
     let (least, most) = (range.start().as_secs_f64(), range.end().as_secs());
     format!("give seconds from {least} to {most}, fractions allowed")
 }
@@ -363,14 +367,22 @@ mod tests {
 
     #[test]
     fn the_defaults_are_in_their_ranges() {
-        assert_eq!(Config::default().mistake(), None);
+        assert_eq!(Config::default().invalid_setting(), None);
     }
 
     #[test]
     fn a_config_out_of_range_names_the_setting() {
         let config = Config { io_threads: 0, ..Config::default() };
-        assert_eq!(config.mistake().unwrap(), "io_threads: give a whole number from 1 to 64");
+        assert_eq!(
+            config.invalid_setting().unwrap(),
+            "io_threads: give a whole number from 1 to 64"
+        );
         let config = Config { timeout: Duration::ZERO, ..Config::default() };
-        assert!(config.mistake().unwrap().starts_with("timeout: give seconds from 0.001 to 86400"));
+        assert!(
+            config
+                .invalid_setting()
+                .unwrap()
+                .starts_with("timeout: give seconds from 0.001 to 86400")
+        );
     }
 }

@@ -29,11 +29,10 @@ pub(crate) use listener::{Listener, Listeners, SocketFile};
 /// ```
 /// use repd::Endpoint;
 ///
-/// let endpoint: Endpoint = "tcp://127.0.0.1:5555".parse()?;
+/// let endpoint: Endpoint = "tcp://127.0.0.1:5555".parse().unwrap();
 /// assert_eq!(endpoint.to_string(), "tcp://127.0.0.1:5555");
 /// let error = "udp://127.0.0.1:5555".parse::<Endpoint>().unwrap_err();
 /// assert!(error.to_string().contains("give tcp://HOST:PORT or ipc://PATH"));
-/// # Ok::<(), repd::EndpointError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -97,10 +96,10 @@ impl Endpoint {
         let cannot = || Error::config(format!("cannot connect to {self}"));
         if *host == Host::Any || *port == 0 {
             return Err(cannot()
-                .because("it is not one address")
+                .with_cause("it is not one address")
                 .with_remedy("name a host and a port"));
         }
-        let address = host.resolve(*port).map_err(|why| cannot().because(why))?;
+        let address = host.resolve(*port).map_err(|why| cannot().with_cause(why))?;
         Ok((format!("tcp://{address}"), address.is_ipv6()))
     }
 }
@@ -184,7 +183,7 @@ impl fmt::Display for EndpointError {
 /// Makes an error of bad configuration, which shows the text too.
 impl From<EndpointError> for Error {
     fn from(error: EndpointError) -> Error {
-        Error::config(format!("cannot use the endpoint {:?}", error.text)).because(error)
+        Error::config(format!("cannot use the endpoint {:?}", error.text)).with_cause(error)
     }
 }
 
@@ -251,7 +250,7 @@ fn ipc(path: &str) -> Result<Address, String> {
         return Err(format!("that path has {length} bytes; give one of at most {MAX_PATH}"));
     }
     match path.strip_prefix('@') {
-        _ if path == "*" => Err("nobody could know that path; name a file".into()),
+        _ if path == "*" => Err("no path; name a file, such as ipc:///run/repd.sock".into()),
         Some("") => Err("no name behind the @; give ipc://@NAME".into()),
         Some(name) => Ok(Address::Abstract { name: name.into() }),
         None if path.is_empty() => {

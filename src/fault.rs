@@ -38,7 +38,8 @@ impl Code {
     /// 999. repd's own are 400, 413 and from 500 on.
     ///
     /// ```
-    /// # use repd::Code;
+    /// use repd::Code;
+    ///
     /// const NOT_FOUND: Code = Code::new(404).unwrap();
     /// assert_eq!(NOT_FOUND.to_string(), "404");
     /// ```
@@ -95,7 +96,7 @@ impl Fault {
     }
 
     pub(crate) fn lost() -> Fault {
-        Fault::new(Code::LOST, "what was to answer was lost before it replied")
+        Fault::new(Code::LOST, "the worker, program or upstream was lost before it replied")
     }
 
     pub(crate) fn timeout() -> Fault {

@@ -1,4 +1,4 @@
-//! One frame of a message: bytes that are moved from socket to handler and back, never copied.
+//! One frame of a message: bytes that are moved from socket to handler and back.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

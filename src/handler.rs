@@ -119,8 +119,8 @@ impl NewHandler {
         let cannot = || Error::config(format!("cannot make the handler of worker {worker}"));
         match catch_unwind(AssertUnwindSafe(|| new_handler(worker))) {
             Ok(Ok(handler)) => Ok(Running::Function(handler)),
-            Ok(Err(error)) => Err(cannot().because(error)),
-            Err(_) => Err(cannot().because("it panicked")),
+            Ok(Err(error)) => Err(cannot().with_cause(error)),
+            Err(_) => Err(cannot().with_cause("it panicked")),
         }
     }
 }
@@ -137,6 +137,14 @@ impl fmt::Debug for NewHandler {
 enum Running {
     Function(Box<dyn Handler>),
     Program(Box<Copies>),
+}
+
+/// What a handler has made of a request.
+pub(crate) struct Answer {
+    pub reply: Vec<Frame>,
+    /// The request was lost, or cannot be answered here: the reply is its client's only if no other
+    /// worker is to try.
+    pub is_lost: bool,
 }
 
 /// The handler of one worker, which always gives a reply, whatever the handler does; and its
@@ -157,11 +165,11 @@ impl WorkerHandler {
         Ok(WorkerHandler { worker, new_handler, running })
     }
 
-    /// Returns the reply to `request`, and true if the request was lost or cannot be answered here.
+    /// Answers a request.
     ///
     /// # Errors
     /// A new handler that cannot be made after a panic.
-    pub fn answer(&mut self, request: Vec<Frame>) -> Result<(Vec<Frame>, bool), Error> {
+    pub fn answer(&mut self, request: Vec<Frame>) -> Result<Answer, Error> {
         let worker = self.worker;
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: request {}", Excerpt(&request));
@@ -187,7 +195,7 @@ impl WorkerHandler {
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: reply {}", Excerpt(&reply));
         }
-        Ok((reply, is_lost))
+        Ok(Answer { reply, is_lost })
     }
 
     /// Returns true if it can take a request. While it cannot, [`WorkerHandler::maintain`] is to be
@@ -239,7 +247,7 @@ mod tests {
         };
         let new_handler = NewHandler::of(move |worker| Ok::<_, Error>(new_handler(worker)));
         let mut handler = WorkerHandler::new(1, new_handler).unwrap();
-        let mut ask = |text: &str| handler.answer(vec![Frame::from(text)]).unwrap().0;
+        let mut ask = |text: &str| handler.answer(vec![Frame::from(text)]).unwrap().reply;
         assert_eq!(ask("a"), ["1"]);
         assert_eq!(ask("b"), ["2"]);
         assert_eq!(Fault::parse(&ask("panic")).map(|fault| fault.code()), Some(Code::FAILED));
@@ -250,7 +258,7 @@ mod tests {
     fn a_reply_of_no_frames_is_a_500() {
         let new_handler = NewHandler::of(|_| Ok::<_, Error>(|_| Ok(vec![])));
         let mut handler = WorkerHandler::new(1, new_handler).unwrap();
-        let (reply, _) = handler.answer(vec![Frame::from("x")]).unwrap();
+        let Answer { reply, .. } = handler.answer(vec![Frame::from("x")]).unwrap();
         assert_eq!(Fault::parse(&reply).map(|fault| fault.code()), Some(Code::FAILED));
     }
 

@@ -1,8 +1,8 @@
-//! `repd` answers ZeroMQ REQ clients with a fixed pool of REP workers behind a ROUTER–DEALER proxy.
+//! Answers ZeroMQ REQ clients with a fixed pool of REP workers behind a ROUTER–DEALER proxy.
 //!
 //! ```text
-//! REQ client ──tcp/ipc──> ROUTER frontend ──> proxy ──> DEALER lane ──inproc──> REP worker ──> handler
-//!            <──────────                 <──        <──            <──         <──        <──
+//! REQ client ──tcp/ipc──> ROUTER ──> proxy ──> DEALER lane ──inproc──> REP worker ──> handler
+//!            <──────────        <──        <──             <──                    <──
 //! ```
 //!
 //! It is a program first, and a library for those who want its service around a function of their
@@ -85,10 +85,10 @@
 //! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a
 //!   program as the handler, its copies looked after by the `supervisor`, each a `process`; an
 //!   `exchange` of request and reply, its `framing` and its `failure`; what they say on `stderr`
-//! - `socket`: all of libzmq; `endpoint`: what a user may write, the `listener` there, and
-//!   `resolve`, a host's addresses
-//! - `sys`: what is Linux; `logging`: where lines go, and which `repeats` are left out; `text`,
-//!   `error`: what their names say
+//! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
+//!   the `listener` there, and `resolve`, a host's addresses
+//! - `sys`: what is Linux alone; `logging`: where lines go, and which `repeats` are left out;
+//!   `text`, `error`: what their names say
 //! - `call`: the client; `bench`: the load tool, of a `load`, its `clients` and a `report`
 
 // What only `call` and `bench` use.

@@ -44,7 +44,7 @@ pub fn start(target: Target, verbose: bool) -> Result<(), Error> {
     };
     log::set_max_level(if verbose { LevelFilter::Debug } else { LevelFilter::Info });
     log::set_boxed_logger(logger)
-        .map_err(|error| Error::failed("cannot start the log").because(error))?;
+        .map_err(|error| Error::failed("cannot start the log").with_cause(error))?;
     panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         log::error!("{}: {panic}", thread.name().unwrap_or("a thread"));

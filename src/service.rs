@@ -16,14 +16,15 @@ use crate::backend::{Lane, Pool, Remote};
 use crate::config::{Backend, Config, Workers, WorkersHandler};
 use crate::endpoint::Listeners;
 use crate::error::Error;
-use crate::handler::{Limits, NewHandler, kill_all};
+use crate::handler::{NewHandler, echo, kill_all};
 use crate::service::frontend::Frontend;
 use crate::service::proxy::Proxy;
-use crate::service::single_threaded::Single;
+use crate::service::single_threaded::SingleThreaded;
 use crate::socket::{Context, readable, wait};
 use crate::sys::fd::set_nonblocking;
+use crate::sys::rlimit::{self, Needs};
+use crate::sys::sched;
 use crate::sys::signals::Signals;
-use crate::sys::{rlimit, sched};
 
 mod dispatcher;
 mod drain;
@@ -46,7 +47,6 @@ mod stats;
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
 /// as requests that had to be abandoned (1).
 pub fn serve(config: &Config) -> Result<(), Error> {
-    rlimit::raise(config)?;
     let signals = Signals::catch()?;
     sched::use_batch_policy();
     let serving = config.is_single_threaded().then(|| watch(&signals, config.drain)).transpose()?;
@@ -85,22 +85,24 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
     Ok(serving)
 }
 
-/// Tries whether a service can be started, and serves nothing. [`serve`] and [`Service::start`]
-/// check the same by themselves.
+/// Checks that a service can be started, and serves nothing. [`serve`] and [`Service::start`] check
+/// the same by themselves.
 ///
-/// Endpoints are taken for a moment, handlers are made, and programs are started; whether upstreams
-/// answer is not tried.
+/// The endpoints are taken for a moment. No handler is made, no program is run, and no upstream is
+/// asked.
 ///
 /// # Errors
-/// Those of [`serve`] before it lets clients in.
+/// Those of [`Service::start`], but for handlers that cannot be made.
 pub fn check(config: &Config) -> Result<(), Error> {
-    rlimit::raise(config)?;
-    match Service::start(config)?.server {
+    let workers = workers(config)?;
+    let idle = NewHandler::of(|_worker| Ok::<_, Error>(echo));
+    let service = Service::assemble(config, workers.map(|(count, _)| (count, idle)))?;
+    match service.server {
         Server::Proxy(proxy, pool) => {
             drop(proxy);
             pool.map_or(Ok(()), |pool| pool.end(Duration::MAX).map(drop))
         }
-        Server::Single(_) => Ok(()),
+        Server::SingleThreaded(_) => Ok(()),
     }
 }
 
@@ -119,7 +121,7 @@ pub struct Service {
 enum Server {
     /// With the workers of this process, if it has some.
     Proxy(Box<Proxy>, Option<Pool>),
-    Single(Box<Single>),
+    SingleThreaded(Box<SingleThreaded>),
 }
 
 /// Stops a [`Service`], from any thread. Dropping it does nothing.
@@ -138,17 +140,19 @@ impl StopHandle {
 impl Service {
     /// Takes the endpoints, starts the workers, and lets clients in.
     ///
+    /// It raises this process's soft limit of open files to the hard one; where a program answers,
+    /// SIGCHLD is no longer ignored.
+    ///
     /// # Errors
-    /// A value out of its range, an endpoint that cannot be taken, a program that cannot be run, or
-    /// too few threads, descriptors or memory.
+    /// A value out of its range, an endpoint that cannot be taken, a handler that cannot be made, a
+    /// program that cannot be run, or too few threads, open files or memory.
     pub fn start(config: &Config) -> Result<Service, Error> {
-        if let Some(mistake) = config.mistake() {
-            return Err(Error::config(format!("cannot use {mistake}")));
-        }
-        let workers = match &config.backend {
-            Backend::Workers(workers) => Some((workers.count, new_handler(workers, config)?)),
-            Backend::External(_) | Backend::Upstream(_) => None,
-        };
+        Service::assemble(config, workers(config)?)
+    }
+
+    /// Puts the service together; `workers` are their number and what makes their handlers, if
+    /// there are workers of this process.
+    fn assemble(config: &Config, workers: Option<(usize, NewHandler)>) -> Result<Service, Error> {
         let (stopping, stop) = stop_pipe()?;
         let listeners = Listeners::bind(config)?;
         let context = Context::new(config.io_threads)?;
@@ -158,7 +162,11 @@ impl Service {
         let server = match workers {
             Some((0, new_handler)) => {
                 let frontend = Frontend::listen(router, listeners.listen, config)?;
-                Server::Single(Box::new(Single::new(frontend, new_handler, config)?))
+                Server::SingleThreaded(Box::new(SingleThreaded::new(
+                    frontend,
+                    new_handler,
+                    config,
+                )?))
             }
             Some((count, new_handler)) => {
                 let (pool, lanes) = Pool::start(count, &new_handler)?;
@@ -196,7 +204,7 @@ impl Service {
     pub fn endpoints(&self) -> &[String] {
         match &self.server {
             Server::Proxy(proxy, _) => proxy.endpoints(),
-            Server::Single(single) => single.endpoints(),
+            Server::SingleThreaded(single) => single.endpoints(),
         }
     }
 
@@ -205,11 +213,10 @@ impl Service {
     /// ```
     /// use repd::{Config, Service};
     ///
-    /// let config = Config::default().listen(["tcp://127.0.0.1:*".parse()?]);
-    /// let running = Service::spawn(&config)?;
+    /// let config = Config::default().listen(["tcp://127.0.0.1:*".parse().unwrap()]);
+    /// let running = Service::spawn(&config).unwrap();
     /// println!("clients connect to {}", running.endpoints()[0]);
-    /// running.stop()?;
-    /// # Ok::<(), repd::Error>(())
+    /// running.stop().unwrap();
     /// ```
     ///
     /// # Errors
@@ -253,7 +260,7 @@ impl Service {
         let stops = &[&[stopping.as_fd()], stops].concat();
         let (stopped, pool, handler) = match server {
             Server::Proxy(proxy, pool) => (proxy.run(stops, pool.as_ref()), pool, None),
-            Server::Single(single) => match single.run(stops) {
+            Server::SingleThreaded(single) => match single.run(stops) {
                 Ok((stopped, handler)) => (Ok(stopped), None, Some(handler)),
                 Err(error) => (Err(error), None, None),
             },
@@ -348,17 +355,32 @@ fn join(thread: JoinHandle<Result<(), Error>>) -> Result<(), Error> {
     thread.join().unwrap_or_else(|_| Err(Error::failed("the service panicked")))
 }
 
-/// Returns what makes the handler of each worker.
-fn new_handler(workers: &Workers, config: &Config) -> Result<NewHandler, Error> {
-    let program = match &workers.handler {
-        WorkersHandler::Function(new_handler) => return Ok(new_handler.clone()),
-        WorkersHandler::Program(program) => program,
+/// Returns the number of workers of this process, and what makes their handlers; `None` if requests
+/// are answered elsewhere.
+///
+/// # Errors
+/// A setting out of its range, a program that cannot be run, or too few open files.
+fn workers(config: &Config) -> Result<Option<(usize, NewHandler)>, Error> {
+    if let Some(mistake) = config.invalid_setting() {
+        return Err(Error::config(format!("cannot use {mistake}")));
+    }
+    let mut needs = Needs { workers: 0, programs: 0, io_threads: config.io_threads };
+    let workers = match &config.backend {
+        Backend::External(_) | Backend::Upstream(_) => None,
+        Backend::Workers(Workers { count, handler }) => {
+            needs.workers = *count;
+            let new_handler = match handler {
+                WorkersHandler::Function(new_handler) => new_handler.clone(),
+                WorkersHandler::Program(program) => {
+                    needs.programs = (*count).max(1);
+                    NewHandler::Program(program.settings(config.program_limits())?)
+                }
+            };
+            Some((*count, new_handler))
+        }
     };
-    let limits =
-        Limits { bytes: config.max_message_size, frames: config.max_frames, time: config.timeout };
-    let settings = program.settings(limits)?;
-    rlimit::raise_for_programs(config)?;
-    Ok(NewHandler::Program(settings))
+    rlimit::raise(needs)?;
+    Ok(workers)
 }
 
 fn stop_pipe() -> Result<(PipeReader, PipeWriter), Error> {

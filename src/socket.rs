@@ -37,7 +37,7 @@ fn socket_error(what: &str, cause: zmq::Error) -> Error {
         zmq::Error::EMFILE | zmq::Error::EAGAIN => {
             Error::of_system(what, io::Error::from_raw_os_error(cause.to_raw()))
         }
-        _ => Error::failed(what).because(cause),
+        _ => Error::failed(what).with_cause(cause),
     }
 }
 
@@ -358,8 +358,8 @@ fn retry_on_eintr<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T>
 /// Returns a second frame with the same bytes. Those that do not fit into the frame itself are
 /// shared, not copied, so the cost does not grow with their number.
 ///
-/// While one of the two may be changed, the other must not be read: the proxy does not read its own
-/// once a worker has started the request (`claim`).
+/// If one of the two is changed, the other must not be used any more: the proxy drops its own
+/// when a worker has started the request (`claim`), and an upstream's is only read.
 pub(crate) fn share(frame: &mut Frame) -> Frame {
     let mut copy = zmq::Message::new();
     let (to, from) = (&raw mut copy, frame.message_mut() as *mut zmq::Message);

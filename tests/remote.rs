@@ -316,7 +316,7 @@ fn an_upstream_that_is_none_is_tried_less_and_less_and_served_when_it_is_there()
         service.log
     );
     drop(listener);
-    service.wait_for_line("cannot connect; trying on");
+    service.wait_for_line("cannot connect; retrying");
     let listener = TcpListener::bind(endpoint.strip_prefix("tcp://").unwrap()).unwrap();
     drop(listener.accept().unwrap());
     // Each reason is said when it is another than before.

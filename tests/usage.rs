@@ -297,6 +297,19 @@ fn check_prints_what_would_be_run_and_runs_nothing() {
 }
 
 #[test]
+fn check_runs_no_program_but_looks_whether_it_could() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("check-program");
+    let ran = folder.0.join("ran");
+    let options = ["serve", "--check", "--listen", "tcp://127.0.0.1:*", "--framing", "lines", "--"];
+    let run = repd(&[&options[..], &["touch", ran.to_str().unwrap()]].concat(), b"");
+    assert_eq!((run.status.code(), &run.stderr[..]), (Some(0), &b""[..]));
+    assert!(!ran.exists());
+    let run = repd(&[&options[..], &["/no/such/program"]].concat(), b"");
+    assert_eq!(run.status.code(), Some(2));
+}
+
+#[test]
 fn version_and_help_are_printed_and_are_no_mistakes() {
     let _limit = time_limit(60);
     let version = repd(&["--version"], b"");

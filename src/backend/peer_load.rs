@@ -16,6 +16,8 @@ const HALF_LIFE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Peer {
     outstanding: HashMap<Ticket, Sent>,
+    /// Number of requests that were ever sent.
+    sent: u64,
     /// Moving average of the time from one reply to the next, in seconds, while it has something to
     /// do; 0 before the first reply.
     ewma: f64,
@@ -24,6 +26,8 @@ pub(crate) struct Peer {
 
 #[derive(Debug)]
 struct Sent {
+    /// How many requests were ever sent before.
+    number: u64,
     at: Instant,
     /// Number of requests that were outstanding then, this one among them.
     outstanding: usize,
@@ -31,12 +35,18 @@ struct Sent {
 
 impl Peer {
     pub fn new(now: Instant) -> Peer {
-        Peer { outstanding: HashMap::new(), ewma: 0.0, measured: now }
+        Peer { outstanding: HashMap::new(), sent: 0, ewma: 0.0, measured: now }
     }
 
     /// Returns how many requests are outstanding.
     pub fn in_flight(&self) -> usize {
         self.outstanding.len()
+    }
+
+    /// Returns true if that request is outstanding here.
+    #[cfg(test)]
+    pub fn is_outstanding(&self, ticket: Ticket) -> bool {
+        self.outstanding.contains_key(&ticket)
     }
 
     /// Returns the expected time to the reply of one more request, in seconds. Of several peers the
@@ -50,13 +60,16 @@ impl Peer {
 
     /// Takes account of a request that was sent.
     pub fn on_sent(&mut self, ticket: Ticket, now: Instant) {
-        let outstanding = self.in_flight() + 1;
-        self.outstanding.insert(ticket, Sent { at: now, outstanding });
+        let (number, outstanding) = (self.sent, self.in_flight() + 1);
+        self.sent += 1;
+        self.outstanding.insert(ticket, Sent { number, at: now, outstanding });
     }
 
     /// Takes account of a reply; returns false if that request is not outstanding here.
     pub fn on_reply(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let Some(Sent { at, outstanding }) = self.outstanding.remove(&ticket) else { return false };
+        let Some(Sent { at, outstanding, .. }) = self.outstanding.remove(&ticket) else {
+            return false;
+        };
         let time = now.saturating_duration_since(at).as_secs_f64() / outstanding as f64;
         self.ewma += if self.ewma == 0.0 { time } else { (time - self.ewma) * WEIGHT };
         self.measured = now;
@@ -80,9 +93,11 @@ impl Peer {
         true
     }
 
-    /// Returns the requests that are still outstanding.
+    /// Returns the requests that are still outstanding, in the order in which they were sent.
     pub fn into_outstanding(self) -> impl Iterator<Item = Ticket> {
-        self.outstanding.into_keys()
+        let mut sent: Vec<_> = self.outstanding.into_iter().collect();
+        sent.sort_by_key(|(_, sent)| sent.number);
+        sent.into_iter().map(|(ticket, _)| ticket)
     }
 }
 

@@ -46,8 +46,8 @@ impl Pool {
         let context = Context::new(0)?;
         let cannot = |error| {
             Error::config("cannot start a worker")
-                .because(plain(error))
-                .with_remedy("give fewer --workers, or allow the process more memory and threads")
+                .with_cause(plain(error))
+                .with_remedy("start fewer workers, or allow the process more memory and threads")
         };
         let (ended, ending) = pipe().map_err(cannot)?;
         let (changed, change) = pipe().map_err(cannot)?;
@@ -139,8 +139,8 @@ impl Pool {
             if ended[0].is_readable() {
                 let mut endings = [0; 64];
                 let read = self.ended.read(&mut endings);
-                running -=
-                    read.map_err(|error| Error::failed("cannot wait for workers").because(error))?;
+                running -= read
+                    .map_err(|error| Error::failed("cannot wait for workers").with_cause(error))?;
             } else if left.is_zero() {
                 break;
             }

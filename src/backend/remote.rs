@@ -5,13 +5,14 @@
 //! front, in any order. Among several workers the DEALER deals round-robin, and does not tell which
 //! of them has a request.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, log_enabled, warn};
 
 use super::peer_load::Peer;
 use crate::backend::ticket::Ticket;
-use crate::backend::{Admission, Event as LaneEvent, Unavailable};
+use crate::backend::{Admission, LaneEvent, Unavailable};
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
@@ -62,7 +63,7 @@ pub(crate) struct Remote {
     trouble: Option<Trouble>,
     /// libzmq tries to connect again, and has not connected since.
     is_retrying: bool,
-    lost: Vec<Ticket>,
+    lost: VecDeque<Ticket>,
     refusals: Refusals,
     /// Number of connections that are about to end whose handshake has failed.
     failed: usize,
@@ -127,7 +128,7 @@ impl Remote {
             disconnected_since: Instant::now(),
             trouble: None,
             is_retrying: false,
-            lost: Vec::new(),
+            lost: VecDeque::new(),
             files: Vec::new(),
         }
     }
@@ -208,11 +209,11 @@ impl Remote {
         body: &mut Vec<Frame>,
         now: Instant,
     ) -> Result<Option<LaneEvent>, Error> {
+        self.take_connection_events(now)?;
         if let Some(reply) = self.receive(body, now)? {
             return Ok(Some(reply));
         }
-        self.take_connection_events(now)?;
-        let lost = self.lost.pop();
+        let lost = self.lost.pop_front();
         Ok(lost.map(|ticket| {
             *body = Fault::lost().to_frames();
             LaneEvent::Lost(ticket)
@@ -335,7 +336,7 @@ impl Remote {
     /// Tells the log why the upstream is not connected, unless that is what it was told last.
     fn warn_once(&mut self, trouble: Trouble, what: &str) {
         if self.trouble.replace(trouble) != Some(trouble) {
-            warn!("{}: {what}; trying on", self.name);
+            warn!("{}: {what}; retrying", self.name);
         }
     }
 

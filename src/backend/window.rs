@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::backend::claim::Claim;
 use crate::backend::credit::Credit;
 use crate::backend::ticket::Ticket;
-use crate::backend::{Admission, Event, LaneState, Recall, Unavailable};
+use crate::backend::{Admission, LaneEvent, LaneState, Recall, Unavailable};
 
 /// Time after which the foremost request of a lane counts as slow: nothing more is sent behind it,
 /// and what is behind it may be taken back. No shorter, since a worker may wait that long for a
@@ -65,6 +65,12 @@ impl Window {
             && matches!(self.outstanding.front(), Some(Outstanding::Expired(_)))
     }
 
+    /// Returns true if the worker has that request to answer.
+    #[cfg(test)]
+    pub fn is_outstanding(&self, ticket: Ticket) -> bool {
+        self.outstanding.contains(&Outstanding::Live(ticket))
+    }
+
     fn recall_from(&self) -> Instant {
         self.foremost_since + RECALL_AFTER
     }
@@ -79,18 +85,18 @@ impl Window {
     }
 
     /// Takes account of the next reply; returns what it is, or `None` if none was to come.
-    pub fn on_reply(&mut self, now: Instant) -> Option<Event> {
+    pub fn on_reply(&mut self, now: Instant) -> Option<LaneEvent> {
         self.foremost_since = now;
         let number = self.front();
         Some(match self.outstanding.pop_front()? {
             Outstanding::Live(ticket) | Outstanding::Expired(ticket) => {
                 if self.claim.take_lost(number) {
-                    Event::Lost(ticket)
+                    LaneEvent::Lost(ticket)
                 } else {
-                    Event::Reply(ticket)
+                    LaneEvent::Reply(ticket)
                 }
             }
-            Outstanding::Revoked => Event::Ignored,
+            Outstanding::Revoked => LaneEvent::Ignored,
         })
     }
 
@@ -218,8 +224,8 @@ mod tests {
         assert_eq!(harness.window.recall_due(), Recall::Never);
         assert_eq!(harness.window.in_flight(), 1);
         let mut events = (0..3).map(|_| harness.window.on_reply(harness.now));
-        assert_eq!(events.next().unwrap(), Some(Event::Reply(tickets[0])));
-        assert!(events.all(|event| event == Some(Event::Ignored)));
+        assert_eq!(events.next().unwrap(), Some(LaneEvent::Reply(tickets[0])));
+        assert!(events.all(|event| event == Some(LaneEvent::Ignored)));
         assert_eq!(harness.window.on_reply(harness.now), None);
         assert!(harness.window.is_empty());
     }
@@ -258,8 +264,8 @@ mod tests {
         let mut harness = Harness::new();
         let [lost, replied] = [harness.send(), harness.send()];
         harness.claim.mark_lost(0);
-        assert_eq!(harness.window.on_reply(harness.now), Some(Event::Lost(lost)));
-        assert_eq!(harness.window.on_reply(harness.now), Some(Event::Reply(replied)));
+        assert_eq!(harness.window.on_reply(harness.now), Some(LaneEvent::Lost(lost)));
+        assert_eq!(harness.window.on_reply(harness.now), Some(LaneEvent::Reply(replied)));
     }
 
     #[test]
@@ -278,7 +284,7 @@ mod tests {
         assert!(harness.claim.try_start(0) && harness.window.on_deadline(stuck));
         assert_eq!(harness.admission(), Admission::Unavailable(Unavailable::Stuck));
         assert_eq!(harness.window.recall_due(), Recall::Now);
-        assert_eq!(harness.window.on_reply(harness.now), Some(Event::Reply(stuck)));
+        assert_eq!(harness.window.on_reply(harness.now), Some(LaneEvent::Reply(stuck)));
         assert_eq!(harness.admission(), Admission::Full);
         assert_eq!(harness.window.recall_due(), Recall::Never);
     }

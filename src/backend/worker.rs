@@ -7,7 +7,7 @@ use crate::backend::claim::Claim;
 use crate::backend::credit::{Availability, Meter};
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::handler::WorkerHandler;
+use crate::handler::{Answer, WorkerHandler};
 use crate::socket::{PollSet, Socket, readable};
 
 /// A REP worker.
@@ -55,7 +55,7 @@ impl<N: Fn()> Worker<N> {
         while let Some(request) = self.next()? {
             if self.claim.try_start(number) {
                 let started = Instant::now();
-                let (mut reply, is_lost) = self.handler.answer(request)?;
+                let Answer { mut reply, is_lost } = self.handler.answer(request)?;
                 self.meter.record(started.elapsed());
                 // All of this before the reply is sent, so that it is known when the reply is read.
                 if is_lost {

@@ -6,7 +6,7 @@ use crate::backend::claim::Claim;
 use crate::backend::credit::Credit;
 use crate::backend::ticket::Ticket;
 use crate::backend::window::Window;
-use crate::backend::{Admission, Event, LaneState, Recall};
+use crate::backend::{Admission, LaneEvent, LaneState, Recall};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::{Sent, Socket, Watched, share};
@@ -53,9 +53,13 @@ impl WorkerLane {
     ) -> Result<(), Error> {
         let mut sent = self.socket.send_frame(&mut Frame::default(), true)?;
         if sent == Sent::Done {
-            sent = if keep || self.window.may_recall_next() {
-                let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
-                self.socket.send_message(&mut body)?
+            sent = if keep {
+                // A handler may change its frames, and still have them when another gets the
+                // request.
+                self.socket.send_message(&mut body.to_vec())?
+            } else if self.window.may_recall_next() {
+                // What is taken back, no worker has started: only one of the two is ever used.
+                self.socket.send_message(&mut body.iter_mut().map(share).collect::<Vec<_>>())?
             } else {
                 self.socket.send_message(body)?
             };
@@ -76,7 +80,7 @@ impl WorkerLane {
         &mut self,
         body: &mut Vec<Frame>,
         now: Instant,
-    ) -> Result<Option<Event>, Error> {
+    ) -> Result<Option<LaneEvent>, Error> {
         let mut delimiter = Frame::default();
         if self.is_idle() || !self.socket.try_recv_frame(&mut delimiter)? {
             return Ok(None);

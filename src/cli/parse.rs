@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use crate::config::{
     BACKLOG_RANGE, CALL_RETRIES_RANGE, CLIENTS_RANGE, DRAIN_RANGE, FRAMES_RANGE, HEARTBEAT_RANGE,
-    IO_THREADS_RANGE, OUTSTANDING_RANGE, PIPELINE_RANGE, REQUESTS_RANGE, RETRIES_RANGE, SHORTEST,
-    SIZE_RANGE, TIMEOUT_RANGE, WORKERS_RANGE, asked, asked_seconds,
+    IO_THREADS_RANGE, MIN_TIME, OUTSTANDING_RANGE, PIPELINE_RANGE, REQUESTS_RANGE, RETRIES_RANGE,
+    SIZE_RANGE, TIMEOUT_RANGE, WORKERS_RANGE, number_hint, seconds_hint,
 };
 
 /// Parses a whole number in decimal digits, without a sign.
 fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     let number = text.parse().ok().filter(|number| digits && range.contains(number));
-    number.ok_or_else(|| asked(&range))
+    number.ok_or_else(|| number_hint(&range))
 }
 
 /// Parses a time in seconds, with or without a fraction.
@@ -21,8 +21,8 @@ fn seconds(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Stri
     let seconds: Option<f64> = text.parse().ok();
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     // A tiny time such as 0.0000001 is a mistake, not a way to write 0.
-    let time = time.filter(|time| *time >= SHORTEST || seconds == Some(0.0));
-    time.filter(|time| range.contains(time)).ok_or_else(|| asked_seconds(&range))
+    let time = time.filter(|time| *time >= MIN_TIME || seconds == Some(0.0));
+    time.filter(|time| range.contains(time)).ok_or_else(|| seconds_hint(&range))
 }
 
 pub fn workers(text: &str) -> Result<usize, String> {

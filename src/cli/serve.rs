@@ -133,7 +133,7 @@ pub struct Serve {
 impl Serve {
     /// Returns the first positional argument: the program, if `--` is before it. `None` if there
     /// are none.
-    pub(super) fn stray(&self) -> Option<&str> {
+    pub(super) fn first_positional(&self) -> Option<&str> {
         self.program.first().map(String::as_str)
     }
 
@@ -202,7 +202,7 @@ impl Serve {
         };
         let remedy = "leave it out, or give workers with a program each, --backend or --upstream";
         Err(Error::config(format!("cannot use --retries with {what}"))
-            .because(why)
+            .with_cause(why)
             .with_remedy(remedy))
     }
 

@@ -42,7 +42,7 @@ impl Listeners {
         for upstream in config.upstreams() {
             if let Some(own) = own.iter().find(|listener| listener.place.is_reached_at(upstream)) {
                 return Err(Error::config(format!("cannot use the upstream {upstream}"))
-                    .because(format!("it is {} of this service itself", own.endpoint))
+                    .with_cause(format!("it is {} of this service itself", own.endpoint))
                     .with_remedy("give the endpoint of another service"));
             }
         }
@@ -70,7 +70,7 @@ impl Listener {
     /// # Errors
     /// Returns an error if the system refuses `endpoint`, or if it overlaps with one of `own`.
     pub fn bind(endpoint: &Endpoint, backlog: usize, own: &[Listener]) -> Result<Listener, Error> {
-        let cannot = |why: String| cannot_listen(endpoint).because(why);
+        let cannot = |why: String| cannot_listen(endpoint).with_cause(why);
         let check_free = |place: &Place| match own.iter().find(|other| other.place.overlaps(place))
         {
             Some(other) => {
@@ -111,7 +111,7 @@ impl Listener {
     pub fn listen(&self) -> Result<(), Error> {
         let backlog = i32::try_from(self.backlog).unwrap_or(i32::MAX);
         listen(&self.fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN)).map_err(|error| {
-            cannot_listen(&self.endpoint).because(match self.endpoint.address() {
+            cannot_listen(&self.endpoint).with_cause(match self.endpoint.address() {
                 Address::Tcp { host, port } => explain_tcp(error.into(), host, *port),
                 _ => explain_ipc(error.into()),
             })

@@ -30,14 +30,16 @@ use framing::Format;
 /// Each worker of [`Backend::program`](crate::Backend::program) runs a copy of its own, which is
 /// started again when it ends.
 ///
+/// SIGCHLD is not ignored any more in a process that has run one. Linux 5.3 or later is needed.
+///
 /// ```
-/// use repd::{Backend, Config, Framing, Program, check};
+/// use repd::{Backend, Config, Framing, Program, Service};
 ///
 /// // Answers each line with the same in capitals.
 /// let program = Program::new(["stdbuf", "-oL", "tr", "a-z", "A-Z"]).framing(Framing::Lines);
-/// let config = Config::new(Backend::program(2, program)).listen(["ipc://@shout".parse()?]);
-/// check(&config)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let config = Config::new(Backend::program(2, program)).listen(["ipc://@shout".parse().unwrap()]);
+/// let running = Service::spawn(&config).unwrap();
+/// running.stop().unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -95,7 +97,8 @@ impl Program {
     /// Checks that the program can be run.
     fn check(&self) -> Result<(), Error> {
         let name = self.command.first().map_or("", String::as_str);
-        let cannot = |reason: String| Error::config(format!("cannot run {name:?}")).because(reason);
+        let cannot =
+            |reason: String| Error::config(format!("cannot run {name:?}")).with_cause(reason);
         if self.is_multipart && self.framing == Framing::Lines {
             return Err(Error::config("cannot tell several frames apart in lines")
                 .with_remedy("use another framing, or messages of one frame"));

@@ -26,12 +26,13 @@ pub(crate) struct Dispatcher {
     is_draining: bool,
     /// Requests are refused, since no lane is available.
     is_refusing: bool,
-    news: Option<News>,
+    /// What the log is still to be told.
+    changes: VecDeque<Change>,
 }
 
 /// A change that is worth a line in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum Change {
     /// Requests are refused from now on, for this reason.
     Refusing(&'static str),
     /// Requests are answered again.
@@ -71,7 +72,7 @@ impl Dispatcher {
             retries,
             is_draining: false,
             is_refusing: false,
-            news: None,
+            changes: VecDeque::new(),
         }
     }
 
@@ -85,9 +86,9 @@ impl Dispatcher {
         &mut self.in_flight
     }
 
-    /// Takes the latest change that the log was not told yet.
-    pub fn take_news(&mut self) -> Option<News> {
-        self.news.take()
+    /// Takes the next change that the log was not told yet.
+    pub fn next_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
     }
 
     /// Refuses the requests that come from now on.
@@ -120,7 +121,7 @@ impl Dispatcher {
             return Err(fault);
         }
         if std::mem::take(&mut self.is_refusing) {
-            self.news = Some(News::Answering);
+            self.changes.push_back(Change::Answering);
         }
         let ticket = self.in_flight.insert(request, now + self.timeout);
         self.waiting.push_back(ticket);
@@ -141,13 +142,14 @@ impl Dispatcher {
                 continue;
             };
             let keep = pending.lost < self.retries;
-            let place = self.choose(lanes, now)?;
+            let place = self.choose(lanes, pending.lost_on, now)?;
             self.waiting.pop_front();
             self.recent[..=place].rotate_right(1);
+            let lane = self.recent[0];
             let pending = self.in_flight.get_mut(ticket)?;
-            let is_retry = pending.retried < pending.lost;
-            pending.retried = pending.lost;
-            return Some(Assignment { ticket, lane: self.recent[0], keep, is_retry });
+            let is_retry = pending.lost_on.take().is_some();
+            pending.lane = lane;
+            return Some(Assignment { ticket, lane, keep, is_retry });
         }
         None
     }
@@ -157,17 +159,21 @@ impl Dispatcher {
         self.waiting.push_front(ticket);
     }
 
-    /// Takes all waiting requests, and what their clients are told, if no lane is available.
-    pub fn take_hopeless(
+    /// Takes all waiting requests, each with what its client is told, if no lane is available.
+    pub fn refuse_waiting(
         &mut self,
         lanes: &[impl LaneState],
         now: Instant,
-    ) -> Option<(Fault, Vec<Ticket>)> {
+    ) -> Vec<(Ticket, Fault)> {
         if self.waiting.is_empty() {
-            return None;
+            return Vec::new();
         }
-        let fault = self.refusal(lanes, now)?;
-        Some((fault, std::mem::take(&mut self.waiting).into()))
+        let Some(unavailable) = self.refusal(lanes, now) else { return Vec::new() };
+        let was_lost = |ticket| self.in_flight.get(ticket).is_some_and(|it| it.lost > 0);
+        let refused = self.waiting.drain(..).map(|ticket| {
+            (ticket, if was_lost(ticket) { Fault::lost() } else { unavailable.clone() })
+        });
+        refused.collect()
     }
 
     /// Ends the request whose reply has come; returns `None` if it had ended before, by its
@@ -181,6 +187,7 @@ impl Dispatcher {
         let Some(pending) = self.in_flight.get_mut(ticket) else { return Lost::Late };
         if pending.lost < self.retries {
             pending.lost += 1;
+            pending.lost_on = Some(pending.lane);
             self.waiting.push_back(ticket);
             return Lost::Waiting;
         }
@@ -228,11 +235,20 @@ impl Dispatcher {
 
     /// Returns the place in `recent` of the lane for the next request: the most recently used one
     /// that has credit, since waking a thread costs more than a tiny handler; if none has, the one
-    /// of least cost, and of equals the least recently used.
-    fn choose(&self, lanes: &[impl LaneState], now: Instant) -> Option<usize> {
-        let mut best: Option<(f64, usize)> = None;
+    /// of least cost, and of equals the least recently used. The lane that lost the request is the
+    /// last choice.
+    fn choose(
+        &self,
+        lanes: &[impl LaneState],
+        lost_on: Option<usize>,
+        now: Instant,
+    ) -> Option<usize> {
+        let (mut best, mut last) = (None::<(f64, usize)>, None);
         for (place, &lane) in self.recent.iter().enumerate() {
             match lanes[lane].admission(now) {
+                Admission::Preferred | Admission::Cost(_) if lost_on == Some(lane) => {
+                    last = Some(place);
+                }
                 Admission::Preferred => return Some(place),
                 Admission::Cost(cost) if best.is_none_or(|(least, _)| cost <= least) => {
                     best = Some((cost, place));
@@ -240,7 +256,7 @@ impl Dispatcher {
                 Admission::Cost(_) | Admission::Full | Admission::Unavailable(_) => (),
             }
         }
-        best.map(|(_, place)| place)
+        best.map(|(_, place)| place).or(last)
     }
 
     fn has_capacity(&self, lanes: &[impl LaneState], now: Instant) -> bool {
@@ -248,11 +264,17 @@ impl Dispatcher {
         recent.any(|admission| matches!(admission, Admission::Preferred | Admission::Cost(_)))
     }
 
-    /// Returns what clients are told if no lane is available, and makes that news once.
-    pub fn refusal(&mut self, lanes: &[impl LaneState], now: Instant) -> Option<Fault> {
+    /// Takes account of a change of lanes by itself, so that it is logged before the next request
+    /// comes.
+    pub fn on_lane_changed(&mut self, lanes: &[impl LaneState], now: Instant) {
+        self.refusal(lanes, now);
+    }
+
+    /// Returns what clients are told if no lane is available, and logs that once.
+    fn refusal(&mut self, lanes: &[impl LaneState], now: Instant) -> Option<Fault> {
         let why = all_unavailable(lanes, now)?;
         if !std::mem::replace(&mut self.is_refusing, true) {
-            self.news = Some(News::Refusing(why));
+            self.changes.push_back(Change::Refusing(why));
         }
         Some(Fault::new(Code::UNAVAILABLE, why))
     }
@@ -272,7 +294,7 @@ fn all_unavailable(lanes: &[impl LaneState], now: Instant) -> Option<&'static st
     Some(match (down, disconnected) {
         (_, 1..) => "no worker or upstream is connected",
         (0, 0) => "every worker is stuck in a request that has passed its deadline",
-        (down, 0) if down == lanes.len() => "there is no program to answer with",
-        _ => "every worker is stuck in a request, or has no program to answer with",
+        (down, 0) if down == lanes.len() => "no worker has a running program",
+        _ => "every worker is stuck in a request, or has no running program",
     })
 }

@@ -21,7 +21,7 @@ pub(crate) struct Drain {
 struct Begun {
     at: Instant,
     /// When the latest request came.
-    heard: Instant,
+    last_request: Instant,
 }
 
 impl Drain {
@@ -31,7 +31,7 @@ impl Drain {
     }
 
     pub fn begin(&mut self, now: Instant) {
-        self.begun = Some(Begun { at: now, heard: now });
+        self.begun = Some(Begun { at: now, last_request: now });
     }
 
     pub fn has_begun(&self) -> bool {
@@ -41,7 +41,7 @@ impl Drain {
     /// Takes account of a request that has come.
     pub fn on_request(&mut self, now: Instant) {
         if let Some(begun) = &mut self.begun {
-            begun.heard = now;
+            begun.last_request = now;
         }
     }
 
@@ -49,7 +49,7 @@ impl Drain {
     /// answered.
     pub fn is_over(&self, now: Instant, is_answered: bool) -> bool {
         self.begun.is_some_and(|begun| {
-            let quiet = now >= begun.heard + QUIET || now >= begun.at + MAX_WAIT_FOR_QUIET;
+            let quiet = now >= begun.last_request + QUIET || now >= begun.at + MAX_WAIT_FOR_QUIET;
             now >= begun.at + self.limit || (is_answered && quiet)
         })
     }
@@ -57,7 +57,7 @@ impl Drain {
     /// Returns when [`Drain::is_over`] may change by time alone.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let begun = self.begun?;
-        let quiet = (begun.heard + QUIET).min(begun.at + MAX_WAIT_FOR_QUIET);
+        let quiet = (begun.last_request + QUIET).min(begun.at + MAX_WAIT_FOR_QUIET);
         let limit = begun.at + self.limit;
         Some(if now < quiet { quiet.min(limit) } else { limit })
     }

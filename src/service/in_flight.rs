@@ -22,8 +22,10 @@ pub(crate) struct Pending {
     pub deadline: Instant,
     /// Number of times it was lost.
     pub lost: usize,
-    /// Number of times it was assigned after it was lost.
-    pub retried: usize,
+    /// The lane that lost it, until it is assigned again.
+    pub lost_on: Option<usize>,
+    /// The lane that it was last assigned to.
+    pub lane: usize,
 }
 
 /// The requests that were taken and not answered, by their tickets.
@@ -48,14 +50,15 @@ impl InFlight {
     pub fn insert(&mut self, request: &mut Request, deadline: Instant) -> Ticket {
         self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         let slot = self.free.pop().unwrap_or_else(|| {
-            let pending = Pending { request: Request::default(), deadline, lost: 0, retried: 0 };
+            let pending =
+                Pending { request: Request::default(), deadline, lost: 0, lost_on: None, lane: 0 };
             self.slots.push(Slot { generation: 0, is_live: false, pending });
             self.slots.len() as u32 - 1
         });
         let entry = &mut self.slots[slot as usize];
         entry.is_live = true;
         entry.pending.deadline = deadline;
-        (entry.pending.lost, entry.pending.retried) = (0, 0);
+        (entry.pending.lost, entry.pending.lost_on) = (0, None);
         std::mem::swap(&mut entry.pending.request, request);
         Ticket { slot, generation: entry.generation }
     }

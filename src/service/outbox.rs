@@ -166,7 +166,7 @@ mod tests {
         Reply { frames: vec![Frame::from(client), Frame::default(), Frame::from(text)], until }
     }
 
-    /// Makes an outbox with that many replies of 16 MiB for each client.
+    /// Makes an outbox with that many replies of 15 MiB for each client.
     fn filled(clients: &[(&str, usize)], now: Instant) -> Outbox {
         let mut outbox = Outbox::new();
         for &(client, replies) in clients {

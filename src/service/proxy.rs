@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::dispatcher::{Dispatcher, Lost, News};
+use super::dispatcher::{Change, Dispatcher, Lost};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
 use super::in_flight::{Pending, Request};
-use crate::backend::{Event, Lane, Pool, Ticket};
+use crate::backend::{Lane, LaneEvent, Pool, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
@@ -100,7 +100,7 @@ impl Proxy {
             self.recall();
             self.dispatch()?;
             self.take_requests()?;
-            self.log_news();
+            self.log_changes();
             self.frontend.retry(self.now)?;
             self.memory.trim_if_due(self.now);
             if self.drain.has_begun() && self.drain.is_over(self.now, self.is_answered()) {
@@ -122,7 +122,9 @@ impl Proxy {
             self.now = Instant::now();
             return Ok(None);
         }
-        let time = self.next_deadline().map(|time| time.saturating_duration_since(self.now));
+        // What is left over is not always told by a poll item.
+        let deadline = if has_more { Some(self.now) } else { self.next_deadline() };
+        let time = deadline.map(|time| time.saturating_duration_since(self.now));
         let mut poll = PollSet::with_capacity(self.lanes.len() + 8);
         if !self.drain.has_begun() {
             poll.add(Wake::Stop, stops.iter().map(readable));
@@ -183,36 +185,36 @@ impl Proxy {
         for lane in 0..self.lanes.len() {
             for _ in 0..BURST {
                 match self.lanes[lane].next_event(&mut self.reply, self.now)? {
-                    Some(Event::Reply(ticket)) => match self.dispatcher.on_reply(ticket) {
-                        Some(pending) => {
-                            let until = pending.deadline;
-                            deliver(&mut self.frontend, pending, &mut self.reply, until, self.now)?;
-                        }
-                        None => self.drop_late(lane),
-                    },
-                    Some(Event::Lost(ticket)) => match self.dispatcher.on_lost(ticket) {
-                        Lost::Waiting => (),
-                        Lost::GivenUp(pending) => {
-                            let until = pending.deadline;
-                            deliver(&mut self.frontend, pending, &mut self.reply, until, self.now)?;
-                        }
-                        Lost::Late => self.drop_late(lane),
-                    },
-                    Some(Event::Ignored) => (),
+                    Some(LaneEvent::Reply(ticket)) => self.on_reply(ticket, lane)?,
+                    Some(LaneEvent::Lost(ticket)) => self.on_lost(ticket)?,
+                    Some(LaneEvent::Ignored) => (),
                     None => break,
                 }
             }
         }
+        // A late or an ignored reply is still there.
+        self.reply.clear();
+        self.reply.shrink_to(MAX_IDLE_CAPACITY);
         Ok(())
     }
 
-    /// Counts a reply whose client had a 504 already.
-    fn drop_late(&mut self, lane: usize) {
-        // A worker that ends its program at the deadline says the same: that is no reply.
-        if Fault::code_of(&self.reply) != Some(Code::TIMEOUT) {
-            debug!("lane {}: reply dropped: it came after the deadline", lane + 1);
-            self.frontend.stats.late += 1;
-        }
+    fn on_reply(&mut self, ticket: Ticket, lane: usize) -> Result<(), Error> {
+        let Some(pending) = self.dispatcher.on_reply(ticket) else {
+            // A worker that ends its program at the deadline says the same: that is no reply.
+            if Fault::code_of(&self.reply) != Some(Code::TIMEOUT) {
+                debug!("lane {}: reply dropped: it came after the deadline", lane + 1);
+                self.frontend.stats.late += 1;
+            }
+            return Ok(());
+        };
+        let until = pending.deadline;
+        deliver(&mut self.frontend, pending, &mut self.reply, until, self.now)
+    }
+
+    fn on_lost(&mut self, ticket: Ticket) -> Result<(), Error> {
+        let Lost::GivenUp(pending) = self.dispatcher.on_lost(ticket) else { return Ok(()) };
+        let until = self.now + self.timeout;
+        deliver(&mut self.frontend, pending, &mut self.reply, until, self.now)
     }
 
     fn take_requests(&mut self) -> Result<(), Error> {
@@ -239,6 +241,7 @@ impl Proxy {
     /// Answers the request that was just read with an error.
     fn refuse(&mut self, fault: &Fault) -> Result<(), Error> {
         debug!("answered {fault}");
+        self.request.body.clear();
         let envelope = &mut self.request.envelope;
         self.frontend.reply(envelope, &mut fault.to_frames(), self.now + self.timeout, self.now)
     }
@@ -256,13 +259,8 @@ impl Proxy {
                 self.dispatcher.on_unsent(next.ticket);
             }
         }
-        if let Some((fault, tickets)) = self.dispatcher.take_hopeless(&self.lanes, self.now) {
-            let lost = Fault::lost();
-            for ticket in tickets {
-                let pending = self.dispatcher.in_flight_mut().get_mut(ticket);
-                let was_lost = pending.is_some_and(|pending| pending.lost > 0);
-                self.give_up(ticket, if was_lost { &lost } else { &fault })?;
-            }
+        for (ticket, fault) in self.dispatcher.refuse_waiting(&self.lanes, self.now) {
+            self.give_up(ticket, &fault)?;
         }
         Ok(())
     }
@@ -290,7 +288,7 @@ impl Proxy {
         if !overdue.is_empty() {
             // The last lane may be stuck now, which the log should tell before the next request
             // comes.
-            self.dispatcher.refusal(&self.lanes, self.now);
+            self.dispatcher.on_lane_changed(&self.lanes, self.now);
         }
         Ok(())
     }
@@ -302,11 +300,12 @@ impl Proxy {
         deliver(&mut self.frontend, pending, &mut fault.to_frames(), until, self.now)
     }
 
-    fn log_news(&mut self) {
-        match self.dispatcher.take_news() {
-            Some(News::Refusing(why)) => warn!("{why}: requests are refused"),
-            Some(News::Answering) => info!("requests are answered again"),
-            None => (),
+    fn log_changes(&mut self) {
+        while let Some(change) = self.dispatcher.next_change() {
+            match change {
+                Change::Refusing(why) => warn!("{why}: requests are refused"),
+                Change::Answering => info!("requests are answered again"),
+            }
         }
     }
 

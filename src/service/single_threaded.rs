@@ -21,7 +21,7 @@ use crate::sys::memory::Memory;
 /// Time in which requests are answered before the loop looks at the stop and at the kept replies.
 const BURST: Duration = Duration::from_millis(10);
 
-pub(crate) struct Single {
+pub(crate) struct SingleThreaded {
     frontend: Frontend,
     /// A buffer for the request, whose body becomes the reply.
     request: Request,
@@ -41,7 +41,7 @@ enum Wake {
     Stop,
 }
 
-impl Single {
+impl SingleThreaded {
     /// Makes the server.
     ///
     /// # Errors
@@ -50,8 +50,8 @@ impl Single {
         frontend: Frontend,
         new_handler: NewHandler,
         config: &Config,
-    ) -> Result<Single, Error> {
-        Ok(Single {
+    ) -> Result<SingleThreaded, Error> {
+        Ok(SingleThreaded {
             frontend,
             request: Request::default(),
             handler: WorkerHandler::new(0, new_handler)?,
@@ -125,11 +125,11 @@ impl Single {
             Received::TooLarge(fault) => self.refuse(&fault),
             Received::Request if self.drain.has_begun() => self.refuse(&Fault::stopping()),
             Received::Request if !self.get_ready() => {
-                self.refuse(&Fault::new(Code::UNAVAILABLE, "there is no program to answer with"));
+                self.refuse(&Fault::new(Code::UNAVAILABLE, "the program is not running"));
             }
             Received::Request => {
                 let body = std::mem::take(&mut self.request.body);
-                self.request.body = self.handler.answer(body)?.0;
+                self.request.body = self.handler.answer(body)?.reply;
             }
         }
         self.now = Instant::now();

@@ -43,7 +43,7 @@ pub(crate) fn wait(watched: &mut [Watched<'_>], timeout: Option<Duration>) -> Re
     let mut fds: Vec<_> =
         watched.iter().map(|watched| PollFd::new(watched.fd, PollFlags::POLLIN)).collect();
     poll(&mut fds, timeout)
-        .map_err(|error| Error::failed("cannot wait for messages").because(error))?;
+        .map_err(|error| Error::failed("cannot wait for messages").with_cause(error))?;
     let readable: Vec<bool> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
     for (watched, readable) in watched.iter_mut().zip(readable) {
         watched.readable = readable;

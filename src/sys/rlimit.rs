@@ -4,7 +4,6 @@ use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-use crate::config::Config;
 use crate::error::Error;
 
 /// Files that any process has open, and a few connections.
@@ -22,30 +21,30 @@ const FILES_PER_IO_THREAD: u64 = 3;
 /// Files of a client: its connection, its event descriptor, and one more while it is replaced.
 const FILES_PER_CLIENT: u64 = 3;
 
+/// What a service opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    pub workers: usize,
+    /// Number of programs that run at a time.
+    pub programs: usize,
+    pub io_threads: usize,
+}
+
 /// Raises the soft limit to the hard one, since each client takes a descriptor.
 ///
 /// # Errors
-/// The limit is too low for this configuration. It must not be found out later: libzmq ends the
-/// process when it cannot open what it needs at the start.
-pub(crate) fn raise(config: &Config) -> Result<(), Error> {
-    require("serve", files_of_service(config))
-}
-
-/// Raises the limit as [`raise`] does, for a service whose workers have a program each.
-pub(crate) fn raise_for_programs(config: &Config) -> Result<(), Error> {
-    let programs = FILES_PER_PROGRAM * config.worker_count().max(1) as u64;
-    require("serve", files_of_service(config) + programs)
+/// The limit is too low for these needs. It must not be found out later: libzmq ends the process
+/// when it cannot open what it needs at the start.
+pub(crate) fn raise(needs: Needs) -> Result<(), Error> {
+    let files = FILES_PER_WORKER * needs.workers as u64
+        + FILES_PER_PROGRAM * needs.programs as u64
+        + FILES_PER_IO_THREAD * needs.io_threads as u64;
+    require("serve", BASE_FILES + files)
 }
 
 /// Raises the limit as [`raise`] does, for a process with that many clients of its own.
 pub(crate) fn raise_for_clients(clients: usize) -> Result<(), Error> {
     require("have so many clients", BASE_FILES + FILES_PER_CLIENT * clients as u64)
-}
-
-fn files_of_service(config: &Config) -> u64 {
-    let workers = FILES_PER_WORKER * config.worker_count() as u64;
-    let io_threads = FILES_PER_IO_THREAD * config.io_threads as u64;
-    BASE_FILES + workers + io_threads
 }
 
 /// Returns the soft and the hard limit that this process was started with.
@@ -57,7 +56,7 @@ pub(crate) fn initial_limits() -> (rlim_t, rlim_t) {
 
 /// Raises the limit, and returns an error if fewer than `needed` files are allowed to do `what`.
 fn require(what: &str, needed: u64) -> Result<(), Error> {
-    let cannot = |error| Error::failed("cannot read the limit of open files").because(error);
+    let cannot = |error| Error::failed("cannot read the limit of open files").with_cause(error);
     initial_limits();
     let (soft, hard) =
         getrlimit(Resource::RLIMIT_NOFILE).map_err(|e: nix::Error| cannot(e.desc()))?;

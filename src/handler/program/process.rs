@@ -60,7 +60,7 @@ pub(super) struct Process {
 pub(super) fn prepare() -> Result<(), Error> {
     pidfd::open(getpid()).map_err(|error| {
         Error::config("cannot watch over programs")
-            .because(format!("pidfd_open: {}", plain(error)))
+            .with_cause(format!("pidfd_open: {}", plain(error)))
             .with_remedy("use Linux 5.3 or later, and allow this call in the container")
     })?;
     spawn::reset_ignored_sigchld();

@@ -14,7 +14,7 @@ use fastrand::Rng;
 
 use super::{Dispatcher, Lost};
 use crate::backend::simulated::{Availability, Claim, Credit, Meter, Peer, Window};
-use crate::backend::{Admission, Event, LaneState, Recall, Ticket, Unavailable};
+use crate::backend::{Admission, LaneEvent, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::Code;
 use crate::frame::Frame;
 use crate::service::in_flight::Request;
@@ -101,6 +101,7 @@ struct Asked {
     time: Duration,
     effect: Effect,
     handled: usize,
+    lost: usize,
     answers: Vec<Option<Code>>,
 }
 
@@ -130,7 +131,7 @@ struct Upstream {
     peer: Option<Peer>,
     connection: usize,
     alone_since: Instant,
-    events: VecDeque<Event>,
+    events: VecDeque<LaneEvent>,
 }
 
 impl Upstream {
@@ -229,11 +230,14 @@ impl Simulation {
             self.happen(happening);
             self.turn();
             self.assert_fair();
+            if self.happened.is_multiple_of(16) {
+                self.assert_all_somewhere();
+            }
             self.schedule_turn();
         }
         for (number, asked) in self.asked.iter().enumerate() {
             assert_eq!(asked.answers.len(), 1, "request {number} was answered {:?}", asked.answers);
-            let most = 1 + self.retries;
+            let most = 1 + asked.lost.min(self.retries);
             assert!(asked.handled <= most, "request {number} was handled {} times", asked.handled);
         }
         assert!(self.dispatcher.in_flight().is_empty(), "something is left in flight");
@@ -257,7 +261,7 @@ impl Simulation {
                 if let (true, Some(peer)) = (upstream.connection == connection, &mut upstream.peer)
                     && peer.on_reply(ticket, now)
                 {
-                    upstream.events.push_back(Event::Reply(ticket));
+                    upstream.events.push_back(LaneEvent::Reply(ticket));
                 }
             }
             Happening::Disconnects { lane } => {
@@ -265,7 +269,7 @@ impl Simulation {
                 let upstream = self.upstream(lane);
                 let Some(peer) = upstream.peer.take() else { return };
                 upstream.alone_since = now;
-                upstream.events.extend(peer.into_outstanding().map(Event::Lost));
+                upstream.events.extend(peer.into_outstanding().map(LaneEvent::Lost));
                 self.connect_soon(lane);
             }
             Happening::Connects { lane } => {
@@ -325,7 +329,7 @@ impl Simulation {
         };
         let time = if is_slow { load.slow } else { load.quick };
         self.frontend.push_back(self.asked.len());
-        self.asked.push(Asked { client, time, effect, handled: 0, answers: Vec::new() });
+        self.asked.push(Asked { client, time, effect, handled: 0, lost: 0, answers: Vec::new() });
         if !load.is_closed_loop {
             self.ask_later(client);
         }
@@ -382,7 +386,7 @@ impl Simulation {
         }
     }
 
-    fn next_event(&mut self, lane: usize) -> Option<Event> {
+    fn next_event(&mut self, lane: usize) -> Option<LaneEvent> {
         match &mut self.lanes[lane] {
             Lane::Worker(worker) => {
                 worker.replies = worker.replies.checked_sub(1)?;
@@ -392,14 +396,21 @@ impl Simulation {
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: LaneEvent) {
         let answered = match event {
-            Event::Ignored => None,
-            Event::Reply(ticket) => self.dispatcher.on_reply(ticket).map(|pending| (pending, None)),
-            Event::Lost(ticket) => match self.dispatcher.on_lost(ticket) {
-                Lost::GivenUp(pending) => Some((pending, Some(Code::LOST))),
-                Lost::Waiting | Lost::Late => None,
-            },
+            LaneEvent::Ignored => None,
+            LaneEvent::Reply(ticket) => {
+                self.dispatcher.on_reply(ticket).map(|pending| (pending, None))
+            }
+            LaneEvent::Lost(ticket) => {
+                if let Some(pending) = self.dispatcher.in_flight().get(ticket) {
+                    self.asked[number_of(&pending.request)].lost += 1;
+                }
+                match self.dispatcher.on_lost(ticket) {
+                    Lost::GivenUp(pending) => Some((pending, Some(Code::LOST))),
+                    Lost::Waiting | Lost::Late => None,
+                }
+            }
         };
         if let Some((pending, code)) = answered {
             let number = number_of(&pending.request);
@@ -423,8 +434,8 @@ impl Simulation {
                 Lane::Upstream(_) => self.send_upstream(next.lane, next.ticket, number),
             }
         }
-        if let Some((fault, tickets)) = self.dispatcher.take_hopeless(&self.lanes, self.now) {
-            tickets.into_iter().for_each(|ticket| self.give_up(ticket, fault.code()));
+        for (ticket, fault) in self.dispatcher.refuse_waiting(&self.lanes, self.now) {
+            self.give_up(ticket, fault.code());
         }
     }
 
@@ -524,13 +535,29 @@ impl Simulation {
         self.wake(lane);
     }
 
+    /// Asserts that each request in flight waits, or is outstanding on a lane: that its answer is
+    /// not left to its deadline.
+    fn assert_all_somewhere(&self) {
+        for ticket in self.dispatcher.in_flight().all() {
+            let is_there = |lane: &Lane| match lane {
+                Lane::Worker(worker) => worker.window.is_outstanding(ticket),
+                Lane::Upstream(Upstream { peer, .. }) => {
+                    peer.as_ref().is_some_and(|peer| peer.is_outstanding(ticket))
+                }
+            };
+            let is_somewhere =
+                self.dispatcher.waiting.contains(&ticket) || self.lanes.iter().any(is_there);
+            assert!(is_somewhere, "a request in flight is nowhere");
+        }
+    }
+
     /// Asserts that nothing waits while a worker is idle or an upstream takes requests, or no
     /// longer than until it is taken back.
     fn assert_fair(&self) {
         let has_capacity = |lane: &Lane| {
             matches!(lane.admission(self.now), Admission::Preferred | Admission::Cost(_))
         };
-        let is_waiting = !self.frontend.is_empty();
+        let is_waiting = !self.frontend.is_empty() || !self.dispatcher.waiting.is_empty();
         assert!(!is_waiting || !self.lanes.iter().any(has_capacity), "a request waits for nothing");
         let is_idle = |lane: &Lane| matches!(lane, Lane::Worker(it) if it.window.is_empty() && has_capacity(lane));
         if !self.lanes.iter().any(is_idle) {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Assignment, Dispatcher, Lost, News};
+use super::{Assignment, Change, Dispatcher, Lost};
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
-use crate::fault::Code;
+use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::service::in_flight::Request;
 
@@ -238,15 +238,15 @@ fn what_will_not_be_started_is_taken_back_at_once_even_with_nowhere_to_go() {
 fn with_no_lane_available_requests_are_refused_with_the_reason() {
     for (admissions, why) in [
         ([STUCK, STUCK], "every worker is stuck in a request that has passed its deadline"),
-        ([DOWN, DOWN], "there is no program to answer with"),
-        ([DOWN, STUCK], "every worker is stuck in a request, or has no program to answer with"),
+        ([DOWN, DOWN], "no worker has a running program"),
+        ([DOWN, STUCK], "every worker is stuck in a request, or has no running program"),
         ([DISCONNECTED, DISCONNECTED], "no worker or upstream is connected"),
     ] {
         let mut harness = Harness::new(2);
         let unavailable = lanes(admissions);
         assert!(harness.dispatcher.accepts(&unavailable, harness.now));
         assert_eq!(harness.ask(&unavailable), Err(format!("503 {why}")));
-        assert_eq!(harness.dispatcher.take_news(), Some(News::Refusing(why)));
+        assert_eq!(harness.dispatcher.next_change(), Some(Change::Refusing(why)));
     }
     for admission in [Full, Preferred, Cost(1.0)] {
         assert_eq!(Harness::new(2).ask(&lanes([DOWN, admission])), Ok(()), "{admission:?}");
@@ -257,25 +257,50 @@ fn with_no_lane_available_requests_are_refused_with_the_reason() {
 fn who_waits_already_is_refused_too_when_the_last_lane_is_gone() {
     let mut harness = Harness::new(1);
     harness.ask(&lanes([Full])).unwrap();
-    assert!(harness.dispatcher.take_hopeless(&lanes([Full]), harness.now).is_none());
-    let (fault, tickets) = harness.dispatcher.take_hopeless(&lanes([DOWN]), harness.now).unwrap();
-    assert_eq!((fault.code(), tickets.len()), (Code::UNAVAILABLE, 1));
-    assert!(harness.dispatcher.give_up(tickets[0]).is_some());
-    assert!(harness.dispatcher.take_hopeless(&lanes([DOWN]), harness.now).is_none());
+    assert!(harness.dispatcher.refuse_waiting(&lanes([Full]), harness.now).is_empty());
+    let refused = harness.dispatcher.refuse_waiting(&lanes([DOWN]), harness.now);
+    let [(ticket, fault)] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!(fault.code(), Code::UNAVAILABLE);
+    assert!(harness.dispatcher.give_up(*ticket).is_some());
+    assert!(harness.dispatcher.refuse_waiting(&lanes([DOWN]), harness.now).is_empty());
 }
 
 #[test]
-fn that_requests_are_refused_is_news_once_and_that_they_are_answered_again() {
+fn who_waits_since_it_was_lost_is_told_that() {
+    let mut harness = Harness::with_retries(1, 1);
+    let ticket = harness.send(&lanes([Preferred]));
+    assert!(matches!(harness.dispatcher.on_lost(ticket), Lost::Waiting));
+    let refused = harness.dispatcher.refuse_waiting(&lanes([DISCONNECTED]), harness.now);
+    assert_eq!(refused, [(ticket, Fault::lost())]);
+}
+
+#[test]
+fn a_lost_request_goes_to_another_lane_if_one_takes_it() {
+    let mut harness = Harness::with_retries(3, 9);
+    harness.ask(&lanes([Full, Preferred, Full])).unwrap();
+    let mut lane = |admissions| {
+        let next = harness.next(&lanes(admissions)).unwrap();
+        assert!(matches!(harness.dispatcher.on_lost(next.ticket), Lost::Waiting));
+        next.lane
+    };
+    assert_eq!(lane([Full, Preferred, Full]), 1);
+    assert_eq!(lane([Cost(9.0), Preferred, Full]), 0);
+    assert_eq!(lane([Cost(1.0), Full, Cost(9.0)]), 2);
+    assert_eq!(lane([Full, Full, Preferred]), 2);
+}
+
+#[test]
+fn that_requests_are_refused_is_logged_once_and_that_they_are_answered_again() {
     let mut harness = Harness::new(1);
     let (down, free) = (lanes([DOWN]), lanes([Preferred]));
     let _ = (harness.ask(&down), harness.ask(&down));
-    assert!(matches!(harness.dispatcher.take_news(), Some(News::Refusing(_))));
+    assert!(matches!(harness.dispatcher.next_change(), Some(Change::Refusing(_))));
     let _ = harness.ask(&down);
-    assert_eq!(harness.dispatcher.take_news(), None);
+    assert_eq!(harness.dispatcher.next_change(), None);
     harness.send(&free);
-    assert_eq!(harness.dispatcher.take_news(), Some(News::Answering));
+    assert_eq!(harness.dispatcher.next_change(), Some(Change::Answering));
     harness.send(&free);
-    assert_eq!(harness.dispatcher.take_news(), None);
+    assert_eq!(harness.dispatcher.next_change(), None);
 }
 
 #[test]
@@ -286,6 +311,6 @@ fn a_service_that_drains_refuses_new_requests_and_goes_on_with_those_it_has() {
     harness.dispatcher.begin_drain();
     assert!(harness.dispatcher.accepts(&full, harness.now));
     assert_eq!(harness.ask(&free), Err("503 the service is stopping".into()));
-    assert_eq!(harness.dispatcher.take_news(), None);
+    assert_eq!(harness.dispatcher.next_change(), None);
     assert_eq!(harness.assigned(&free, 9), [0]);
 }
