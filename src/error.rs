@@ -65,6 +65,11 @@ impl Error {
         Error { cause: Some(cause.into()), ..self }
     }
 
+    /// Makes it a failure while running: exit code 1.
+    pub(crate) fn while_running(self) -> Error {
+        Error { exit_code: 1, ..self }
+    }
+
     pub(crate) fn with_remedy(self, remedy: impl Into<String>) -> Error {
         Error { remedy: Some(remedy.into()), ..self }
     }

@@ -185,7 +185,7 @@ impl WorkerHandler {
             }
             Ok(reply) => reply,
             Err(_) => {
-                self.running = self.new_handler.make(worker)?;
+                self.running = self.new_handler.make(worker).map_err(Error::while_running)?;
                 Err(Fault::new(Code::FAILED, "the handler panicked"))
             }
         };

@@ -151,6 +151,30 @@ fn a_worker_that_is_lost_ends_the_service_and_those_who_wait_are_told() {
     assert!(error.to_string().contains("worker"), "{error}");
 }
 
+#[test]
+fn a_request_that_is_tried_again_comes_as_it_was_sent() {
+    let _limit = time_limit(60);
+    let new_handler = |_| {
+        let mut tried = 0;
+        move |mut request: Vec<Frame>| {
+            request[0].reverse();
+            tried += 1;
+            if tried == 1 { Err(Fault::new(Code::LOST, "asked to")) } else { Ok(request) }
+        }
+    };
+    for workers in [1, 2] {
+        let config = Config::new(Backend::workers(workers, new_handler)).retries(2);
+        let service = Local::start(config);
+        // Longer than what libzmq keeps in a message itself.
+        let request: Vec<u8> = (0..=255).collect();
+        let reversed: Vec<u8> = request.iter().rev().copied().collect();
+        for _ in 0..3 {
+            assert_eq!(Client::req(&service.endpoint).ask(&[&request]), [&reversed[..]]);
+        }
+        assert!(service.stop().is_ok());
+    }
+}
+
 /// A handler that echoes can be made to say what repd itself would say: that is a reply like any
 /// other.
 #[test]
