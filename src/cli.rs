@@ -18,6 +18,7 @@ pub use call::Call;
 pub use serve::Serve;
 
 /// What the command line asks for.
+#[derive(Debug)]
 pub enum Action {
     /// Run a command.
     Run(Command),
@@ -39,7 +40,7 @@ struct Repd {
 }
 
 /// A command and its options.
-#[derive(FromArgs)]
+#[derive(Debug, FromArgs)]
 #[argh(subcommand)]
 pub enum Command {
     /// Run the service.

@@ -242,9 +242,8 @@ impl Config {
         Config { max_message_size: bytes, ..self }
     }
 
-    /// Sets the most frames that a request may have: 1 to 65,536, by default 64. One with more gets
-    /// a
-    /// 413. A program's reply may have as many.
+    /// Sets the most frames that a request may have: 1 to 65,536, by default 64. A request with more
+    /// is answered with 413. A program's reply may have as many.
     pub fn max_frames(self, frames: usize) -> Config {
         Config { max_frames: frames, ..self }
     }

@@ -109,16 +109,16 @@ impl NewHandler {
     ///
     /// # Errors
     /// The function's own, or its panic.
-    fn make(&self, worker: usize) -> Result<Running, Error> {
+    fn make(&self, worker: usize) -> Result<Instance, Error> {
         let new_handler = match self {
             NewHandler::Function(new_handler) => new_handler,
             NewHandler::Program(settings) => {
-                return Ok(Running::Program(Box::new(Copies::new(worker, Arc::clone(settings)))));
+                return Ok(Instance::Program(Box::new(Copies::new(worker, Arc::clone(settings)))));
             }
         };
         let cannot = || Error::config(format!("cannot make the handler of worker {worker}"));
         match catch_unwind(AssertUnwindSafe(|| new_handler(worker))) {
-            Ok(Ok(handler)) => Ok(Running::Function(handler)),
+            Ok(Ok(handler)) => Ok(Instance::Function(handler)),
             Ok(Err(error)) => Err(cannot().with_cause(error)),
             Err(_) => Err(cannot().with_cause("it panicked")),
         }
@@ -134,7 +134,8 @@ impl fmt::Debug for NewHandler {
     }
 }
 
-enum Running {
+/// A handler that was made.
+enum Instance {
     Function(Box<dyn Handler>),
     Program(Box<Copies>),
 }
@@ -152,7 +153,7 @@ pub(crate) struct Answer {
 pub(crate) struct WorkerHandler {
     worker: usize,
     new_handler: NewHandler,
-    running: Running,
+    running: Instance,
 }
 
 impl WorkerHandler {
@@ -175,8 +176,8 @@ impl WorkerHandler {
             debug!("worker {worker}: request {}", Excerpt(&request));
         }
         let handler: &mut dyn Handler = match &mut self.running {
-            Running::Function(function) => &mut **function,
-            Running::Program(copies) => &mut **copies,
+            Instance::Function(function) => &mut **function,
+            Instance::Program(copies) => &mut **copies,
         };
         // A handler that panicked is replaced, so nothing sees the state that it left.
         let reply = match catch_unwind(AssertUnwindSafe(|| handler.handle(request))) {
@@ -202,8 +203,8 @@ impl WorkerHandler {
     /// called.
     pub fn is_ready(&self) -> bool {
         match &self.running {
-            Running::Function(_) => true,
-            Running::Program(copies) => copies.is_ready(),
+            Instance::Function(_) => true,
+            Instance::Program(copies) => copies.is_ready(),
         }
     }
 
@@ -212,21 +213,21 @@ impl WorkerHandler {
     /// [`WorkerHandler::watched`] is readable.
     pub fn maintain(&mut self) -> Option<Instant> {
         match &mut self.running {
-            Running::Function(_) => None,
-            Running::Program(copies) => copies.maintain(),
+            Instance::Function(_) => None,
+            Instance::Program(copies) => copies.maintain(),
         }
     }
 
     /// Returns true if it may become unready between two requests.
     pub fn may_pause(&self) -> bool {
-        matches!(self.running, Running::Program(_))
+        matches!(self.running, Instance::Program(_))
     }
 
     /// Returns what becomes readable when it needs maintenance though it is ready.
     pub fn watched(&self) -> Vec<BorrowedFd<'_>> {
         match &self.running {
-            Running::Function(_) => Vec::new(),
-            Running::Program(copies) => copies.watched(),
+            Instance::Function(_) => Vec::new(),
+            Instance::Program(copies) => copies.watched(),
         }
     }
 }

@@ -77,14 +77,16 @@
 //!   carries messages between the `frontend` (the ROUTER) and the lanes, as the `dispatcher`
 //!   decides, which holds no socket. `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `outbox`: the replies that clients do not take
-//!   yet; `drain`: when a service that is stopping may end; `stats`: its counters
+//!   yet; `drain`: when a service that is stopping may end; `stats`: its counters; `running`: a
+//!   service seen from another thread
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
 //!   worker and its lane share. Elsewhere: `remote`, and its `peer_load`. A lane and its worker do
 //!   not know each other: they meet at an endpoint
 //! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a
 //!   program as the handler, its copies looked after by the `supervisor`, each a `process`; an
-//!   `exchange` of request and reply, its `framing` and its `failure`; what they say on `stderr`
+//!   `exchange`: how a request is written (`framing`), a `reply` read, what is told of a `failure`;
+//!   what they say on `stderr`
 //! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
 //!   the `listener` there, and `resolve`, a host's addresses
 //! - `sys`: what is Linux alone; `logging`: where lines go, and which `repeats` are left out;

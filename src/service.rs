@@ -1,12 +1,11 @@
 //! The service, put together in the order in which it starts and ends.
 
 use std::fmt;
-use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::io::PipeReader;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::exit;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -21,7 +20,6 @@ use crate::service::frontend::Frontend;
 use crate::service::proxy::Proxy;
 use crate::service::single_threaded::SingleThreaded;
 use crate::socket::{Context, readable, wait};
-use crate::sys::fd::set_nonblocking;
 use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
 use crate::sys::signals::Signals;
@@ -32,8 +30,11 @@ mod frontend;
 mod in_flight;
 mod outbox;
 mod proxy;
+mod running;
 mod single_threaded;
 mod stats;
+
+pub use running::{Running, StopHandle};
 
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
 ///
@@ -124,19 +125,6 @@ enum Server {
     SingleThreaded(Box<SingleThreaded>),
 }
 
-/// Stops a [`Service`], from any thread. Dropping it does nothing.
-#[derive(Clone, Debug)]
-pub struct StopHandle(Arc<PipeWriter>);
-
-impl StopHandle {
-    /// Has the service drain and end, as SIGTERM does. It does not wait for that, and does nothing
-    /// if the service has ended already.
-    pub fn stop(&self) {
-        // A full pipe says as much; a closed one, that there is no service.
-        let _ = (&*self.0).write(&[0]);
-    }
-}
-
 impl Service {
     /// Takes the endpoints, starts the workers, and lets clients in.
     ///
@@ -153,7 +141,7 @@ impl Service {
     /// Puts the service together; `workers` are their number and what makes their handlers, if
     /// there are workers of this process.
     fn assemble(config: &Config, workers: Option<(usize, NewHandler)>) -> Result<Service, Error> {
-        let (stopping, stop) = stop_pipe()?;
+        let (stopping, stop_handle) = running::stop_pipe()?;
         let listeners = Listeners::bind(config)?;
         let context = Context::new(config.io_threads)?;
         // First, since libzmq's threads come with it: if there are too few, no worker and no
@@ -196,7 +184,7 @@ impl Service {
                 Server::Proxy(Box::new(Proxy::new(frontend, lanes, config)), None)
             }
         };
-        Ok(Service { server, context, stop_handle: StopHandle(Arc::new(stop)), stopping })
+        Ok(Service { server, context, stop_handle, stopping })
     }
 
     /// Returns where clients connect: the endpoints as the system has them, with the ports that it
@@ -208,44 +196,15 @@ impl Service {
         }
     }
 
-    /// Starts and runs a service in a thread of its own.
-    ///
-    /// ```
-    /// use repd::{Config, Service};
-    ///
-    /// let config = Config::default().listen(["tcp://127.0.0.1:*".parse().unwrap()]);
-    /// let running = Service::spawn(&config).unwrap();
-    /// println!("clients connect to {}", running.endpoints()[0]);
-    /// running.stop().unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// As of [`Service::start`].
-    pub fn spawn(config: &Config) -> Result<Running, Error> {
-        let config = config.clone();
-        let (started, starting) = channel();
-        let body = move || {
-            let service = Service::start(&config)?;
-            // The other end waits for it.
-            let _ = started.send((service.endpoints().to_vec(), service.stop_handle()));
-            service.run()
-        };
-        let thread = Builder::new().name("service".into()).spawn(body);
-        let thread = thread.map_err(|error| Error::of_system("cannot start a thread", error))?;
-        let Ok((endpoints, stop)) = starting.recv() else {
-            return Err(join(thread).err().unwrap_or_else(|| Error::failed("it did not start")));
-        };
-        Ok(Running { endpoints, stop, thread: Some(thread) })
-    }
-
     /// Returns what stops this service from any thread.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop_handle.clone()
     }
 
     /// Serves until [`StopHandle::stop`] is called, then drains: finishes what is in flight and
-    /// refuses what still comes with a 503, for no longer than [`Config::drain`] allows. It handles
-    /// no signals.
+    /// refuses what still comes with a 503, for about as long as [`Config::drain`] allows. A
+    /// single-threaded service waits for its handler, however long that takes. It handles no
+    /// signals.
     ///
     /// # Errors
     /// A failure while running; or requests, workers or replies that had to be abandoned.
@@ -256,7 +215,8 @@ impl Service {
     /// Does the same, until one of `stops` is readable too, and calls `on_answered` when no more
     /// requests are answered.
     fn run_until(self, stops: &[BorrowedFd<'_>], on_answered: impl FnOnce()) -> Result<(), Error> {
-        let Service { server, context, stop_handle: _stop_handle, stopping } = self;
+        // The handle is kept: a pipe that nobody can write to is readable.
+        let Service { server, context, stop_handle: _kept, stopping } = self;
         let stops = &[&[stopping.as_fd()], stops].concat();
         let (stopped, pool, handler) = match server {
             Server::Proxy(proxy, pool) => (proxy.run(stops, pool.as_ref()), pool, None),
@@ -305,56 +265,6 @@ impl fmt::Debug for Service {
     }
 }
 
-/// A service that runs in a thread of its own. Dropping it stops the service and waits for its end.
-#[derive(Debug)]
-pub struct Running {
-    endpoints: Vec<String>,
-    stop: StopHandle,
-    thread: Option<JoinHandle<Result<(), Error>>>,
-}
-
-impl Running {
-    /// Returns where clients connect, as [`Service::endpoints`] does.
-    pub fn endpoints(&self) -> &[String] {
-        &self.endpoints
-    }
-
-    /// Returns what stops the service from any thread.
-    pub fn stop_handle(&self) -> StopHandle {
-        self.stop.clone()
-    }
-
-    /// Stops the service, and waits for its end.
-    ///
-    /// # Errors
-    /// As of [`Service::run`].
-    pub fn stop(self) -> Result<(), Error> {
-        self.stop.stop();
-        self.wait()
-    }
-
-    /// Waits until the service has ended: by a [`StopHandle`], or by a failure.
-    ///
-    /// # Errors
-    /// As of [`Service::run`].
-    pub fn wait(mut self) -> Result<(), Error> {
-        self.thread.take().map_or(Ok(()), join)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.stop();
-        if let Some(Err(error)) = self.thread.take().map(join) {
-            error!("{error:#}");
-        }
-    }
-}
-
-fn join(thread: JoinHandle<Result<(), Error>>) -> Result<(), Error> {
-    thread.join().unwrap_or_else(|_| Err(Error::failed("the service panicked")))
-}
-
 /// Returns the number of workers of this process, and what makes their handlers; `None` if requests
 /// are answered elsewhere.
 ///
@@ -381,12 +291,6 @@ fn workers(config: &Config) -> Result<Option<(usize, NewHandler)>, Error> {
     };
     rlimit::raise(needs)?;
     Ok(workers)
-}
-
-fn stop_pipe() -> Result<(PipeReader, PipeWriter), Error> {
-    let (stopping, stop) = pipe().map_err(|error| Error::of_system("cannot make a pipe", error))?;
-    set_nonblocking(&stop).map_err(|error| Error::of_system("cannot set up a pipe", error))?;
-    Ok((stopping, stop))
 }
 
 /// Time that workers and programs have to end in any case.

@@ -6,20 +6,23 @@ use std::env;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::process::ExitStatusExt;
+use std::os::unix::thread::JoinHandleExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::{scope, spawn};
 use std::time::Duration;
 
 use common::raw::{Raw, command, greeting, property, request};
-use common::{Client, Folder, Killed, LIMIT, Local, Process, code, repd, time_limit};
+use common::{Client, Folder, Killed, LIMIT, Process, code, repd, time_limit};
 use nix::libc::{SCHED_BATCH, SCHED_IDLE, SCHED_OTHER};
+use nix::sys::pthread::pthread_kill;
 use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use repd::echo;
+use repd::{Backend, Config, Service, echo};
 
 const SIGNALS: [Signal; 2] = [SIGTERM, SIGINT];
 
@@ -419,8 +422,15 @@ fn signals_that_are_not_for_it_do_not_disturb_a_service() {
     let seen = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGUSR1 as i32, Arc::clone(&seen)).unwrap();
     for workers in [5, 0] {
-        let service = Local::workers(workers, |_| echo);
-        let endpoint = service.endpoint.clone();
+        let (started, starting) = channel();
+        let service = spawn(move || {
+            let config = Config::new(Backend::workers(workers, |_| echo));
+            let config = config.listen(["tcp://127.0.0.1:*".parse().unwrap()]);
+            let service = Service::start(&config).unwrap();
+            started.send((service.endpoints()[0].clone(), service.stop_handle())).unwrap();
+            service.run()
+        });
+        let (endpoint, stop) = starting.recv().unwrap();
         let client = spawn(move || {
             let client = Client::dealer(&endpoint);
             for _ in 0..300 {
@@ -429,10 +439,11 @@ fn signals_that_are_not_for_it_do_not_disturb_a_service() {
             }
         });
         while !client.is_finished() {
-            service.signal(SIGUSR1);
+            pthread_kill(service.as_pthread_t(), SIGUSR1).unwrap();
         }
         client.join().unwrap();
-        assert!(service.stop().is_ok());
+        stop.stop();
+        assert!(service.join().unwrap().is_ok());
     }
     assert!(seen.load(Ordering::Relaxed));
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use common::raw::{Raw, greeting, request};
+use common::raw::{Raw, greeting, property, request};
 use common::{Client, Folder, Killed, Link, Local, Process, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Frame, echo};
@@ -181,6 +181,23 @@ fn when_one_of_three_upstreams_is_killed_every_request_is_answered_and_with_retr
         service.signal(SIGTERM);
         assert_eq!(service.wait().code(), Some(0));
     }
+}
+
+/// More of them than the loop takes from a lane at a time, and their deadline is far away.
+#[test]
+fn every_request_of_a_worker_that_is_lost_is_answered_then() {
+    let _limit = time_limit(60);
+    const REQUESTS: usize = 20_000;
+    let (mut service, backend) = with_backend(&["--timeout", "3600", "--max-outstanding", "20000"]);
+    let mut worker = Raw::connect(&backend);
+    worker.shake_hands(&[property("Socket-Type", b"REP")]);
+    service.wait_for_line("backend: connected");
+    let client = Client::dealer(&service.endpoint);
+    (0..REQUESTS).for_each(|_| client.send(&[b"x"]));
+    // Each is a ticket, the delimiter and a body.
+    (0..3 * REQUESTS).for_each(|_| drop(worker.receive().unwrap()));
+    drop(worker);
+    (0..REQUESTS).for_each(|_| assert_eq!(client.receive_code(), 502));
 }
 
 /// Of three, two answer at once. Dealt in turn, each would get a third.

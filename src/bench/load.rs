@@ -20,6 +20,7 @@ use crate::socket::{Context, readable, wait};
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The requests that a service is loaded with, and the clients that send them.
+#[derive(Debug)]
 pub struct Load {
     /// Endpoint of the service.
     pub endpoint: Endpoint,
@@ -38,7 +39,7 @@ pub struct Load {
 }
 
 /// The clients of a load.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub enum Clients {
     /// This number of REQ sockets, 1 or more, each with one request outstanding.
     Req(usize),
@@ -58,6 +59,7 @@ impl Clients {
 }
 
 /// One kind of request.
+#[derive(Debug)]
 pub struct Body {
     /// The only frame of the request.
     pub bytes: Vec<u8>,
@@ -69,7 +71,7 @@ pub struct Body {
 }
 
 /// The end of a load.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub enum End {
     /// Time from the end of the warm-up.
     After(Duration),
@@ -78,7 +80,7 @@ pub enum End {
 }
 
 /// The results of a load, without its warm-up unless said otherwise.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// Time from the end of the warm-up until the last reply came or was given up.
     pub elapsed: Duration,

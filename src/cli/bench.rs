@@ -11,7 +11,7 @@ use crate::error::Error;
 
 /// Load a service with requests of one frame, and report rate and latency. Works with any service
 /// that answers REQ clients.
-#[derive(FromArgs)]
+#[derive(Debug, FromArgs)]
 #[argh(
     subcommand,
     name = "bench",

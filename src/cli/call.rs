@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 
 /// Send one request and print the reply, each frame on a line. Characters that cannot be printed
 /// are escaped.
-#[derive(FromArgs)]
+#[derive(Debug, FromArgs)]
 #[argh(
     subcommand,
     name = "call",

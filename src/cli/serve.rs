@@ -13,7 +13,7 @@ use crate::handler::{Framing, Handler, Program, echo, reverse};
 use crate::logging::Target;
 
 /// Run the service.
-#[derive(FromArgs)]
+#[derive(Debug, FromArgs)]
 #[argh(
     subcommand,
     name = "serve",

@@ -16,6 +16,7 @@ mod exchange;
 mod failure;
 mod framing;
 mod process;
+mod reply;
 mod stderr;
 mod supervisor;
 

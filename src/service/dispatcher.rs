@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::in_flight::{InFlight, Pending, Request};
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::{Code, Fault};
+use crate::frame::Frame;
 
 #[cfg(all(test, not(loom)))]
 mod simulation;
@@ -46,8 +47,8 @@ pub(crate) struct Assignment {
     pub lane: usize,
     /// The body is needed again if the request is lost, so sending must not use it up.
     pub keep: bool,
-    /// The request was lost since it was last assigned.
-    pub is_retry: bool,
+    /// The lane that lost the request, if this is a retry.
+    pub lost_on: Option<usize>,
 }
 
 /// What happens to a request that was lost.
@@ -81,9 +82,9 @@ impl Dispatcher {
         &self.in_flight
     }
 
-    /// Returns the same table, so that a request's body can be sent.
-    pub fn in_flight_mut(&mut self) -> &mut InFlight {
-        &mut self.in_flight
+    /// Returns the body of a request, to be sent; an empty one if it has ended.
+    pub fn body_mut(&mut self, ticket: Ticket) -> &mut [Frame] {
+        self.in_flight.get_mut(ticket).map_or(&mut [], |pending| &mut pending.request.body)
     }
 
     /// Takes the next change that the log was not told yet.
@@ -141,22 +142,26 @@ impl Dispatcher {
                 self.waiting.pop_front();
                 continue;
             };
-            let keep = pending.lost < self.retries;
-            let place = self.choose(lanes, pending.lost_on, now)?;
+            let (keep, lost_on) = (pending.lost < self.retries, pending.lost_on);
+            let place = self.choose(lanes, lost_on, now)?;
             self.waiting.pop_front();
             self.recent[..=place].rotate_right(1);
-            let lane = self.recent[0];
-            let pending = self.in_flight.get_mut(ticket)?;
-            let is_retry = pending.lost_on.take().is_some();
-            pending.lane = lane;
-            return Some(Assignment { ticket, lane, keep, is_retry });
+            self.set_lost_on(ticket, None);
+            return Some(Assignment { ticket, lane: self.recent[0], keep, lost_on });
         }
         None
     }
 
     /// Puts a request that its lane could not take after all before all others that wait.
-    pub fn on_unsent(&mut self, ticket: Ticket) {
-        self.waiting.push_front(ticket);
+    pub fn on_unsent(&mut self, unsent: Assignment) {
+        self.set_lost_on(unsent.ticket, unsent.lost_on);
+        self.waiting.push_front(unsent.ticket);
+    }
+
+    fn set_lost_on(&mut self, ticket: Ticket, lane: Option<usize>) {
+        if let Some(pending) = self.in_flight.get_mut(ticket) {
+            pending.lost_on = lane;
+        }
     }
 
     /// Takes all waiting requests, each with what its client is told, if no lane is available.
@@ -182,12 +187,12 @@ impl Dispatcher {
         self.in_flight.remove(ticket)
     }
 
-    /// Takes account of a request that was lost, or that what had it cannot answer.
-    pub fn on_lost(&mut self, ticket: Ticket) -> Lost<'_> {
+    /// Takes account of a request that was lost on that lane, or that cannot be answered there.
+    pub fn on_lost(&mut self, ticket: Ticket, lane: usize) -> Lost<'_> {
         let Some(pending) = self.in_flight.get_mut(ticket) else { return Lost::Late };
         if pending.lost < self.retries {
             pending.lost += 1;
-            pending.lost_on = Some(pending.lane);
+            pending.lost_on = Some(lane);
             self.waiting.push_back(ticket);
             return Lost::Waiting;
         }

@@ -22,10 +22,8 @@ pub(crate) struct Pending {
     pub deadline: Instant,
     /// Number of times it was lost.
     pub lost: usize,
-    /// The lane that lost it, until it is assigned again.
+    /// The lane that lost it, until it is sent again.
     pub lost_on: Option<usize>,
-    /// The lane that it was last assigned to.
-    pub lane: usize,
 }
 
 /// The requests that were taken and not answered, by their tickets.
@@ -50,8 +48,7 @@ impl InFlight {
     pub fn insert(&mut self, request: &mut Request, deadline: Instant) -> Ticket {
         self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         let slot = self.free.pop().unwrap_or_else(|| {
-            let pending =
-                Pending { request: Request::default(), deadline, lost: 0, lost_on: None, lane: 0 };
+            let pending = Pending { request: Request::default(), deadline, lost: 0, lost_on: None };
             self.slots.push(Slot { generation: 0, is_live: false, pending });
             self.slots.len() as u32 - 1
         });

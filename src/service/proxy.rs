@@ -186,7 +186,7 @@ impl Proxy {
             for _ in 0..BURST {
                 match self.lanes[lane].next_event(&mut self.reply, self.now)? {
                     Some(LaneEvent::Reply(ticket)) => self.on_reply(ticket, lane)?,
-                    Some(LaneEvent::Lost(ticket)) => self.on_lost(ticket)?,
+                    Some(LaneEvent::Lost(ticket)) => self.on_lost(ticket, lane)?,
                     Some(LaneEvent::Ignored) => (),
                     None => break,
                 }
@@ -211,8 +211,8 @@ impl Proxy {
         deliver(&mut self.frontend, pending, &mut self.reply, until, self.now)
     }
 
-    fn on_lost(&mut self, ticket: Ticket) -> Result<(), Error> {
-        let Lost::GivenUp(pending) = self.dispatcher.on_lost(ticket) else { return Ok(()) };
+    fn on_lost(&mut self, ticket: Ticket, lane: usize) -> Result<(), Error> {
+        let Lost::GivenUp(pending) = self.dispatcher.on_lost(ticket, lane) else { return Ok(()) };
         let until = self.now + self.timeout;
         deliver(&mut self.frontend, pending, &mut self.reply, until, self.now)
     }
@@ -250,13 +250,11 @@ impl Proxy {
     /// lane is available.
     fn dispatch(&mut self) -> Result<(), Error> {
         while let Some(next) = self.dispatcher.next_assignment(&self.lanes, self.now) {
-            let Some(pending) = self.dispatcher.in_flight_mut().get_mut(next.ticket) else {
-                continue;
-            };
-            self.frontend.stats.retried += u64::from(next.is_retry);
-            let body = &mut pending.request.body;
-            if !self.lanes[next.lane].send(next.ticket, body, next.keep, self.now)? {
-                self.dispatcher.on_unsent(next.ticket);
+            let body = self.dispatcher.body_mut(next.ticket);
+            if self.lanes[next.lane].send(next.ticket, body, next.keep, self.now)? {
+                self.frontend.stats.retried += u64::from(next.lost_on.is_some());
+            } else {
+                self.dispatcher.on_unsent(next);
             }
         }
         for (ticket, fault) in self.dispatcher.refuse_waiting(&self.lanes, self.now) {

@@ -7,8 +7,9 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 
 use super::failure::Failure;
-use super::framing::{Format, Framing, InvalidReply, REPLIES_ONLY, Reader, quoted};
+use super::framing::{Format, Framing};
 use super::process::Process;
+use super::reply::{InvalidReply, REPLIES_ONLY, Reader, quoted};
 use crate::frame::Frame;
 use crate::sys::fd::poll;
 

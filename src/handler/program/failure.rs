@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::framing::InvalidReply;
+use super::reply::InvalidReply;
 use crate::fault::{Code, Fault};
 
 /// The reason why a request to a program has no reply.

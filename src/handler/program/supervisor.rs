@@ -11,8 +11,9 @@ use log::{info, warn};
 
 use super::exchange::{exchange, is_transient};
 use super::failure::Failure;
-use super::framing::{Format, Framing, REPLIES_ONLY, frame_lengths, quoted};
+use super::framing::{Format, Framing, frame_lengths};
 use super::process::{EXIT_DELAY, PIPE_CAPACITY, Process};
+use super::reply::{REPLIES_ONLY, quoted};
 use super::stderr::Stderr;
 use crate::error::plain;
 use crate::fault::{Code, Fault};

@@ -65,6 +65,13 @@ impl Harness {
         self.dispatcher.next_assignment(lanes, self.now)
     }
 
+    /// Gives it the next request; returns the lane that it is assigned to.
+    fn lane<const N: usize>(&mut self, admissions: [Admission; N]) -> Option<usize> {
+        let lanes = lanes(admissions);
+        self.ask(&lanes).unwrap();
+        self.next(&lanes).map(|next| next.lane)
+    }
+
     /// Has a request sent; returns its ticket.
     fn send(&mut self, lanes: &[Says]) -> Ticket {
         self.ask(lanes).unwrap();
@@ -87,11 +94,7 @@ impl Harness {
 #[test]
 fn a_request_goes_to_the_most_recently_used_lane_with_credit() {
     let mut harness = Harness::new(3);
-    let mut lane = |admissions| {
-        let lanes = lanes(admissions);
-        harness.ask(&lanes).unwrap();
-        harness.next(&lanes).map(|next| next.lane)
-    };
+    let mut lane = |admissions| harness.lane(admissions);
     assert_eq!(lane([Full, Full, Preferred]), Some(2));
     assert_eq!(lane([Preferred, Preferred, Preferred]), Some(2));
     assert_eq!(lane([Preferred, Preferred, Full]), Some(0));
@@ -103,11 +106,7 @@ fn a_request_goes_to_the_most_recently_used_lane_with_credit() {
 #[test]
 fn without_credit_it_goes_where_it_costs_least_and_of_equals_to_the_least_recently_used() {
     let mut harness = Harness::new(3);
-    let mut lane = |admissions| {
-        let lanes = lanes(admissions);
-        harness.ask(&lanes).unwrap();
-        harness.next(&lanes).map(|next| next.lane)
-    };
+    let mut lane = |admissions| harness.lane(admissions);
     assert_eq!(lane([Cost(2.0), Cost(1.0), Cost(3.0)]), Some(1));
     assert_eq!(lane([Cost(1.0), Cost(1.0), Cost(1.0)]), Some(2));
     assert_eq!(lane([Cost(1.0), Cost(1.0), Cost(1.0)]), Some(0));
@@ -138,7 +137,7 @@ fn what_could_not_be_sent_is_the_next_to_be_sent() {
     harness.ask(&free).unwrap();
     harness.ask(&free).unwrap();
     let next = harness.next(&free).unwrap();
-    harness.dispatcher.on_unsent(next.ticket);
+    harness.dispatcher.on_unsent(next);
     assert_eq!(harness.assigned(&free, 9), [0, 1]);
 }
 
@@ -150,8 +149,8 @@ fn what_was_taken_back_goes_out_in_order_and_is_no_retry() {
     harness.dispatcher.on_revoked(tickets);
     assert!(!harness.dispatcher.accepts(&free, harness.now));
     let next = harness.next(&free).unwrap();
-    assert!(next.keep && !next.is_retry, "its only retry is still to come");
-    harness.dispatcher.on_unsent(next.ticket);
+    assert!(next.keep && next.lost_on.is_none(), "its only retry is still to come");
+    harness.dispatcher.on_unsent(next);
     assert_eq!(harness.assigned(&free, 9), [0, 1]);
 }
 
@@ -160,14 +159,14 @@ fn a_lost_request_is_tried_again_as_often_as_configured_and_kept_as_long_as_that
     let mut harness = Harness::with_retries(1, 2);
     let free = lanes([Preferred]);
     harness.ask(&free).unwrap();
-    for (keep, is_retry) in [(true, false), (true, true)] {
+    for (keep, lost_on) in [(true, None), (true, Some(0))] {
         let next = harness.next(&free).unwrap();
-        assert_eq!((next.keep, next.is_retry), (keep, is_retry));
-        assert!(matches!(harness.dispatcher.on_lost(next.ticket), Lost::Waiting));
+        assert_eq!((next.keep, next.lost_on), (keep, lost_on));
+        assert!(matches!(harness.dispatcher.on_lost(next.ticket, next.lane), Lost::Waiting));
     }
     let last = harness.next(&free).unwrap();
-    assert!(!last.keep && last.is_retry);
-    let Lost::GivenUp(pending) = harness.dispatcher.on_lost(last.ticket) else { panic!() };
+    assert!(!last.keep && last.lost_on == Some(0));
+    let Lost::GivenUp(pending) = harness.dispatcher.on_lost(last.ticket, 0) else { panic!() };
     assert_eq!(pending.request.envelope[0][0], 0);
     assert!(harness.dispatcher.in_flight().is_empty());
     assert_eq!(harness.next(&free), None);
@@ -180,11 +179,11 @@ fn a_request_is_answered_once_whatever_comes_after() {
     let (replied, expired) = (harness.send(&free), harness.send(&free));
     assert!(harness.dispatcher.on_reply(replied).is_some());
     assert!(harness.dispatcher.on_reply(replied).is_none());
-    assert!(matches!(harness.dispatcher.on_lost(replied), Lost::Late));
+    assert!(matches!(harness.dispatcher.on_lost(replied, 0), Lost::Late));
     assert!(harness.dispatcher.give_up(expired).is_some());
     assert!(harness.dispatcher.give_up(expired).is_none());
     assert!(harness.dispatcher.on_reply(expired).is_none());
-    assert!(matches!(harness.dispatcher.on_lost(expired), Lost::Late));
+    assert!(matches!(harness.dispatcher.on_lost(expired, 0), Lost::Late));
     assert_eq!(harness.next(&free), None);
 }
 
@@ -269,7 +268,7 @@ fn who_waits_already_is_refused_too_when_the_last_lane_is_gone() {
 fn who_waits_since_it_was_lost_is_told_that() {
     let mut harness = Harness::with_retries(1, 1);
     let ticket = harness.send(&lanes([Preferred]));
-    assert!(matches!(harness.dispatcher.on_lost(ticket), Lost::Waiting));
+    assert!(matches!(harness.dispatcher.on_lost(ticket, 0), Lost::Waiting));
     let refused = harness.dispatcher.refuse_waiting(&lanes([DISCONNECTED]), harness.now);
     assert_eq!(refused, [(ticket, Fault::lost())]);
 }
@@ -280,13 +279,17 @@ fn a_lost_request_goes_to_another_lane_if_one_takes_it() {
     harness.ask(&lanes([Full, Preferred, Full])).unwrap();
     let mut lane = |admissions| {
         let next = harness.next(&lanes(admissions)).unwrap();
-        assert!(matches!(harness.dispatcher.on_lost(next.ticket), Lost::Waiting));
+        assert!(matches!(harness.dispatcher.on_lost(next.ticket, next.lane), Lost::Waiting));
         next.lane
     };
     assert_eq!(lane([Full, Preferred, Full]), 1);
     assert_eq!(lane([Cost(9.0), Preferred, Full]), 0);
     assert_eq!(lane([Cost(1.0), Full, Cost(9.0)]), 2);
     assert_eq!(lane([Full, Full, Preferred]), 2);
+    // That it could not be sent does not change which lane had lost it.
+    let next = harness.next(&lanes([Cost(1.0), Full, Full])).unwrap();
+    harness.dispatcher.on_unsent(next);
+    assert_eq!(harness.next(&lanes([Cost(9.0), Full, Preferred])).map(|next| next.lane), Some(0));
 }
 
 #[test]
