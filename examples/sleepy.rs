@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::thread::{park, sleep};
 use std::time::Duration;
 
-use repd::cli::{Action, Command, parse};
+use repd::cli::{Action, Command, parse, print};
 use repd::{Code, Error, Fault, Frame, logging, serve};
 
 fn sleepy(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
@@ -27,7 +27,11 @@ fn sleepy(request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
 }
 
 fn run() -> Result<(), Error> {
-    let Action::Run(Command::Serve(options)) = parse(std::env::args_os())? else { return Ok(()) };
+    let options = match parse(std::env::args_os())? {
+        Action::Run(Command::Serve(options)) => options,
+        Action::Run(_) => return Ok(()),
+        Action::Print(text) => return print(&text),
+    };
     logging::start(options.log, options.verbose)?;
     serve(&options.config_with(|_| sleepy))
 }

@@ -17,7 +17,7 @@ use crate::text::printable;
 /// Returns an error if no reply came in time or the reply cannot be printed (exit code 1), if the
 /// endpoint or a limit of the system is in the way (2), or if the reply is an error reply (3).
 pub fn call(call: &Call) -> Result<(), Error> {
-    let request = request(&call.frames)?;
+    let request = request(call)?;
     let mut retries = call.retries;
     let reply = loop {
         match attempt(&call.endpoint, &request, call.timeout, retries > 0) {
@@ -44,15 +44,29 @@ pub(crate) fn ask(
     attempt(endpoint, request, timeout, false)
 }
 
-/// Returns the frames of the request: `frames`, or standard input as one frame if there are none.
-fn request(frames: &[String]) -> Result<Vec<Frame>, Error> {
-    if !frames.is_empty() {
-        return Ok(frames.iter().map(|frame| Frame::from(frame.as_str())).collect());
+/// Returns the frames of the request: those of the command line, or standard input as one frame if
+/// there are none.
+fn request(call: &Call) -> Result<Vec<Frame>, Error> {
+    if !call.frames.is_empty() {
+        return Ok(call.frames.iter().map(|frame| Frame::from(frame.as_str())).collect());
     }
     let mut input = Vec::new();
     let read = io::stdin().read_to_end(&mut input);
     read.map_err(|error| Error::failed("cannot read standard input").with_cause(error))?;
+    if !call.keep_newline {
+        cut_newline(&mut input);
+    }
     Ok(vec![Frame::from(input)])
+}
+
+/// Cuts the line end off a text, so that `echo hello` asks for what `printf hello` does. Bytes that
+/// are no text (they are not UTF-8, or have a zero) are left as they are.
+fn cut_newline(input: &mut Vec<u8>) {
+    if str::from_utf8(input).is_ok() && !input.contains(&0) {
+        let line = input.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let length = line.map_or(input.len(), <[u8]>::len);
+        input.truncate(length);
+    }
 }
 
 /// Sends `request` from a socket of its own and returns the reply, as the Lazy Pirate client of the

@@ -4,17 +4,21 @@ use std::ffi::OsString;
 
 use std::io::{Write, stdout};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 
 use crate::error::Error;
 
 mod bench;
 mod call;
+mod completions;
+mod help;
 mod parse;
 mod serve;
+mod words;
 
 pub use bench::{Bench, Size};
 pub use call::Call;
+pub use completions::Completions;
 pub use serve::Serve;
 
 /// What the command line asks for.
@@ -28,7 +32,7 @@ pub enum Action {
 
 /// A small ZeroMQ request-reply server: a ROUTER-DEALER proxy in front of a fixed pool of REP
 /// workers. Without a command it runs `repd serve` with every default.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(help_triggers("-h", "--help"))]
 struct Repd {
     /// print the version
@@ -40,7 +44,7 @@ struct Repd {
 }
 
 /// A command and its options.
-#[derive(Debug, FromArgs)]
+#[derive(ArgsInfo, Debug, FromArgs)]
 #[argh(subcommand)]
 pub enum Command {
     /// Run the service.
@@ -49,6 +53,8 @@ pub enum Command {
     Call(Call),
     /// Load a service and report rate and latency.
     Bench(Bench),
+    /// Print the completions of a shell.
+    Completions(Completions),
 }
 
 /// A built-in handler.
@@ -83,65 +89,84 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// Returns an error with exit code 2 that says what is wrong and what to do, if an argument is not
 /// UTF-8, is unknown, is out of range or does not go together with another one.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Error> {
-    let texts: Result<Vec<String>, OsString> =
+    let words: Result<Vec<String>, OsString> =
         arguments.into_iter().skip(1).map(OsString::into_string).collect();
-    let texts = texts.map_err(|argument| {
+    let words = words.map_err(|argument| {
         Error::config(format!("cannot use the argument {argument:?}"))
             .with_cause("it is not UTF-8")
             .with_remedy("use text; repd call reads other bytes from standard input")
     })?;
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    match Repd::from_args(&["repd"], &texts) {
+    let info = Repd::get_args_info();
+    let words = words::normalize(words, &info);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match Repd::from_args(&["repd"], &words) {
         Ok(Repd { version: true, .. }) => {
             Ok(Action::Print(format!("repd {}\n", env!("CARGO_PKG_VERSION"))))
         }
         Ok(Repd { command: Some(Command::Serve(serve)), .. }) => {
-            match serve.first_positional() {
-                Some(stray) if !texts.contains(&"--") => {
-                    return Err(Error::config(format!("unrecognized argument: {stray}"))
-                        .with_remedy(
-                            "if it is a program, put -- before it; see repd serve --help",
-                        ));
-                }
-                None if texts.contains(&"--") => {
-                    return Err(Error::config("there is no program after --")
-                        .with_remedy("give one: -- PROGRAM ARG..."));
-                }
-                _ => serve.check_options()?,
-            }
+            check_program(&serve, &words)?;
+            serve.check_options()?;
             Ok(Action::Run(Command::Serve(serve)))
+        }
+        Ok(Repd { command: Some(Command::Completions(completions)), .. }) => {
+            Ok(Action::Print(completions.script(&info)))
         }
         Ok(Repd { command: Some(command), .. }) => Ok(Action::Run(command)),
         // No options cannot be wrong: each has its default.
         Ok(Repd { command: None, .. }) => Serve::from_args(&["repd", "serve"], &[])
             .map(|serve| Action::Run(Command::Serve(serve)))
             .map_err(|exit| Error::config(exit.output)),
-        Err(exit) if exit.status.is_ok() => Ok(Action::Print(exit.output)),
-        Err(exit) => Err(usage_error(&exit.output, &texts)),
+        Err(exit) if exit.status.is_ok() => {
+            let (name, info) = command_of(&words, &info);
+            Ok(Action::Print(help::help(&name, info)))
+        }
+        Err(exit) => Err(usage_error(&exit.output, &words, &info)),
+    }
+}
+
+/// Returns the name and the data of the command that is given, or of `repd` itself.
+fn command_of<'a>(
+    words: &[&str],
+    info: &'a CommandInfoWithArgs,
+) -> (String, &'a CommandInfoWithArgs) {
+    let command = info.commands.iter().find(|command| words.first() == Some(&command.name));
+    command.map_or(("repd".into(), info), |it| (format!("repd {}", it.name), &it.command))
+}
+
+/// Checks that a program, and only a program, is after `--`.
+fn check_program(serve: &Serve, words: &[&str]) -> Result<(), Error> {
+    match (serve.first_positional(), words.contains(&"--")) {
+        (Some(stray), false) => Err(Error::config(format!("unrecognized argument: {stray}"))
+            .with_remedy("if it is a program, put -- before it; see repd serve --help")),
+        (None, true) => Err(Error::config("there is no program after --")
+            .with_remedy("give one: -- PROGRAM ARG...")),
+        _ => Ok(()),
     }
 }
 
 /// Returns argh's message as an error of one line, with a remedy.
-fn usage_error(message: &str, texts: &[&str]) -> Error {
-    let words: Vec<&str> = message.split_whitespace().collect();
-    let mut message = words.join(" ").trim_end_matches('.').to_string();
+fn usage_error(message: &str, words: &[&str], info: &CommandInfoWithArgs) -> Error {
+    let mut message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    message.truncate(message.trim_end_matches('.').len());
     if let Some(first) = message.get_mut(..1) {
         first.make_ascii_lowercase();
     }
-    let (command, known) = match texts.first() {
-        Some(&command @ ("serve" | "call" | "bench")) => (format!("repd {command}"), true),
-        _ => ("repd".into(), false),
-    };
-    let equals = texts.iter().find(|text| text.starts_with("--") && text.contains('='));
-    let remedy = match equals {
-        Some(text) => format!("write {} instead of {text}", text.replacen('=', " ", 1)),
-        None if !known && texts.first().is_some_and(|text| text.starts_with("--")) => {
-            "options follow a command: repd serve --help".into()
+    if message.contains("; give ") || message.contains(": give ") {
+        return Error::config(message);
+    }
+    let (name, command) = command_of(words, info);
+    let unknown = message.strip_prefix("unrecognized argument: ");
+    let is_option = unknown.is_some_and(|unknown| unknown.starts_with('-'));
+    let flags = command.flags.iter().map(|flag| flag.long);
+    let commands = command.commands.iter().map(|command| command.name);
+    let meant = unknown.and_then(|unknown| words::meant(unknown, flags.chain(commands)));
+    let remedy = match meant {
+        Some(meant) => format!("did you mean {meant}? see {name} --help"),
+        None if is_option && name == "repd" => "options follow a command: repd serve --help".into(),
+        None if is_option && name == "repd call" => {
+            "put -- before a frame that begins with -; see repd call --help".into()
         }
-        None if message.contains("; give ") || message.contains(": give ") => {
-            return Error::config(message);
-        }
-        None => format!("see {command} --help"),
+        None => format!("see {name} --help"),
     };
     Error::config(message).with_remedy(remedy)
 }
@@ -179,8 +204,7 @@ mod tests {
                 panic!("no help")
             };
             let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-            let options = help.split(" Options: ").nth(1).unwrap();
-            let described = options.split(&format!("{option} ")).nth(1).unwrap_or_default();
+            let described = help.split(&format!("{option} ")).nth(1).unwrap_or_default();
             let own = described.split(" --").next().unwrap_or_default();
             assert!(own.contains(&format!("(default {default})")), "{command} {option}: {own}");
         };
@@ -240,7 +264,11 @@ mod tests {
     #[test]
     fn a_mistake_is_one_line_that_says_what_to_do() {
         for (line, remedy) in [
-            ("serve --workers=3", "write --workers 3 instead of --workers=3"),
+            ("serve --worker 3", "did you mean --workers? see repd serve --help"),
+            ("sevre", "did you mean serve? see repd --help"),
+            ("call tcp://localhost:1 -3", "put -- before a frame that begins with -"),
+            ("serve --verbose=yes", "see repd serve --help"),
+            ("serve --workers=501", "give a whole number from 0 to 500"),
             ("--workers 3", "options follow a command"),
             ("serve --nonsense", "see repd serve --help"),
             ("serve extra", "see repd serve --help"),

@@ -357,7 +357,7 @@ pub(crate) fn number_hint(range: &RangeInclusive<usize>) -> String {
 /// Returns the hint for a time within `range`.
 pub(crate) fn seconds_hint(range: &RangeInclusive<Duration>) -> String {
     let (least, most) = (range.start().as_secs_f64(), range.end().as_secs());
-    format!("give seconds from {least} to {most}, fractions allowed")
+    format!("give seconds from {least} to {most}, or a time such as 500ms, 5s or 2m")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let done = parse(std::env::args_os()).and_then(|action| match action {
         Action::Print(text) => print(&text),
+        Action::Run(Command::Completions(_)) => Ok(()),
         Action::Run(Command::Bench(options)) => bench::bench(&options),
         Action::Run(Command::Call(options)) => call::call(&options),
         Action::Run(Command::Serve(options)) => run(&options),

@@ -29,6 +29,10 @@ fn frames_are_printed_one_a_line_or_as_they_are() {
     assert_eq!(call(&[], b"from input"), b"tupni morf\n");
     assert_eq!(call(&[], b""), b"\n");
     assert_eq!(call(&[], b"a\nb"), b"b\\na\n");
+    // The line end of a text is not asked for, unless one says so; bytes are as they are.
+    assert_eq!(call(&[], b"hello\n"), b"olleh\n");
+    assert_eq!(call(&[], b"hello\n\r\n"), b"\\nolleh\n");
+    assert_eq!(call(&["--keep-newline"], b"hello\n"), b"\\nolleh\n");
     assert_eq!(call(&["--raw"], b"\x00\xff\n"), b"\n\xff\x00");
     assert_eq!(call(&["--raw", "ab", "cd"], b""), b"badc");
     assert_eq!(call(&["--", "-x", "--raw"], b""), b"x-\nwar--\n");

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::{Folder, Process, REPD, time_limit};
+use common::{Folder, Process, REPD, time_limit, without_time};
 use nix::unistd::{dup, geteuid};
 
 /// Makes a copy of repd that any user may run.
@@ -30,7 +30,8 @@ fn runs(repd: &PathBuf, limit: &str, arguments: &[&str]) -> bool {
     }
     let run = command.arg(limit).arg(repd).args(arguments).current_dir("/").output().unwrap();
     let said = String::from_utf8(run.stderr).unwrap();
-    let (info, error): (Vec<_>, Vec<_>) = said.lines().partition(|line| line.starts_with("info: "));
+    let (info, error): (Vec<_>, Vec<_>) =
+        said.lines().map(without_time).partition(|line| line.starts_with("info: "));
     match run.status.code() {
         Some(0) => true,
         Some(2) if error.len() == 1 && error[0].starts_with("error: ") => false,

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Instant;
 
-use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit};
+use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit, without_time};
 use nix::pty::openpty;
 use nix::sys::signal::Signal::SIGTERM;
 
@@ -55,6 +55,22 @@ fn start_and_stop_are_told_and_requests_only_when_asked() {
 }
 
 #[test]
+fn a_line_has_its_time_where_nothing_else_adds_it() {
+    let _limit = time_limit(60);
+    let mut command = Command::new(REPD);
+    command.args(["serve", "--listen", "ipc:///no/such/dir/x"]).env_remove("JOURNAL_STREAM");
+    let failed = command.output().unwrap();
+    let line = String::from_utf8(failed.stderr).unwrap();
+    let (time, rest) = line.split_once(' ').unwrap();
+    assert!(rest.starts_with("error: cannot listen on"), "{line}");
+    // RFC 3339, with milliseconds, in UTC.
+    let mut date = Command::new("date");
+    date.args(["--utc", "--date", time, "+%Y-%m-%dT%H:%M:%S.%3NZ"]);
+    let date = date.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&date.stdout).trim_end(), time);
+}
+
+#[test]
 fn under_systemd_each_line_carries_its_priority() {
     let _limit = time_limit(60);
     let logged = log(&["--verbose"], true);
@@ -70,7 +86,8 @@ fn under_systemd_each_line_carries_its_priority() {
     assert!(failed.stderr.starts_with(b"<3>cannot listen on"), "{failed:?}");
     // Its standard error goes elsewhere than that of who started it.
     let elsewhere = fails().env("JOURNAL_STREAM", "8:12345").output().unwrap();
-    assert!(elsewhere.stderr.starts_with(b"error: cannot listen on"), "{elsewhere:?}");
+    let line = String::from_utf8(elsewhere.stderr).unwrap();
+    assert!(without_time(&line).starts_with("error: cannot listen on"), "{line}");
 }
 
 /// Runs `repd serve` with that folder as its /dev, in a mount namespace of its own; none with a

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{Client, Folder, Killed, Process, REPD, repd, time_limit};
+use common::{Client, Folder, Killed, Process, REPD, repd, time_limit, without_time};
 use nix::unistd::geteuid;
 
 /// Returns the one line that was said.
@@ -19,7 +19,7 @@ fn line(output: &Output) -> String {
     assert_eq!(said.trim_end().lines().count(), 1, "{said}");
     assert!(!said.contains("panic") && !said.contains("os error"), "{said}");
     assert!(output.stdout.is_empty());
-    said
+    without_time(&said).into()
 }
 
 fn refused(options: &[&str]) -> String {
@@ -185,7 +185,7 @@ fn every_wrong_number_is_refused_with_its_range() {
     let huge = "99999999999999999999999999";
     for (option, range, wrong) in [
         ("--workers", "from 0 to 500", &["-1", "501", huge, "nan", "", "1.5", "five"][..]),
-        ("--timeout", "from 0.001 to 86400", &["0", "-1", huge, "nan", "inf", "", "1s"]),
+        ("--timeout", "from 0.001 to 86400", &["0", "-1", huge, "nan", "inf", "", "1x"]),
         ("--drain", "from 0 to 86400", &["-1", huge, "nan", "inf", ""]),
         ("--heartbeat", "from 0 to 3600", &["-1", huge, "nan", "inf", "0.0001"]),
         ("--max-message-size", "from 1 to 1024M", &["0", "-1", huge, "nan", "1T", "2000M", "k"]),
@@ -223,8 +223,6 @@ fn every_wrong_option_is_refused_and_the_help_is_named() {
         let said = line(&repd(arguments, b""));
         assert!(said.contains("--help"), "{arguments:?}: {said}");
     }
-    let said = line(&repd(&["serve", "--workers=1"], b""));
-    assert!(said.contains("write --workers 1 instead of --workers=1"), "{said}");
     for (option, choice) in [("--handler", "reverse or echo"), ("--log", "stderr or syslog")] {
         assert!(refused(&[option, "nonsense"]).contains(choice));
     }
@@ -315,11 +313,78 @@ fn version_and_help_are_printed_and_are_no_mistakes() {
     let version = repd(&["--version"], b"");
     assert_eq!(version.status.code(), Some(0));
     assert_eq!(version.stdout, format!("repd {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
-    for arguments in [&["--help"][..], &["-h"], &["serve", "--help"], &["call", "-h"]] {
+    assert_eq!(repd(&["-V"], b"").stdout, version.stdout);
+    for (arguments, usage) in [
+        (&["--help"][..], "Usage: repd [options] [COMMAND]\n"),
+        (&["-h"], "Usage: repd [options] [COMMAND]\n"),
+        (&["help"], "Usage: repd [options] [COMMAND]\n"),
+        (&["serve", "--help"], "Usage: repd serve [options] [-- PROGRAM ARG...]\n"),
+        (&["help", "serve"], "Usage: repd serve [options] [-- PROGRAM ARG...]\n"),
+        (&["call", "-h"], "Usage: repd call [options] ENDPOINT [FRAME...]\n"),
+    ] {
         let help = repd(arguments, b"");
-        assert_eq!(help.status.code(), Some(0));
-        assert!(String::from_utf8(help.stdout).unwrap().starts_with("Usage: repd"));
+        assert_eq!((help.status.code(), &help.stderr[..]), (Some(0), &b""[..]));
+        let help = String::from_utf8(help.stdout).unwrap();
+        assert!(help.starts_with(usage), "{help}");
+        let (text, _examples) = help.split_once("\nExamples:").unwrap_or((&help, ""));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{help}");
     }
+}
+
+#[test]
+fn a_value_may_be_behind_an_equals_sign_and_a_time_may_have_a_unit() {
+    let _limit = time_limit(60);
+    let check = ["serve", "--check", "--listen=tcp://127.0.0.1:*", "--workers=2"];
+    let options = ["--timeout=500ms", "--drain", "2m", "--", "cat", "--number=no", "help"];
+    let run = repd(&[&check[..], &options].concat(), b"");
+    let printed = String::from_utf8(run.stdout).unwrap();
+    let expected = ["--workers 2", "--timeout 0.5", "--drain 120", "-- cat --number=no help"];
+    for line in expected {
+        assert!(printed.lines().any(|printed| printed == line), "{printed}");
+    }
+}
+
+#[test]
+fn a_common_mistake_has_its_hint() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("hints");
+    fs::write(folder.0.join("count.sh"), "").unwrap();
+    let serve = ["serve", "--check", "--listen", "tcp://127.0.0.1:*"];
+    for (arguments, hint) in [
+        (&["sevre"][..], "did you mean serve?"),
+        (&["serve", "--wrokers", "3"], "did you mean --workers?"),
+        (&["serve", "--workers=3x"], "give a whole number"),
+        (&["call", "tcp://127.0.0.1:1", "-3"], "put -- before a frame that begins with -"),
+        (&[&serve[..], &["--", "count.sh"]].concat(), "write ./count.sh"),
+        (&[&serve[..], &["--", "grep -c x"]].concat(), "without quotes around all of them"),
+    ] {
+        let run = Command::new(REPD).args(arguments).current_dir(&folder.0).output().unwrap();
+        assert!(line(&run).contains(hint), "{run:?}");
+    }
+}
+
+#[test]
+fn the_completions_load_and_complete() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("completions");
+    for (shell, load) in [
+        ("bash", "source \"$0\"; complete -p repd"),
+        ("zsh", "autoload -Uz compinit; compinit -u -D; source \"$0\"; echo ${_comps[repd]}"),
+        ("fish", "source $argv[1]; complete -C 'repd serve --work'"),
+    ] {
+        let printed = repd(&["completions", shell], b"");
+        assert_eq!(printed.status.code(), Some(0));
+        let path = folder.0.join(shell);
+        fs::write(&path, printed.stdout).unwrap();
+        let Ok(run) = Command::new(shell).args(["-c", load]).arg(&path).output() else {
+            common::skipped(&format!("there is no {shell}"));
+            continue;
+        };
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert!(run.status.success() && run.stderr.is_empty(), "{shell}: {run:?}");
+        assert!(said.contains("repd") || said.contains("--workers"), "{shell}: {run:?}");
+    }
+    assert!(line(&repd(&["completions", "tcsh"], b"")).contains("give bash, zsh, fish or nushell"));
 }
 
 #[test]

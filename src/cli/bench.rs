@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::{Builtin, parse, parse_builtin};
 use crate::config;
@@ -11,7 +11,7 @@ use crate::error::Error;
 
 /// Load a service with requests of one frame, and report rate and latency. Works with any service
 /// that answers REQ clients.
-#[derive(Debug, FromArgs)]
+#[derive(ArgsInfo, Debug, FromArgs)]
 #[argh(
     subcommand,
     name = "bench",

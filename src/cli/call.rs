@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::parse;
 use crate::config;
@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 
 /// Send one request and print the reply, each frame on a line. Characters that cannot be printed
 /// are escaped.
-#[derive(Debug, FromArgs)]
+#[derive(ArgsInfo, Debug, FromArgs)]
 #[argh(
     subcommand,
     name = "call",
@@ -40,6 +40,10 @@ pub struct Call {
     /// number of further tries after the first, each with a new socket, 0 to 1000000 (default 0)
     #[argh(option, arg_name = "n", default = "0", from_str_fn(parse::call_retries))]
     pub retries: usize,
+
+    /// send standard input as it is; otherwise the line end at the end of a text is left off
+    #[argh(switch)]
+    pub keep_newline: bool,
 
     /// print the bytes of the reply unchanged, and nothing else
     #[argh(switch)]

@@ -16,9 +16,13 @@ fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     number.ok_or_else(|| number_hint(&range))
 }
 
-/// Parses a time in seconds, with or without a fraction.
+/// Parses a time in seconds, with or without a fraction, or with a unit: `ms`, `s`, `m` or `h`.
 fn seconds(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let seconds: Option<f64> = text.parse().ok();
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let with_unit =
+        units.into_iter().find_map(|(unit, length)| Some((text.strip_suffix(unit)?, length)));
+    let (number, unit) = with_unit.unwrap_or((text, 1.0));
+    let seconds: Option<f64> = number.parse().ok().map(|number: f64| number * unit);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     // A tiny time such as 0.0000001 is a mistake, not a way to write 0.
     let time = time.filter(|time| *time >= MIN_TIME || seconds == Some(0.0));
@@ -108,7 +112,13 @@ mod tests {
     fn seconds_may_be_fractions_but_must_be_a_time() {
         assert_eq!(timeout("0.25"), Ok(Duration::from_millis(250)));
         assert_eq!(drain("0"), Ok(Duration::ZERO));
-        for wrong in ["0", "-1", "nan", "inf", "1e300", "", "5s", "0.0000001", "86401"] {
+        for (text, milliseconds) in
+            [("500ms", 500), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(timeout(text), Ok(Duration::from_millis(milliseconds)));
+        }
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "", "s", "5 s", "5x", "0.0000001", "86401"]
+        {
             assert!(timeout(wrong).is_err(), "{wrong:?}");
         }
         assert!(drain("0.0001").is_err() && drain("-0.0001").is_err());

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::{Builtin, parse, parse_builtin};
 use crate::config::{self, Backend, Config};
@@ -13,7 +13,7 @@ use crate::handler::{Framing, Handler, Program, echo, reverse};
 use crate::logging::Target;
 
 /// Run the service.
-#[derive(Debug, FromArgs)]
+#[derive(ArgsInfo, Debug, FromArgs)]
 #[argh(
     subcommand,
     name = "serve",

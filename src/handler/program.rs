@@ -105,8 +105,8 @@ impl Program {
                 .with_remedy("use another framing, or messages of one frame"));
         }
         let remedy = "give a program's path, or its name in PATH";
-        let path =
-            find(name).ok_or_else(|| cannot("no such program".into()).with_remedy(remedy))?;
+        let path = find(name)
+            .ok_or_else(|| cannot("no such program".into()).with_remedy(missing_hint(name)))?;
         if !path.is_file() {
             return Err(cannot("it is not a file".into()).with_remedy(remedy));
         }
@@ -121,6 +121,17 @@ impl Program {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// Returns what to do about a name that no program has.
+fn missing_hint(name: &str) -> String {
+    if name.contains(char::is_whitespace) {
+        "give the program and each argument by itself, without quotes around all of them".into()
+    } else if !name.is_empty() && !name.contains('/') && Path::new(name).is_file() {
+        format!("for the file in this folder, write ./{name}")
+    } else {
+        "give a program's path, or its name in PATH".into()
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use log::{Level, Log, Metadata, Record};
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use time::UtcDateTime;
 
 use super::line;
 
@@ -22,6 +23,21 @@ fn severity(level: Level) -> u8 {
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
     }
+}
+
+/// Returns the time in UTC, to the millisecond (RFC 3339).
+fn now() -> String {
+    let now = UtcDateTime::now();
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        now.year(),
+        u8::from(now.month()),
+        now.day(),
+        now.hour(),
+        now.minute(),
+        now.second(),
+        now.millisecond()
+    )
 }
 
 /// Returns true if standard error leads to the journal: it is the file that `JOURNAL_STREAM` names
@@ -69,8 +85,10 @@ impl StandardError {
         let before = if *partly_written { "\n" } else { "" };
         let line = match (self.journal, level) {
             (true, level) => format!("{before}<{}>{line}\n", severity(level)),
-            (false, Level::Warn) => format!("{before}warning: {line}\n"),
-            (false, level) => format!("{before}{}: {line}\n", level.as_str().to_lowercase()),
+            (false, Level::Warn) => format!("{before}{} warning: {line}\n", now()),
+            (false, level) => {
+                format!("{before}{} {}: {line}\n", now(), level.as_str().to_lowercase())
+            }
         };
         let Some(mut terminal) = self.terminal.as_ref() else {
             // An error cannot be reported: standard error is where it would go.

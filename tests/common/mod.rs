@@ -30,7 +30,7 @@ pub use self::{
     client::{Client, code},
     link::Link,
     local::Local,
-    process::Process,
+    process::{Process, without_time},
 };
 
 /// Time after which a fact that a test waits for counts as missing, on a machine that is busy.

@@ -13,6 +13,14 @@ use nix::unistd::Pid;
 
 use super::{LIMIT, REPD, sleepy, until};
 
+/// Returns a line of the log without the time in front of it, if it has one.
+pub fn without_time(line: &str) -> &str {
+    match line.split_once("Z ") {
+        Some((time, rest)) if time.len() == 23 && time.as_bytes()[10] == b'T' => rest,
+        _ => line,
+    }
+}
+
 /// A service in a process of its own, killed when dropped.
 pub struct Process {
     child: Child,
@@ -48,7 +56,10 @@ impl Process {
         let mut child = command.stderr(Stdio::piped()).process_group(0).spawn().unwrap();
         let (send, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        spawn(move || {
+            let mut lines = stderr.lines().map_while(Result::ok);
+            lines.try_for_each(|line| send.send(without_time(&line).into()))
+        });
         let mut process = Process { child, lines, log: Vec::new(), endpoint: String::new() };
         let line = process.wait_for_line("listening on ");
         process.endpoint = line.split("listening on ").nth(1).unwrap().to_string();
