@@ -31,6 +31,10 @@ let
     ../zmq-sys
   ];
   tests = [
+    ../CHANGELOG.md
+    ../CONTRIBUTING.md
+    ../SECURITY.md
+    ../docs
     ../examples
     ../rustfmt.toml
     (fileset.fileFilter (file: file.hasExt "rs" || file.hasExt "py") ../tests)

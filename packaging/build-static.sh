@@ -14,7 +14,7 @@ case $target in
     *) usage "cannot build '$target'" ;;
 esac
 [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || {
-    echo "error: cannot build here: this needs Debian for x86_64; see README.md for other ways" >&2
+    echo "error: cannot build here: this needs Debian for x86_64; see docs/install.md for other ways" >&2
     exit 1
 }
 packaging/install-missing "${packages[@]}"

@@ -129,4 +129,5 @@ pub use service::{Running, Service, StopHandle, check, serve};
 /// The README's code is compiled too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/library.md")]
 struct Readme;
