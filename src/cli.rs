@@ -32,7 +32,7 @@ pub enum Action {
 
 /// A small ZeroMQ request-reply server: a ROUTER-DEALER proxy in front of a fixed pool of REP
 /// workers. Without a command it runs `repd serve` with every default.
-#[derive(ArgsInfo, FromArgs)]
+#[derive(ArgsInfo, Debug, FromArgs)]
 #[argh(help_triggers("-h", "--help"))]
 struct Repd {
     /// print the version
@@ -159,8 +159,11 @@ fn usage_error(message: &str, words: &[&str], info: &CommandInfoWithArgs) -> Err
     let is_option = unknown.is_some_and(|unknown| unknown.starts_with('-'));
     let flags = command.flags.iter().map(|flag| flag.long);
     let commands = command.commands.iter().map(|command| command.name);
+    let given_value = unknown.and_then(|unknown| unknown.split_once('='));
+    let switch = flags.clone().find(|flag| given_value.is_some_and(|(name, _)| name == *flag));
     let meant = unknown.and_then(|unknown| words::meant(unknown, flags.chain(commands)));
     let remedy = match meant {
+        _ if switch.is_some() => format!("{} takes no value", switch.unwrap_or_default()),
         Some(meant) => format!("did you mean {meant}? see {name} --help"),
         None if is_option && name == "repd" => "options follow a command: repd serve --help".into(),
         None if is_option && name == "repd call" => {
@@ -267,7 +270,7 @@ mod tests {
             ("serve --worker 3", "did you mean --workers? see repd serve --help"),
             ("sevre", "did you mean serve? see repd --help"),
             ("call tcp://localhost:1 -3", "put -- before a frame that begins with -"),
-            ("serve --verbose=yes", "see repd serve --help"),
+            ("serve --verbose=yes", "--verbose takes no value"),
             ("serve --workers=501", "give a whole number from 0 to 500"),
             ("--workers 3", "options follow a command"),
             ("serve --nonsense", "see repd serve --help"),

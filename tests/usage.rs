@@ -310,6 +310,8 @@ fn check_runs_no_program_but_looks_whether_it_could() {
 #[test]
 fn version_and_help_are_printed_and_are_no_mistakes() {
     let _limit = time_limit(60);
+    let sleepy = Command::new(common::sleepy()).args(["serve", "--help"]).output().unwrap();
+    assert!(sleepy.stdout.starts_with(b"Usage: repd serve"), "{sleepy:?}");
     let version = repd(&["--version"], b"");
     assert_eq!(version.status.code(), Some(0));
     assert_eq!(version.stdout, format!("repd {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
@@ -354,6 +356,9 @@ fn a_common_mistake_has_its_hint() {
         (&["sevre"][..], "did you mean serve?"),
         (&["serve", "--wrokers", "3"], "did you mean --workers?"),
         (&["serve", "--workers=3x"], "give a whole number"),
+        (&["serve", "--verbose=yes"], "--verbose takes no value"),
+        (&["serve", "count.sh"], "if it is a program, put -- before it"),
+        (&["--workers=3"], "options follow a command"),
         (&["call", "tcp://127.0.0.1:1", "-3"], "put -- before a frame that begins with -"),
         (&[&serve[..], &["--", "count.sh"]].concat(), "write ./count.sh"),
         (&[&serve[..], &["--", "grep -c x"]].concat(), "without quotes around all of them"),
@@ -367,22 +372,37 @@ fn a_common_mistake_has_its_hint() {
 fn the_completions_load_and_complete() {
     let _limit = time_limit(60);
     let folder = Folder::new("completions");
-    for (shell, load) in [
-        ("bash", "source \"$0\"; complete -p repd"),
-        ("zsh", "autoload -Uz compinit; compinit -u -D; source \"$0\"; echo ${_comps[repd]}"),
-        ("fish", "source $argv[1]; complete -C 'repd serve --work'"),
+    // As each shell loads a file of its folder; what it then offers. For zsh, that needs a terminal.
+    for (shell, script, offered) in [
+        (
+            "bash",
+            "source _repd; COMP_WORDS=(repd serve --work); COMP_CWORD=2; \
+             \"$(complete -p repd | sed 's/.*-F \\([^ ]*\\) .*/\\1/')\"; echo \"${COMPREPLY[@]}\"",
+            "--workers\n",
+        ),
+        (
+            "zsh",
+            "fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D; \
+             autoload +X _repd; echo $_comps[repd]",
+            "_repd\n",
+        ),
+        (
+            "fish",
+            "source _repd; complete -C 'repd serve --work'",
+            "--workers\tnumber of REP workers",
+        ),
     ] {
         let printed = repd(&["completions", shell], b"");
         assert_eq!(printed.status.code(), Some(0));
-        let path = folder.0.join(shell);
-        fs::write(&path, printed.stdout).unwrap();
-        let Ok(run) = Command::new(shell).args(["-c", load]).arg(&path).output() else {
+        fs::write(folder.0.join("_repd"), printed.stdout).unwrap();
+        let mut command = Command::new(shell);
+        command.args(["-c", script]).current_dir(&folder.0).env("HOME", &folder.0);
+        let Ok(run) = command.output() else {
             common::skipped(&format!("there is no {shell}"));
             continue;
         };
-        let said = String::from_utf8_lossy(&run.stdout).into_owned();
         assert!(run.status.success() && run.stderr.is_empty(), "{shell}: {run:?}");
-        assert!(said.contains("repd") || said.contains("--workers"), "{shell}: {run:?}");
+        assert!(String::from_utf8_lossy(&run.stdout).starts_with(offered), "{shell}: {run:?}");
     }
     assert!(line(&repd(&["completions", "tcsh"], b"")).contains("give bash, zsh, fish or nushell"));
 }

@@ -16,6 +16,7 @@ use crate::error::Error;
     subcommand,
     name = "bench",
     help_triggers("-h", "--help"),
+    note = "A time is in seconds, or has a unit: 500ms, 5s, 2m, 1h.",
     note = "Latency is measured from before a request is sent until its reply has \
             arrived, without error replies. SIGINT or SIGTERM ends the load early and reports \
             what came so far.",

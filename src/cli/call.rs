@@ -15,6 +15,7 @@ use crate::endpoint::Endpoint;
     subcommand,
     name = "call",
     help_triggers("-h", "--help"),
+    note = "A time is in seconds, or has a unit: 500ms, 5s, 2m, 1h.",
     note = "Exit codes: 0 a reply; 1 no reply in time, nothing listens there, or the \
             connection was lost; 2 bad usage or configuration; 3 an error reply (REPD-ERROR).",
     example = "{command_name} tcp://localhost:5555 hello"

@@ -6,7 +6,7 @@ use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 use argh_complete::{Generator, bash::Bash, fish::Fish, nushell::Nushell, zsh::Zsh};
 
 /// Print the completions of a shell.
-#[derive(ArgsInfo, FromArgs)]
+#[derive(ArgsInfo, Debug, FromArgs)]
 #[argh(
     subcommand,
     name = "completions",
@@ -47,7 +47,11 @@ impl Completions {
         match self.shell {
             Shell::Bash => Bash::generate("repd", info),
             Shell::Zsh => Zsh::generate("repd", info),
-            Shell::Fish => Fish::generate("repd", info),
+            // fish before version 4, as in Debian 12, knows this option by its old name alone; later
+            // ones know both.
+            Shell::Fish => {
+                Fish::generate("repd", info).replace("commandline -xpc", "commandline -opc")
+            }
             Shell::Nushell => Nushell::generate("repd", info),
         }
     }

@@ -18,6 +18,7 @@ use crate::logging::Target;
     subcommand,
     name = "serve",
     help_triggers("-h", "--help"),
+    note = "A time is in seconds, or has a unit: 500ms, 5s, 2m, 1h.",
     note = "SIGTERM or SIGINT stops the service once all requests are answered; a second \
             one ends it at once.",
     note = "Exit codes: 0 stopped, all requests answered; 1 failed while running, or \
