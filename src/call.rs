@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::Call;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, plain};
 use crate::fault::Fault;
 use crate::frame::Frame;
 use crate::socket::{Context, Event, Monitor, Monitored, wait};
@@ -52,7 +52,11 @@ fn request(call: &Call) -> Result<Vec<Frame>, Error> {
     }
     let mut input = Vec::new();
     let read = io::stdin().read_to_end(&mut input);
-    read.map_err(|error| Error::failed("cannot read standard input").with_cause(error))?;
+    read.map_err(|error| {
+        Error::failed("cannot read standard input")
+            .with_cause(plain(error))
+            .with_remedy("give a file or a pipe, or the frames as arguments")
+    })?;
     if !call.keep_newline {
         cut_newline(&mut input);
     }

@@ -55,7 +55,10 @@ pub fn start(target: Target, verbose: bool) -> Result<(), Error> {
 /// Logs why the process ends, or prints it if no log was started, and returns the exit code.
 pub fn report(error: &Error) -> ExitCode {
     if log::max_level() == LevelFilter::Off {
-        let _ = writeln!(stderr(), "error: {}", printable(format!("{error:#}").as_bytes()));
+        let level = if standard_error::is_journal() { "<3>" } else { "error: " };
+        let mut text = printable(format!("{error:#}").as_bytes());
+        shorten(&mut text, MAX_LINE_BYTES);
+        let _ = writeln!(stderr(), "{level}{text}");
     } else {
         log::error!("{error:#}");
     }

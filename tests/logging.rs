@@ -84,6 +84,11 @@ fn under_systemd_each_line_carries_its_priority() {
     };
     let failed = of_the_journal(fails()).output().unwrap();
     assert!(failed.stderr.starts_with(b"<3>cannot listen on"), "{failed:?}");
+    // A mistake in the options too, though no log was started.
+    let mut mistaken = Command::new(REPD);
+    mistaken.args(["serve", "--workers", "x"]);
+    let mistaken = of_the_journal(mistaken).output().unwrap();
+    assert!(mistaken.stderr.starts_with(b"<3>error parsing"), "{mistaken:?}");
     // Its standard error goes elsewhere than that of who started it.
     let elsewhere = fails().env("JOURNAL_STREAM", "8:12345").output().unwrap();
     let line = String::from_utf8(elsewhere.stderr).unwrap();

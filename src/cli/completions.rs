@@ -11,7 +11,7 @@ use argh_complete::{Generator, bash::Bash, fish::Fish, nushell::Nushell, zsh::Zs
     subcommand,
     name = "completions",
     help_triggers("-h", "--help"),
-    example = "{command_name} bash > /etc/bash_completion.d/repd"
+    example = "{command_name} bash | sudo tee /etc/bash_completion.d/repd"
 )]
 pub struct Completions {
     /// the shell: bash, zsh, fish or nushell

@@ -26,6 +26,8 @@ pub(super) fn help(name: &str, info: &CommandInfoWithArgs) -> String {
     section(&mut text, "Arguments", info.positionals.iter().map(argument));
     let commands = info.commands.iter();
     let commands = commands.map(|it| (it.name.to_string(), it.command.description));
+    let help = (!info.commands.is_empty()).then(|| ("help".into(), "Print the help of a command."));
+    let commands = commands.chain(help);
     section(&mut text, "Commands", commands);
     let is_grouped = info.flags.iter().any(|flag| flag.long == "--listen");
     let group_of = |flag: &FlagInfo<'_>| {

@@ -10,7 +10,7 @@ const MIN_LIKENESS: f64 = 0.6;
 pub(super) fn normalize(words: Vec<String>, info: &CommandInfoWithArgs) -> Vec<String> {
     let words = match words.split_first() {
         Some((first, rest)) if first == "help" => {
-            let command = rest.iter().take(1).cloned();
+            let command = rest.iter().take(1).filter(|word| *word != "help").cloned();
             return command.chain(["--help".into()]).collect();
         }
         _ => words,
@@ -39,9 +39,29 @@ pub(super) fn normalize(words: Vec<String>, info: &CommandInfoWithArgs) -> Vec<S
     normalized
 }
 
+/// Returns true if one of these words, the first of which is the command, is neither an option nor
+/// its value.
+pub(super) fn has_positional(words: &[&str], command: &CommandInfoWithArgs) -> bool {
+    let takes_value = |name: &str| {
+        let mut flags = command.flags.iter();
+        flags.any(|flag| flag.long == name && flag.kind != FlagInfoKind::Switch)
+    };
+    let mut rest = words.iter().skip(1).take_while(|word| **word != "--");
+    while let Some(word) = rest.next() {
+        if !word.starts_with('-') {
+            return true;
+        }
+        if takes_value(word) {
+            rest.next();
+        }
+    }
+    false
+}
+
 /// Returns the one of `names` that is most like `given`, if one is like it.
 pub(super) fn meant<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(given, name);
+    let given = given.to_lowercase();
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(&given, name);
     let alike = names.map(|name| (likeness(name), name));
     let best = alike.max_by(|(one, _), (other, _)| one.total_cmp(other));
     best.filter(|(likeness, _)| *likeness >= MIN_LIKENESS).map(|(_, name)| name)

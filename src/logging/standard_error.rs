@@ -43,7 +43,7 @@ fn now() -> String {
 /// Returns true if standard error leads to the journal: it is the file that `JOURNAL_STREAM` names
 /// by device and inode (systemd.exec(5)). The variable alone is not enough, since a process
 /// inherits it even if its standard error leads elsewhere.
-fn is_journal() -> bool {
+pub(super) fn is_journal() -> bool {
     let file = stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
     let file = file.map(|file| format!("{}:{}", file.dev(), file.ino()));
     file.is_ok_and(|file| env::var("JOURNAL_STREAM").is_ok_and(|journal| journal == file))
