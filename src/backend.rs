@@ -59,7 +59,7 @@ pub(crate) enum Unavailable {
     Disconnected,
     /// Its worker has no program to answer with.
     Down,
-    /// Its worker is in a request whose deadline has passed.
+    /// It is busy with nothing but requests whose deadline has passed.
     Stuck,
 }
 
@@ -186,7 +186,8 @@ impl Lane {
         }
     }
 
-    /// Returns how many requests are outstanding: sent, and not answered, lost or taken back.
+    /// Returns how many requests are outstanding: sent, and not answered, lost or taken back. Of
+    /// those elsewhere whose deadline has passed nobody waits for the end.
     pub fn in_flight(&self) -> usize {
         match self {
             Lane::Worker(lane) => lane.in_flight(),

@@ -24,6 +24,7 @@ pub use serve::Serve;
 
 /// What the command line asks for.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Action {
     /// Run a command.
     Run(Command),
@@ -240,6 +241,7 @@ mod tests {
             ("--drain", config::DRAIN.as_secs().to_string()),
             ("--max-message-size", format!("{}M", config::MAX_MESSAGE_SIZE >> 20)),
             ("--max-frames", config::MAX_FRAMES.to_string()),
+            ("--client-outstanding", config::CLIENT_OUTSTANDING.to_string()),
             ("--io-threads", config::IO_THREADS.to_string()),
             ("--backlog", config::BACKLOG.to_string()),
             ("--heartbeat", config::HEARTBEAT.as_secs().to_string()),
@@ -263,7 +265,8 @@ mod tests {
     fn check_prints_a_command_line_that_means_the_same() {
         let common = "serve --listen tcp://*:1 --listen ipc://x --timeout 0.25 --drain 0 \
                       --max-message-size 2k --max-frames 7 --io-threads 2 --backlog 9 \
-                      --heartbeat 1.5 --log syslog --verbose";
+                      --heartbeat 1.5 --max-memory 3M --max-clients 4 --client-outstanding 5 \
+                      --client-rate 6 --log syslog --verbose";
         for own in [
             "--workers 3 --handler echo",
             "--workers 3 --retries 2 --framing packet --multipart -- cat -n --number",

@@ -19,6 +19,10 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 pub const RETRIES: usize = 0;
 /// The default of `--max-outstanding`.
 pub const MAX_OUTSTANDING: usize = 1000;
+/// The default of `--client-outstanding`.
+pub const CLIENT_OUTSTANDING: usize = 100_000;
+/// The default of `--max-memory`, in bytes, unless four times `--max-message-size` is more.
+pub const MAX_MEMORY: usize = 64 << 20;
 /// The default of `--drain`.
 pub const DRAIN: Duration = Duration::from_secs(5);
 /// The default of `--max-message-size`, in bytes.
@@ -57,6 +61,10 @@ pub(crate) const IO_THREADS_RANGE: RangeInclusive<usize> = 1..=64;
 // Linux cuts a longer one to net.core.somaxconn, which is 4,096.
 pub(crate) const BACKLOG_RANGE: RangeInclusive<usize> = 1..=4096;
 pub(crate) const OUTSTANDING_RANGE: RangeInclusive<usize> = 1..=100_000;
+pub(crate) const CLIENT_OUTSTANDING_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+pub(crate) const CLIENT_RATE_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+pub(crate) const MAX_CLIENTS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+pub(crate) const MEMORY_RANGE: RangeInclusive<usize> = 1 << 20..=1 << 40;
 pub(crate) const RETRIES_RANGE: RangeInclusive<usize> = 0..=100;
 pub(crate) const CALL_RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 pub(crate) const CLIENTS_RANGE: RangeInclusive<usize> = 1..=10_000;
@@ -175,6 +183,10 @@ pub struct Config {
     pub(crate) io_threads: usize,
     pub(crate) backlog: usize,
     pub(crate) heartbeat: Duration,
+    pub(crate) max_memory: Option<usize>,
+    pub(crate) max_clients: Option<usize>,
+    pub(crate) client_outstanding: usize,
+    pub(crate) client_rate: Option<usize>,
 }
 
 impl Default for Config {
@@ -199,6 +211,10 @@ impl Config {
             io_threads: IO_THREADS,
             backlog: BACKLOG,
             heartbeat: HEARTBEAT,
+            max_memory: None,
+            max_clients: None,
+            client_outstanding: CLIENT_OUTSTANDING,
+            client_rate: None,
         }
     }
 
@@ -215,7 +231,7 @@ impl Config {
 
     /// Sets the time that a request may take from when it was read: 1 ms to one day, by default 30
     /// s. Then the client gets a 504. A single-threaded service has no deadlines but those of
-    /// programs.
+    /// programs and of what waits.
     pub fn timeout(self, timeout: Duration) -> Config {
         Config { timeout, ..self }
     }
@@ -264,6 +280,38 @@ impl Config {
     /// as long again is disconnected. Zero stands for one minute.
     pub fn heartbeat(self, silence: Duration) -> Config {
         Config { heartbeat: silence, ..self }
+    }
+
+    /// Sets how many bytes requests and unsent replies may take together: 1 MiB to 1 TiB, and no
+    /// less than twice the largest request; by default 64 MiB, or four times the largest request if
+    /// that is more. If it is too much, the client for which most is held is refused first, with
+    /// [`Code::UNAVAILABLE`](crate::Code::UNAVAILABLE).
+    pub fn max_memory(self, bytes: usize) -> Config {
+        Config { max_memory: Some(bytes), ..self }
+    }
+
+    /// Sets how many clients may be connected: 1 to 1,000,000, by default as many as there are open
+    /// files for. One more is disconnected as soon as it has connected.
+    pub fn max_clients(self, clients: usize) -> Config {
+        Config { max_clients: Some(clients), ..self }
+    }
+
+    /// Sets how many requests of one client may be outstanding: 1 to 1,000,000, by default 100,000.
+    /// One more is answered with [`Code::TOO_MANY`](crate::Code::TOO_MANY).
+    pub fn client_outstanding(self, requests: usize) -> Config {
+        Config { client_outstanding: requests, ..self }
+    }
+
+    /// Sets how many requests a second one client may send: 1 to 1,000,000, by default any number.
+    /// It may send those of one second at once. One more is answered with
+    /// [`Code::TOO_MANY`](crate::Code::TOO_MANY).
+    pub fn client_rate(self, requests: usize) -> Config {
+        Config { client_rate: Some(requests), ..self }
+    }
+
+    /// Returns the bound of requests and unsent replies, in bytes.
+    pub(crate) fn max_memory_bytes(&self) -> usize {
+        self.max_memory.unwrap_or_else(|| MAX_MEMORY.max(4 * self.max_message_size))
     }
 
     /// Returns true if the handler is called in the loop that serves clients.
@@ -321,12 +369,19 @@ impl Config {
             ("max_frames", self.max_frames, FRAMES_RANGE),
             ("io_threads", self.io_threads, IO_THREADS_RANGE),
             ("backlog", self.backlog, BACKLOG_RANGE),
+            ("client_outstanding", self.client_outstanding, CLIENT_OUTSTANDING_RANGE),
+            ("client_rate", self.client_rate.unwrap_or(1), CLIENT_RATE_RANGE),
+            ("max_clients", self.max_clients.unwrap_or(1), MAX_CLIENTS_RANGE),
+            ("max_memory", self.max_memory_bytes(), MEMORY_RANGE),
         ];
         let times = [
             ("timeout", self.timeout, TIMEOUT_RANGE),
             ("drain", self.drain, DRAIN_RANGE),
             ("heartbeat", self.heartbeat, HEARTBEAT_RANGE),
         ];
+        if self.max_memory_bytes() < 2 * self.max_message_size {
+            return Some("max_memory: give at least twice max_message_size".into());
+        }
         let upstreams = self.upstreams();
         let is_twice = |(place, endpoint)| upstreams[..place].contains(endpoint);
         if let Some((_, upstream)) = upstreams.iter().enumerate().find(|it| is_twice(*it)) {

@@ -25,6 +25,8 @@ impl Code {
     pub const BAD_REQUEST: Code = Code(400);
     /// 413: the request is larger than the service takes.
     pub const TOO_LARGE: Code = Code(413);
+    /// 429: the client has too many requests outstanding, or asks too often.
+    pub const TOO_MANY: Code = Code(429);
     /// 500: the handler failed.
     pub const FAILED: Code = Code(500);
     /// 502: the program, worker or upstream was lost before it replied.
@@ -35,7 +37,7 @@ impl Code {
     pub const TIMEOUT: Code = Code(504);
 
     /// Makes a code of a number of three digits; returns `None` if it is less than 100 or more than
-    /// 999. repd's own are 400, 413 and from 500 on.
+    /// 999. repd's own are 400, 413, 429 and from 500 on.
     ///
     /// ```
     /// use repd::Code;
@@ -93,6 +95,10 @@ impl Fault {
 
     pub(crate) fn stopping() -> Fault {
         Fault::new(Code::UNAVAILABLE, "the service is stopping")
+    }
+
+    pub(crate) fn overloaded() -> Fault {
+        Fault::new(Code::UNAVAILABLE, "the service holds as many requests as its memory allows")
     }
 
     pub(crate) fn lost() -> Fault {

@@ -37,6 +37,11 @@ impl Frame {
         self.0.get_more()
     }
 
+    /// Returns true if it was received from a REQ (ZMTP 3.1, RFC 37, property Socket-Type).
+    pub(crate) fn is_from_req(&mut self) -> bool {
+        self.0.gets("Socket-Type") == Some("REQ")
+    }
+
     pub(crate) fn message_mut(&mut self) -> &mut zmq::Message {
         &mut self.0
     }

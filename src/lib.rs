@@ -59,8 +59,6 @@
 //!
 //! # What it does not do, and why
 //!
-//! - It does not queue what no worker can take: that stays in the ROUTER, where libzmq deals fairly
-//!   between clients and TCP slows down who sends too much.
 //! - It does not end a handler that hangs: a thread cannot be ended. The client gets a 504, the
 //!   worker takes no more requests until the handler returns.
 //! - It does not ask a second worker when one has failed, unless it is told to: a request is
@@ -75,9 +73,10 @@
 //!   ranges
 //! - `service`: put together in the order in which it starts and ends. `proxy` is the loop that
 //!   carries messages between the `frontend` (the ROUTER) and the lanes, as the `dispatcher`
-//!   decides, which holds no socket. `in_flight`: the table of requests that were taken;
-//!   `single_threaded`: the server without a proxy; `outbox`: the replies that clients do not take
-//!   yet; `drain`: when a service that is stopping may end; `stats`: its counters; `running`: a
+//!   decides, which holds no socket. `queue`: the requests that no lane can take yet, and which is
+//!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
+//!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
+//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `stats`: its counters; `running`: a
 //!   service seen from another thread
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a

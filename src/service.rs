@@ -24,12 +24,15 @@ use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
 use crate::sys::signals::Signals;
 
+mod broker;
+mod clients;
 mod dispatcher;
 mod drain;
 mod frontend;
 mod in_flight;
 mod outbox;
 mod proxy;
+mod queue;
 mod running;
 mod single_threaded;
 mod stats;
@@ -95,9 +98,10 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
 /// # Errors
 /// Those of [`Service::start`], but for handlers that cannot be made.
 pub fn check(config: &Config) -> Result<(), Error> {
-    let workers = workers(config)?;
+    let Resources { workers, clients } = resources(config)?;
     let idle = NewHandler::of(|_worker| Ok::<_, Error>(echo));
-    let service = Service::assemble(config, workers.map(|(count, _)| (count, idle)))?;
+    let workers = workers.map(|(count, _)| (count, idle));
+    let service = Service::assemble(config, Resources { workers, clients })?;
     match service.server {
         Server::Proxy(proxy, pool) => {
             drop(proxy);
@@ -135,18 +139,18 @@ impl Service {
     /// A value out of its range, an endpoint that cannot be taken, a handler that cannot be made, a
     /// program that cannot be run, or too few threads, open files or memory.
     pub fn start(config: &Config) -> Result<Service, Error> {
-        Service::assemble(config, workers(config)?)
+        Service::assemble(config, resources(config)?)
     }
 
-    /// Puts the service together; `workers` are their number and what makes their handlers, if
-    /// there are workers of this process.
-    fn assemble(config: &Config, workers: Option<(usize, NewHandler)>) -> Result<Service, Error> {
+    /// Puts the service together.
+    fn assemble(config: &Config, resources: Resources) -> Result<Service, Error> {
+        let Resources { workers, clients } = resources;
         let (stopping, stop_handle) = running::stop_pipe()?;
         let listeners = Listeners::bind(config)?;
         let context = Context::new(config.io_threads)?;
         // First, since libzmq's threads come with it: if there are too few, no worker and no
         // program is started.
-        let router = context.router(&config.peer_limits())?;
+        let router = context.router(&config.peer_limits(), clients)?;
         let server = match workers {
             Some((0, new_handler)) => {
                 let frontend = Frontend::listen(router, listeners.listen, config)?;
@@ -265,16 +269,30 @@ impl fmt::Debug for Service {
     }
 }
 
-/// Returns the number of workers of this process, and what makes their handlers; `None` if requests
-/// are answered elsewhere.
+/// What a service is made of besides its sockets.
+struct Resources {
+    /// The number of workers of this process, and what makes their handlers; `None` if requests are
+    /// answered elsewhere.
+    workers: Option<(usize, NewHandler)>,
+    /// How many clients may be connected.
+    clients: usize,
+}
+
+/// Returns what a service can be made of.
 ///
 /// # Errors
 /// A setting out of its range, a program that cannot be run, or too few open files.
-fn workers(config: &Config) -> Result<Option<(usize, NewHandler)>, Error> {
+fn resources(config: &Config) -> Result<Resources, Error> {
     if let Some(mistake) = config.invalid_setting() {
         return Err(Error::config(format!("cannot use {mistake}")));
     }
-    let mut needs = Needs { workers: 0, programs: 0, io_threads: config.io_threads };
+    let mut needs = Needs {
+        workers: 0,
+        programs: 0,
+        io_threads: config.io_threads,
+        upstreams: config.upstreams().len(),
+        external_workers: EXTERNAL_WORKERS * config.external().len().min(1),
+    };
     let workers = match &config.backend {
         Backend::External(_) | Backend::Upstream(_) => None,
         Backend::Workers(Workers { count, handler }) => {
@@ -289,9 +307,14 @@ fn workers(config: &Config) -> Result<Option<(usize, NewHandler)>, Error> {
             Some((*count, new_handler))
         }
     };
-    rlimit::raise(needs)?;
-    Ok(workers)
+    // Those that the service needs itself are kept back from clients.
+    let left = rlimit::raise(needs)?;
+    let clients = config.max_clients.map_or(left, |most| most.min(left));
+    Ok(Resources { workers, clients })
 }
+
+/// Number of external workers for which open files are kept back from clients.
+const EXTERNAL_WORKERS: usize = 8;
 
 /// Time that workers and programs have to end in any case.
 const MIN_END: Duration = Duration::from_secs(1);

@@ -232,6 +232,16 @@ impl Socket {
         self.get_int(zmq_sys::ZMQ_CUT_OFF)
     }
 
+    /// Returns the routing id of the next peer that has gone, if there is one: of a ROUTER made by
+    /// [`Context::router`].
+    pub fn next_gone(&self) -> Result<Option<Vec<u8>>, Error> {
+        // RFC 37, section 2.3: 255 at most.
+        let mut id = [0_u8; 255];
+        let mut size = id.len();
+        let is_read = self.get_option(zmq_sys::ZMQ_GONE, id.as_mut_ptr().cast(), &mut size)?;
+        Ok((is_read && size > 0).then(|| id[..size].to_vec()))
+    }
+
     /// Returns the value of an int option, or 0 if the context is shut down.
     fn get_int(&self, option: u32) -> Result<c_int, Error> {
         let mut value: c_int = 0;
@@ -249,15 +259,15 @@ impl Socket {
     }
 
     /// Reads an option into `value`, which has `size` bytes, and sets `size` to the option's size.
-    /// Leaves both unchanged if the context is shut down.
-    fn get_option(&self, option: u32, value: *mut c_void, size: &mut usize) -> Result<(), Error> {
+    /// Returns false, and leaves both unchanged, if the context is shut down.
+    fn get_option(&self, option: u32, value: *mut c_void, size: &mut usize) -> Result<bool, Error> {
         // SAFETY: the socket is live, and libzmq writes no more than `size` bytes, which are there.
         let rc = unsafe { zmq_sys::zmq_getsockopt(self.raw, option as c_int, value, size) };
         if rc == 0 {
-            return Ok(());
+            return Ok(true);
         }
         match last_error() {
-            zmq::Error::ETERM => Ok(()),
+            zmq::Error::ETERM => Ok(false),
             error => Err(socket_error("cannot read the state of a socket", error)),
         }
     }

@@ -478,9 +478,9 @@ fn what_strangers_send_and_do_not_read_is_bounded() {
     }
 }
 
-/// Nobody can answer, so that all that is sent stays unread.
+/// Nobody can answer, so that what is sent is kept, or refused.
 #[test]
-fn what_all_strangers_together_have_unread_is_bounded() {
+fn what_all_strangers_together_send_is_bounded() {
     let _limit = time_limit(120);
     let mut service =
         Process::sleepy(&["--workers", "1", "--timeout", "3600", "--drain", "0", "--verbose"]);
@@ -490,14 +490,15 @@ fn what_all_strangers_together_have_unread_is_bounded() {
     let before = service.memory();
     let connect = || Raw::dealer(&service.endpoint, b"");
     let mut flood = Flood::start(100, connect, &request(&[7; 64 << 10]), usize::MAX);
-    let mut quiet = 0;
-    until("the service takes no more", || {
-        quiet = if flood.send() == 0 { quiet + 1 } else { 0 };
-        quiet > 200
+    let (mut sent, mut peak) = (0, 0);
+    until("much is sent", || {
+        sent += flood.send();
+        peak = peak.max(service.memory());
+        sent > 500 << 20
     });
-    // By themselves, each may have 2 MiB.
-    let kept = (service.memory() - before) >> 20;
-    assert!(kept < 80, "{kept} MiB");
+    // Those that it takes, and what libzmq has not handed over yet.
+    let kept = (peak - before) >> 20;
+    assert!(kept < 64 + 32 + 16, "{kept} MiB");
 }
 
 /// More than may be unread at a time: those whose turn has to wait are not forgotten.

@@ -53,7 +53,8 @@ fn with_every_worker_busy_and_a_thousand_requests_waiting_it_sleeps() {
 #[test]
 fn at_the_limit_of_open_files_it_sleeps() {
     let _limit = time_limit(60);
-    let service = Process::limited(80, &[]);
+    let service = Process::start(&[]);
+    service.limit_files(80);
     let address = service.endpoint.strip_prefix("tcp://").unwrap();
     let _clients: Vec<TcpStream> = (0..120).map(|_| TcpStream::connect(address).unwrap()).collect();
     until("it has no descriptor left", || service.descriptors() >= 80);

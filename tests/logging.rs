@@ -225,7 +225,7 @@ fn a_worker_that_passes_its_deadline_is_told_of_and_so_is_a_pool_of_them() {
         let line = service.wait_for_line("warning: worker ");
         assert!(line.contains(&format!("worker {worker}: its request has passed")), "{line}");
         if all {
-            service.wait_for_line("warning: every worker is stuck in a request that has passed its deadline: requests");
+            service.wait_for_line("warning: every worker or upstream is stuck in requests that have passed their deadline: requests");
         }
     }
 }

@@ -165,8 +165,8 @@ fn at_the_limit_of_open_files_clients_wait_until_others_leave() {
     let _limit = time_limit(120);
     let folder = Folder::new("limit");
     let path = folder.file("socket");
-    let service =
-        Process::limited(80, &["--handler", "echo", "--listen", &format!("ipc://{path}")]);
+    let service = Process::start(&["--handler", "echo", "--listen", &format!("ipc://{path}")]);
+    service.limit_files(80);
     let owner = Client::req(&service.endpoint);
     assert_eq!(owner.ask_text("a"), "a");
     // More than there are descriptors for, each way; the system has them connected all the same.

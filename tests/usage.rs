@@ -190,6 +190,10 @@ fn every_wrong_number_is_refused_with_its_range() {
         ("--heartbeat", "from 0 to 3600", &["-1", huge, "nan", "inf", "0.0001"]),
         ("--max-message-size", "from 1 to 1024M", &["0", "-1", huge, "nan", "1T", "2000M", "k"]),
         ("--max-frames", "from 1 to 65536", &["0", "-1", huge, "nan"]),
+        ("--max-memory", "from 1M to 1024G", &["0", "-1", huge, "nan", "1T", "1k", "2000G", "M"]),
+        ("--max-clients", "from 1 to 1000000", &["0", "-1", huge, "nan"]),
+        ("--client-outstanding", "from 1 to 1000000", &["0", "-1", huge, "1k"]),
+        ("--client-rate", "from 1 to 1000000", &["0", "-1", huge, "0.5"]),
         ("--io-threads", "from 1 to 64", &["0", "-1", huge, "nan", "65"]),
         ("--backlog", "from 1 to 4096", &["0", "-1", huge, "nan"]),
     ] {
@@ -357,6 +361,7 @@ fn a_common_mistake_has_its_hint() {
         (&["serve", "--wrokers", "3"], "did you mean --workers?"),
         (&["serve", "--workers=3x"], "give a whole number"),
         (&["serve", "--verbose=yes"], "--verbose takes no value"),
+        (&["serve", "--max-memory=1M"], "give at least twice as much memory"),
         (&["serve", "count.sh"], "if it is a program, put -- before it"),
         (&["--workers=3"], "options follow a command"),
         (&["call", "tcp://127.0.0.1:1", "-3"], "put -- before a frame that begins with -"),

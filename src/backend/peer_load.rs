@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::backend::ticket::Ticket;
+use crate::backend::{Admission, Unavailable};
 
 /// Weight of the latest reply in the moving average.
 const WEIGHT: f64 = 0.125;
@@ -16,6 +17,8 @@ const HALF_LIFE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Peer {
     outstanding: HashMap<Ticket, Sent>,
+    /// Number of these whose deadline has passed.
+    late: usize,
     /// Number of requests that were ever sent.
     sent: u64,
     /// Moving average of the time from one reply to the next, in seconds, while it has something to
@@ -31,16 +34,35 @@ struct Sent {
     at: Instant,
     /// Number of requests that were outstanding then, this one among them.
     outstanding: usize,
+    /// Its deadline has passed.
+    is_late: bool,
 }
 
 impl Peer {
     pub fn new(now: Instant) -> Peer {
-        Peer { outstanding: HashMap::new(), sent: 0, ewma: 0.0, measured: now }
+        Peer { outstanding: HashMap::new(), late: 0, sent: 0, ewma: 0.0, measured: now }
     }
 
-    /// Returns how many requests are outstanding.
+    /// Returns what it says to one more request, if it may have that many outstanding.
+    pub fn admission(&self, max_outstanding: usize, now: Instant) -> Admission {
+        if self.in_flight() < max_outstanding {
+            Admission::Cost(self.cost(now))
+        } else if self.awaited() > 0 {
+            Admission::Full
+        } else {
+            Admission::Unavailable(Unavailable::Stuck)
+        }
+    }
+
+    /// Returns how many requests are outstanding: also those whose deadline has passed, until they
+    /// are replied to.
     pub fn in_flight(&self) -> usize {
         self.outstanding.len()
+    }
+
+    /// Returns how many of them somebody still waits for.
+    pub fn awaited(&self) -> usize {
+        self.outstanding.len() - self.late
     }
 
     /// Returns true if that request is outstanding here.
@@ -62,14 +84,14 @@ impl Peer {
     pub fn on_sent(&mut self, ticket: Ticket, now: Instant) {
         let (number, outstanding) = (self.sent, self.in_flight() + 1);
         self.sent += 1;
-        self.outstanding.insert(ticket, Sent { number, at: now, outstanding });
+        self.outstanding.insert(ticket, Sent { number, at: now, outstanding, is_late: false });
     }
 
     /// Takes account of a reply; returns false if that request is not outstanding here.
     pub fn on_reply(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let Some(Sent { at, outstanding, .. }) = self.outstanding.remove(&ticket) else {
-            return false;
-        };
+        let Some(sent) = self.outstanding.remove(&ticket) else { return false };
+        let Sent { at, outstanding, is_late, .. } = sent;
+        self.late -= usize::from(is_late);
         let time = now.saturating_duration_since(at).as_secs_f64() / outstanding as f64;
         self.ewma += if self.ewma == 0.0 { time } else { (time - self.ewma) * WEIGHT };
         self.measured = now;
@@ -86,11 +108,20 @@ impl Peer {
     /// Takes account of a request whose deadline has passed; returns false if it is not outstanding
     /// here.
     pub fn on_deadline(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let Some(Sent { at, .. }) = self.outstanding.remove(&ticket) else { return false };
+        let Some(sent) = self.outstanding.get_mut(&ticket) else { return false };
+        sent.is_late = true;
+        self.late += 1;
         // It took at least that long.
-        self.ewma = self.ewma.max(now.saturating_duration_since(at).as_secs_f64());
+        self.ewma = self.ewma.max(now.saturating_duration_since(sent.at).as_secs_f64());
         self.measured = now;
         true
+    }
+
+    /// Removes the requests whose deadline has passed, and returns them: it is not known any more
+    /// whether they will be replied to.
+    pub fn take_late(&mut self) -> Vec<Ticket> {
+        self.late = 0;
+        self.outstanding.extract_if(|_, sent| sent.is_late).map(|(ticket, _)| ticket).collect()
     }
 
     /// Returns the requests that are still outstanding, in the order in which they were sent.
@@ -179,6 +210,8 @@ mod tests {
         let ticket = harness.send(&mut bad);
         harness.now += 1000 * MS;
         bad.on_deadline(ticket, harness.now);
+        assert_eq!((bad.in_flight(), bad.awaited()), (1, 0));
+        assert_eq!(bad.take_late(), [ticket]);
         assert!(!bad.on_reply(ticket, harness.now) && bad.in_flight() == 0);
         harness.serve(&mut good, 20, MS);
         for _ in 0..100 {
@@ -188,6 +221,22 @@ mod tests {
         harness.now += 20_000 * MS;
         harness.serve(&mut good, 1, MS);
         assert!(bad.cost(harness.now) < good.cost(harness.now));
+    }
+
+    #[test]
+    fn one_that_is_full_of_late_requests_is_stuck_until_it_replies() {
+        let mut harness = Harness::new();
+        let mut peer = Peer::new(harness.now);
+        let tickets = [harness.send(&mut peer), harness.send(&mut peer)];
+        let says = |peer: &Peer, now| peer.admission(2, now);
+        peer.on_deadline(tickets[0], harness.now);
+        assert_eq!(says(&peer, harness.now), Admission::Full);
+        peer.on_deadline(tickets[1], harness.now);
+        let stuck = Admission::Unavailable(Unavailable::Stuck);
+        assert_eq!(says(&peer, harness.now), stuck);
+        assert!(peer.on_reply(tickets[0], harness.now));
+        assert!(matches!(says(&peer, harness.now), Admission::Cost(_)));
+        assert_eq!((peer.in_flight(), peer.awaited()), (1, 0));
     }
 
     #[test]

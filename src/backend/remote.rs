@@ -144,9 +144,9 @@ impl Remote {
             || !self.lost.is_empty()
     }
 
-    /// Returns how many requests are outstanding.
+    /// Returns how many requests are outstanding that somebody waits for.
     pub fn in_flight(&self) -> usize {
-        self.peer.as_ref().map_or(0, Peer::in_flight)
+        self.peer.as_ref().map_or(0, Peer::awaited)
     }
 
     /// Returns when requests should no longer wait for a connection; `None` while there is one.
@@ -160,10 +160,10 @@ impl Remote {
             let disconnected = Admission::Unavailable(Unavailable::Disconnected);
             return if is_down { disconnected } else { Admission::Full };
         };
-        if self.is_disconnecting || peer.in_flight() >= self.max_outstanding {
+        if self.is_disconnecting {
             return Admission::Full;
         }
-        Admission::Cost(peer.cost(now))
+        peer.admission(self.max_outstanding, now)
     }
 
     /// Returns when [`Remote::next_event`] may give something, or the admission may change, though
@@ -314,6 +314,8 @@ impl Remote {
                     self.is_disconnecting = self.peer.is_some();
                 } else {
                     (self.recheck_at, self.rechecks) = (now + RECHECK_INTERVAL, RECHECKS);
+                    // What hung may be what has ended: which worker had a request is not known.
+                    self.lost.extend(self.peer.iter_mut().flat_map(Peer::take_late));
                 }
             }
             Event::Connected => self.is_retrying = false,
@@ -326,7 +328,8 @@ impl Remote {
         }
     }
 
-    /// Takes account of a request whose deadline has passed: its reply is not awaited any more.
+    /// Takes account of a request whose deadline has passed: nobody waits for its reply, but it
+    /// counts as outstanding until that comes.
     pub fn on_deadline(&mut self, ticket: Ticket, now: Instant) {
         if self.peer.as_mut().is_some_and(|peer| peer.on_deadline(ticket, now)) {
             warn!("{}: a request has passed its deadline", self.name);
@@ -345,11 +348,11 @@ impl Remote {
         self.is_disconnecting = false;
         let Some(peer) = self.peer.take() else { return };
         self.disconnected_since = now;
-        if peer.in_flight() > 0 {
+        if peer.awaited() > 0 {
             warn!(
                 "{}: the last connection has ended; requests lost: {}",
                 self.name,
-                peer.in_flight()
+                peer.awaited()
             );
         }
         self.lost.extend(peer.into_outstanding());

@@ -114,7 +114,8 @@ impl Window {
         place == 0 && self.is_stuck()
     }
 
-    /// Takes back what the worker has not started, in the order in which it was sent.
+    /// Takes back what the worker has not started, in the order in which it was sent: also that
+    /// whose deadline has passed.
     pub fn recall(&mut self, now: Instant) -> Vec<Ticket> {
         let newest = self.claim.revoke(self.front(), self.sent, self.credit.get() == 0);
         if newest == 0 {
@@ -123,8 +124,8 @@ impl Window {
         }
         let kept = self.outstanding.len() - newest;
         let revoke = |it: &mut Outstanding| match std::mem::replace(it, Outstanding::Revoked) {
-            Outstanding::Live(ticket) => Some(ticket),
-            Outstanding::Expired(_) | Outstanding::Revoked => None,
+            Outstanding::Live(ticket) | Outstanding::Expired(ticket) => Some(ticket),
+            Outstanding::Revoked => None,
         };
         self.outstanding.iter_mut().skip(kept).filter_map(revoke).collect()
     }
@@ -269,12 +270,12 @@ mod tests {
     }
 
     #[test]
-    fn what_has_passed_its_deadline_is_given_to_nobody_else() {
+    fn what_has_passed_its_deadline_is_taken_back_too() {
         let mut harness = Harness::new();
         let [_, expired, live] = [harness.send(), harness.send(), harness.send()];
         assert!(harness.claim.try_start(0));
         assert!(!harness.window.on_deadline(expired));
-        assert_eq!(harness.window.recall(harness.now), [live]);
+        assert_eq!(harness.window.recall(harness.now), [expired, live]);
     }
 
     #[test]

@@ -14,7 +14,17 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Workers", &["workers", "handler", "retries"]),
     ("Programs", &["framing", "multipart"]),
     ("Elsewhere", &["backend", "upstream", "max-outstanding"]),
-    ("Limits", &["max-message-size", "max-frames"]),
+    (
+        "Limits",
+        &[
+            "max-message-size",
+            "max-frames",
+            "max-memory",
+            "max-clients",
+            "client-outstanding",
+            "client-rate",
+        ],
+    ),
     ("Log", &["log", "verbose"]),
 ];
 

@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::{
-    BACKLOG_RANGE, CALL_RETRIES_RANGE, CLIENTS_RANGE, DRAIN_RANGE, FRAMES_RANGE, HEARTBEAT_RANGE,
-    IO_THREADS_RANGE, MIN_TIME, OUTSTANDING_RANGE, PIPELINE_RANGE, REQUESTS_RANGE, RETRIES_RANGE,
-    SIZE_RANGE, TIMEOUT_RANGE, WORKERS_RANGE, number_hint, seconds_hint,
+    BACKLOG_RANGE, CALL_RETRIES_RANGE, CLIENT_OUTSTANDING_RANGE, CLIENT_RATE_RANGE, CLIENTS_RANGE,
+    DRAIN_RANGE, FRAMES_RANGE, HEARTBEAT_RANGE, IO_THREADS_RANGE, MAX_CLIENTS_RANGE, MEMORY_RANGE,
+    MIN_TIME, OUTSTANDING_RANGE, PIPELINE_RANGE, REQUESTS_RANGE, RETRIES_RANGE, SIZE_RANGE,
+    TIMEOUT_RANGE, WORKERS_RANGE, number_hint, seconds_hint,
 };
 
 /// Parses a whole number in decimal digits, without a sign.
@@ -49,6 +50,18 @@ pub fn max_outstanding(text: &str) -> Result<usize, String> {
     number(text, OUTSTANDING_RANGE)
 }
 
+pub fn max_clients(text: &str) -> Result<usize, String> {
+    number(text, MAX_CLIENTS_RANGE)
+}
+
+pub fn client_outstanding(text: &str) -> Result<usize, String> {
+    number(text, CLIENT_OUTSTANDING_RANGE)
+}
+
+pub fn client_rate(text: &str) -> Result<usize, String> {
+    number(text, CLIENT_RATE_RANGE)
+}
+
 pub fn retries(text: &str) -> Result<usize, String> {
     number(text, RETRIES_RANGE)
 }
@@ -81,17 +94,24 @@ pub fn heartbeat(text: &str) -> Result<Duration, String> {
     seconds(text, HEARTBEAT_RANGE)
 }
 
-/// Parses a size in bytes, or in KiB or MiB with a `k` or an `M` after the number.
+/// Parses a size in bytes, or in KiB, MiB or GiB with a `k`, an `M` or a `G` after the number.
+fn bytes(text: &str, range: &RangeInclusive<usize>) -> Option<usize> {
+    let units = [("k", 1 << 10), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)];
+    let with_unit =
+        units.into_iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)));
+    let (digits, unit) = with_unit.unwrap_or((text, 1));
+    let number = number(digits, 0..=usize::MAX).ok()?;
+    number.checked_mul(unit).filter(|bytes| range.contains(bytes))
+}
+
 pub fn size(text: &str) -> Result<usize, String> {
-    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1 << 10),
-        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
-    };
-    number(digits, 0..=usize::MAX)
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|bytes| SIZE_RANGE.contains(bytes))
-        .ok_or_else(|| "give bytes from 1 to 1024M, with k for KiB or M for MiB".into())
+    let hint = "give bytes from 1 to 1024M, with k for KiB or M for MiB";
+    bytes(text, &SIZE_RANGE).ok_or_else(|| hint.into())
+}
+
+pub fn max_memory(text: &str) -> Result<usize, String> {
+    let hint = "give bytes from 1M to 1024G, with M for MiB or G for GiB";
+    bytes(text, &MEMORY_RANGE).ok_or_else(|| hint.into())
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct Serve {
     listen: Vec<Endpoint>,
 
     /// number of REP workers, 0 to 500; 0 is the single-threaded server, which has deadlines only
-    /// for programs (default 5)
+    /// for programs and for what waits (default 5)
     #[argh(option, arg_name = "n", from_str_fn(parse::workers))]
     workers: Option<usize>,
 
@@ -93,6 +93,32 @@ pub struct Serve {
     /// maximum number of frames in a request, 1 to 65536; one with more gets a 413 (default 64)
     #[argh(option, arg_name = "n", default = "config::MAX_FRAMES", from_str_fn(parse::max_frames))]
     max_frames: usize,
+
+    /// maximum memory for requests and unsent replies together in bytes, 1M to 1024G; at the limit
+    /// the client for which most is held gets a 503 first (default 64M, or four times
+    /// --max-message-size if that is more)
+    #[argh(option, arg_name = "bytes", from_str_fn(parse::max_memory))]
+    max_memory: Option<usize>,
+
+    /// maximum number of connected clients, 1 to 1000000; one more is disconnected at once (default
+    /// as many as there are open files for)
+    #[argh(option, arg_name = "n", from_str_fn(parse::max_clients))]
+    max_clients: Option<usize>,
+
+    /// maximum number of outstanding requests of one client, 1 to 1000000; one more gets a 429
+    /// (default 100000)
+    #[argh(
+        option,
+        arg_name = "n",
+        default = "config::CLIENT_OUTSTANDING",
+        from_str_fn(parse::client_outstanding)
+    )]
+    client_outstanding: usize,
+
+    /// maximum number of requests a second of one client, 1 to 1000000; it may send those of one
+    /// second at once, and one more gets a 429 (default any number)
+    #[argh(option, arg_name = "n", from_str_fn(parse::client_rate))]
+    client_rate: Option<usize>,
 
     /// number of libzmq's I/O threads, 1 to 64 (default 1)
     #[argh(option, arg_name = "n", default = "config::IO_THREADS", from_str_fn(parse::io_threads))]
@@ -183,6 +209,10 @@ impl Serve {
             return Err(Error::config("cannot use --max-outstanding with workers of this process")
                 .with_remedy("give it with --backend or --upstream"));
         }
+        if self.max_memory.is_some_and(|bytes| bytes < 2 * self.max_message_size) {
+            let what = "cannot use --max-memory with so large a --max-message-size";
+            return Err(Error::config(what).with_remedy("give at least twice as much memory"));
+        }
         self.check_retries()
     }
 
@@ -243,7 +273,11 @@ impl Serve {
             .max_frames(self.max_frames)
             .io_threads(self.io_threads)
             .backlog(self.backlog)
-            .heartbeat(self.heartbeat);
+            .heartbeat(self.heartbeat)
+            .client_outstanding(self.client_outstanding);
+        let config = self.max_memory.into_iter().fold(config, Config::max_memory);
+        let config = self.max_clients.into_iter().fold(config, Config::max_clients);
+        let config = self.client_rate.into_iter().fold(config, Config::client_rate);
         if self.listen.is_empty() { config } else { config.listen(self.listen.clone()) }
     }
 
@@ -278,6 +312,12 @@ impl Serve {
         line("drain", &config.drain.as_secs_f64());
         line("max-message-size", &config.max_message_size);
         line("max-frames", &config.max_frames);
+        line("max-memory", &config.max_memory_bytes());
+        let limits = [("max-clients", config.max_clients), ("client-rate", config.client_rate)];
+        for (name, limit) in limits {
+            limit.iter().for_each(|limit| line(name, limit));
+        }
+        line("client-outstanding", &config.client_outstanding);
         line("io-threads", &config.io_threads);
         line("backlog", &config.backlog);
         line("heartbeat", &config.heartbeat.as_secs_f64());

@@ -3,10 +3,12 @@
 //! It is told what happened and the time. It holds no socket and reads no clock, so that each rule
 //! has a unit test, and all of them a simulation.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::in_flight::{InFlight, Pending, Request};
+use super::clients::{ClientId, ClientLimits, Clients};
+use super::in_flight::{InFlight, Pending, Place, Request};
+use super::queue::Queue;
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
@@ -18,17 +20,39 @@ mod tests;
 
 pub(crate) struct Dispatcher {
     in_flight: InFlight,
-    /// Requests that are on no lane: not sent yet, taken back, or lost and to be tried again.
+    clients: Clients,
+    /// Requests that no lane could take when they came.
+    queue: Queue,
+    /// Requests that go before those: about to be sent, taken back, or lost and to be tried again.
     waiting: VecDeque<Ticket>,
+    /// Requests that were answered by their deadline, and that a lane still has.
+    late: HashMap<Ticket, Late>,
     /// The lanes' indices, the most recently used first.
     recent: Vec<usize>,
-    timeout: Duration,
     retries: usize,
+    /// Number of requests that were dropped unhandled, since nobody waits for a reply.
+    withdrawn: u64,
     is_draining: bool,
     /// Requests are refused, since no lane is available.
     is_refusing: bool,
     /// What the log is still to be told.
     changes: VecDeque<Change>,
+}
+
+/// Whose a late request was, and what it takes in memory, in bytes.
+struct Late {
+    client: ClientId,
+    bytes: usize,
+}
+
+/// How requests are dispatched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Time that a request has, unless its client says less.
+    pub timeout: Duration,
+    /// Number of times that a request which was lost is tried again.
+    pub retries: usize,
+    pub client_limits: ClientLimits,
 }
 
 /// A change that is worth a line in the log.
@@ -62,15 +86,17 @@ pub(crate) enum Lost<'a> {
 }
 
 impl Dispatcher {
-    /// Makes a dispatcher over that many lanes, whose requests have `timeout` and are tried `1 +
-    /// retries` times.
-    pub fn new(lanes: usize, timeout: Duration, retries: usize) -> Dispatcher {
+    /// Makes a dispatcher over that many lanes.
+    pub fn new(lanes: usize, rules: Rules, now: Instant) -> Dispatcher {
         Dispatcher {
-            in_flight: InFlight::default(),
+            in_flight: InFlight::new(rules.timeout),
+            clients: Clients::new(rules.client_limits),
+            queue: Queue::new(now),
             waiting: VecDeque::new(),
+            late: HashMap::new(),
             recent: (0..lanes).collect(),
-            timeout,
-            retries,
+            retries: rules.retries,
+            withdrawn: 0,
             is_draining: false,
             is_refusing: false,
             changes: VecDeque::new(),
@@ -87,31 +113,33 @@ impl Dispatcher {
         self.in_flight.get_mut(ticket).map_or(&mut [], |pending| &mut pending.request.body)
     }
 
+    /// Takes the body of a request, to be handled; an empty one if it has ended.
+    pub fn take_body(&mut self, ticket: Ticket) -> Vec<Frame> {
+        let pending = self.in_flight.get_mut(ticket);
+        pending.map_or_else(Vec::new, |pending| std::mem::take(&mut pending.request.body))
+    }
+
     /// Takes the next change that the log was not told yet.
     pub fn next_change(&mut self) -> Option<Change> {
         self.changes.pop_front()
     }
 
-    /// Refuses the requests that come from now on.
-    pub fn begin_drain(&mut self) {
+    /// Refuses the requests that come from now on. Returns those in the queue, which are to be
+    /// refused too.
+    pub fn begin_drain(&mut self, now: Instant) -> Vec<Ticket> {
         self.is_draining = true;
+        self.queue.drain(now)
     }
 
-    /// Returns true if a request should be read from the frontend: if it can go to a lane at once,
-    /// or be refused. Otherwise it is better left unread, so that TCP slows its client down.
-    pub fn accepts(&self, lanes: &[impl LaneState], now: Instant) -> bool {
-        (self.waiting.is_empty() && self.has_capacity(lanes, now))
-            || self.is_draining
-            || all_unavailable(lanes, now).is_some()
-    }
-
-    /// Takes a request, by swapping buffers, so that nothing is allocated.
+    /// Takes a request, by swapping buffers, so that nothing is allocated. `is_req` tells of its
+    /// routing id whether it is a REQ's; it is asked once of each client.
     ///
     /// # Errors
     /// The fault that its client is told, if the request is refused.
     pub fn on_request(
         &mut self,
         request: &mut Request,
+        is_req: impl FnOnce(&mut Frame) -> bool,
         lanes: &[impl LaneState],
         now: Instant,
     ) -> Result<(), Fault> {
@@ -124,58 +152,121 @@ impl Dispatcher {
         if std::mem::take(&mut self.is_refusing) {
             self.changes.push_back(Change::Answering);
         }
-        let ticket = self.in_flight.insert(request, now + self.timeout);
-        self.waiting.push_back(ticket);
+        let [routing_id, ..] = &mut request.envelope[..] else { return Ok(()) };
+        let client = self.enter(routing_id, is_req);
+        self.clients.admit(client, request.bytes, now)?;
+        if self.clients.is_req(client) {
+            self.withdraw_queued(client, now);
+        }
+        let is_next = self.queue.is_empty() && self.waiting.is_empty();
+        if is_next && self.has_capacity(lanes, now) {
+            let ticket = self.in_flight.insert(request, client, Place::Waiting, now);
+            self.queue.on_served(client);
+            self.waiting.push_back(ticket);
+        } else {
+            let ticket = self.in_flight.insert(request, client, Place::Queue, now);
+            self.queue.push(client, ticket, now);
+        }
         Ok(())
     }
 
-    /// Assigns the foremost waiting request to the best lane; returns `None` if no request waits or
-    /// no lane takes one.
+    fn enter(
+        &mut self,
+        routing_id: &mut Frame,
+        is_req: impl FnOnce(&mut Frame) -> bool,
+    ) -> ClientId {
+        if let Some(client) = self.clients.find(routing_id) {
+            return client;
+        }
+        let is_req = is_req(routing_id);
+        let client = self.clients.insert(routing_id, is_req);
+        self.queue.enter(client);
+        client
+    }
+
+    /// Drops what a client has queued: it does not wait for the replies any more.
+    fn withdraw_queued(&mut self, client: ClientId, now: Instant) {
+        for ticket in self.queue.give_up(client, now) {
+            self.withdrawn += 1;
+            self.end(ticket);
+        }
+    }
+
+    /// Takes account of the end of a client's connection: what it has asked for is not handled, but
+    /// for what a lane has already.
+    pub fn on_gone(&mut self, routing_id: &[u8], now: Instant) {
+        if let Some(client) = self.clients.find(routing_id) {
+            self.withdraw_queued(client, now);
+            self.clients.on_gone(client);
+        }
+    }
+
+    /// Returns how many requests were dropped unhandled, since nobody waits for their replies.
+    pub fn withdrawn(&self) -> u64 {
+        self.withdrawn
+    }
+
+    /// Assigns the next request to the best lane; returns `None` if none waits or no lane takes
+    /// one.
     pub fn next_assignment(
         &mut self,
         lanes: &[impl LaneState],
         now: Instant,
     ) -> Option<Assignment> {
-        while let Some(&ticket) = self.waiting.front() {
+        let (ticket, keep, lost_on) = loop {
+            let ticket = self.waiting.front().copied().or_else(|| self.queue.peek(now))?;
             let Some(pending) = self.in_flight.get(ticket) else {
                 // Its deadline has passed.
                 self.waiting.pop_front();
                 continue;
             };
-            let (keep, lost_on) = (pending.lost < self.retries, pending.lost_on);
-            let place = self.choose(lanes, lost_on, now)?;
+            if !self.clients.is_gone(pending.client) {
+                break (ticket, pending.lost < self.retries, pending.lost_on);
+            }
+            // It was taken back or lost, and then its client went.
             self.waiting.pop_front();
-            self.recent[..=place].rotate_right(1);
-            self.set_lost_on(ticket, None);
-            return Some(Assignment { ticket, lane: self.recent[0], keep, lost_on });
+            self.withdrawn += 1;
+            self.end(ticket);
+        };
+        let place = self.choose(lanes, lost_on, now)?;
+        if self.waiting.pop_front().is_none() {
+            self.queue.pop(now);
         }
-        None
+        self.recent[..=place].rotate_right(1);
+        let lane = self.recent[0];
+        if let Some(pending) = self.in_flight.get_mut(ticket) {
+            (pending.place, pending.lost_on) = (Place::Lane(lane), None);
+        }
+        Some(Assignment { ticket, lane, keep, lost_on })
     }
 
     /// Puts a request that its lane could not take after all before all others that wait.
     pub fn on_unsent(&mut self, unsent: Assignment) {
-        self.set_lost_on(unsent.ticket, unsent.lost_on);
-        self.waiting.push_front(unsent.ticket);
-    }
-
-    fn set_lost_on(&mut self, ticket: Ticket, lane: Option<usize>) {
-        if let Some(pending) = self.in_flight.get_mut(ticket) {
-            pending.lost_on = lane;
+        if let Some(pending) = self.in_flight.get_mut(unsent.ticket) {
+            (pending.place, pending.lost_on) = (Place::Waiting, unsent.lost_on);
+            self.waiting.push_front(unsent.ticket);
         }
     }
 
-    /// Takes all waiting requests, each with what its client is told, if no lane is available.
+    /// Ends a request that is on no lane and not in the queue any more.
+    fn end(&mut self, ticket: Ticket) -> Option<&mut Pending> {
+        let pending = self.in_flight.remove(ticket)?;
+        self.clients.on_ended(pending.client, pending.request.bytes, false);
+        Some(pending)
+    }
+
+    /// Takes all requests that wait, each with what its client is told, if no lane is available.
     pub fn refuse_waiting(
         &mut self,
         lanes: &[impl LaneState],
         now: Instant,
     ) -> Vec<(Ticket, Fault)> {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && self.queue.is_empty() {
             return Vec::new();
         }
         let Some(unavailable) = self.refusal(lanes, now) else { return Vec::new() };
         let was_lost = |ticket| self.in_flight.get(ticket).is_some_and(|it| it.lost > 0);
-        let refused = self.waiting.drain(..).map(|ticket| {
+        let refused = self.waiting.drain(..).chain(self.queue.drain(now)).map(|ticket| {
             (ticket, if was_lost(ticket) { Fault::lost() } else { unavailable.clone() })
         });
         refused.collect()
@@ -184,25 +275,48 @@ impl Dispatcher {
     /// Ends the request whose reply has come; returns `None` if it had ended before, by its
     /// deadline.
     pub fn on_reply(&mut self, ticket: Ticket) -> Option<&mut Pending> {
-        self.in_flight.remove(ticket)
+        if self.in_flight.get(ticket).is_none() {
+            self.on_late_done(ticket);
+            return None;
+        }
+        self.end(ticket)
+    }
+
+    /// Takes account of a late request that its lane is done with.
+    fn on_late_done(&mut self, ticket: Ticket) {
+        if let Some(late) = self.late.remove(&ticket) {
+            self.clients.release(late.client, late.bytes);
+        }
     }
 
     /// Takes account of a request that was lost on that lane, or that cannot be answered there.
     pub fn on_lost(&mut self, ticket: Ticket, lane: usize) -> Lost<'_> {
-        let Some(pending) = self.in_flight.get_mut(ticket) else { return Lost::Late };
+        let Some(pending) = self.in_flight.get_mut(ticket) else {
+            self.on_late_done(ticket);
+            return Lost::Late;
+        };
         if pending.lost < self.retries {
             pending.lost += 1;
-            pending.lost_on = Some(lane);
+            (pending.lost_on, pending.place) = (Some(lane), Place::Waiting);
             self.waiting.push_back(ticket);
             return Lost::Waiting;
         }
-        self.in_flight.remove(ticket).map_or(Lost::Late, Lost::GivenUp)
+        self.end(ticket).map_or(Lost::Late, Lost::GivenUp)
     }
 
-    /// Takes requests that a lane gave back, in the order in which they were sent. They are
-    /// assigned once more, and that is no retry: no worker has started them.
+    /// Takes requests that a lane gave back, in the order in which they were sent. Those whose
+    /// deadline has not passed are assigned once more, and that is no retry: no worker has started
+    /// them.
     pub fn on_revoked(&mut self, tickets: Vec<Ticket>) {
-        self.waiting.extend(tickets);
+        for ticket in tickets {
+            match self.in_flight.get_mut(ticket) {
+                Some(pending) => {
+                    pending.place = Place::Waiting;
+                    self.waiting.push_back(ticket);
+                }
+                None => self.on_late_done(ticket),
+            }
+        }
     }
 
     /// Returns true if the requests that wait on that lane should be taken back: if they will not
@@ -212,19 +326,50 @@ impl Dispatcher {
             Recall::Never => false,
             Recall::Now => true,
             Recall::From(time) => {
-                time <= now && self.waiting.is_empty() && self.has_capacity(lanes, now)
+                let is_next = self.waiting.is_empty() && self.queue.is_empty();
+                time <= now && is_next && self.has_capacity(lanes, now)
             }
         }
     }
 
-    /// Returns the requests whose deadline has passed, each of which is to be given up.
-    pub fn overdue(&mut self, now: Instant) -> Vec<Ticket> {
+    /// Returns a request whose deadline has passed, if there is one: it is to be given up.
+    pub fn overdue(&self, now: Instant) -> Option<Ticket> {
         self.in_flight.overdue(now)
     }
 
-    /// Ends a request without a reply; returns `None` if it had ended before.
-    pub fn give_up(&mut self, ticket: Ticket) -> Option<&mut Pending> {
-        self.in_flight.remove(ticket)
+    /// Ends a request without a reply; returns `None` if it had ended before. The lane that has it
+    /// is to be told.
+    pub fn give_up(&mut self, ticket: Ticket, now: Instant) -> Option<&mut Pending> {
+        let pending = self.in_flight.get(ticket)?;
+        let (client, bytes) = (pending.client, pending.request.bytes);
+        match pending.place {
+            Place::Queue => self.queue.remove(client, ticket, now),
+            Place::Waiting => (),
+            Place::Lane(_) => {
+                self.late.insert(ticket, Late { client, bytes });
+                self.clients.on_ended(client, bytes, true);
+                return self.in_flight.remove(ticket);
+            }
+        }
+        self.end(ticket)
+    }
+
+    /// Returns the bytes that requests take in memory: all that wait or that a lane has.
+    pub fn bytes(&self) -> usize {
+        self.clients.bytes()
+    }
+
+    /// Returns the request to refuse first if too much is held, with the bytes that are held for its
+    /// client: the oldest one in the queue of the client for which most is held. If the queue is
+    /// empty, that is one that no lane has.
+    pub fn greediest(&self) -> Option<(usize, Ticket)> {
+        let bytes_of = |client| self.clients.bytes_of(client);
+        let queued = self.queue.clients().max_by_key(|client| bytes_of(*client));
+        if let Some(client) = queued {
+            return Some((bytes_of(client), self.queue.oldest(client)?));
+        }
+        let ticket = *self.waiting.back()?;
+        Some((bytes_of(self.in_flight.get(ticket)?.client), ticket))
     }
 
     /// Returns when something is next to be done though nothing happens: a deadline, or a recall.
@@ -298,7 +443,7 @@ fn all_unavailable(lanes: &[impl LaneState], now: Instant) -> Option<&'static st
     }
     Some(match (down, disconnected) {
         (_, 1..) => "no worker or upstream is connected",
-        (0, 0) => "every worker is stuck in a request that has passed its deadline",
+        (0, 0) => "every worker or upstream is stuck in requests that have passed their deadline",
         (down, 0) if down == lanes.len() => "no worker has a running program",
         _ => "every worker is stuck in a request, or has no running program",
     })

@@ -16,6 +16,9 @@ use crate::socket::{Refusals, Sent, Socket, Watched};
 /// next wakes.
 const REFUSALS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What a request takes in memory besides its frames, in bytes, roughly.
+const OVERHEAD: usize = 256;
+
 /// What was received from a client.
 pub(crate) enum Received {
     Nothing,
@@ -109,7 +112,8 @@ impl Frontend {
 
     /// Receives the next message of a client, if there is one, into the buffers of `request`.
     pub fn receive(&mut self, request: &mut Request) -> Result<Received, Error> {
-        let Request { envelope, body } = request;
+        let Request { envelope, body, bytes: cost, patience } = request;
+        *patience = None;
         for frames in [&mut *envelope, &mut *body] {
             frames.clear();
             frames.shrink_to(MAX_IDLE_CAPACITY);
@@ -136,6 +140,8 @@ impl Frontend {
                 envelope.push(frame);
             }
         }
+        *cost =
+            OVERHEAD + (envelope.len() + body.len()) * size_of::<Frame>() + envelope_bytes + bytes;
         if !is_delimited || body.is_empty() {
             self.stats.count_malformed();
             return Ok(Received::Malformed);
@@ -204,6 +210,16 @@ impl Frontend {
             self.refusals_at = now + REFUSALS_INTERVAL;
         }
         Ok(())
+    }
+
+    /// Returns the routing id of the next client that has gone, if there is one.
+    pub fn next_gone(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.socket.next_gone()
+    }
+
+    /// Drops a reply that its client does not take: of those for which most is kept.
+    pub fn drop_unsent(&mut self) {
+        self.outbox.drop_oldest();
     }
 
     /// Returns the replies that clients do not take yet.

@@ -1,7 +1,9 @@
-//! The table of requests in flight.
+//! The table of requests in flight: those that were taken and not answered.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use super::clients::ClientId;
 use crate::backend::Ticket;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 
@@ -13,13 +15,31 @@ pub(crate) struct Request {
     pub envelope: Vec<Frame>,
     /// The frames behind the delimiter.
     pub body: Vec<Frame>,
+    /// What it takes in memory, in bytes.
+    pub bytes: usize,
+    /// Time for which its client waits for a reply, if it says so.
+    pub patience: Option<Duration>,
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the queue.
+    Queue,
+    /// On no lane, and before the queue: about to be sent, taken back, or lost and to be tried
+    /// again.
+    Waiting,
+    /// On that lane.
+    Lane(usize),
 }
 
 /// A request in flight.
 pub(crate) struct Pending {
     pub request: Request,
+    pub client: ClientId,
     /// When its client gets a 504.
     pub deadline: Instant,
+    pub place: Place,
     /// Number of times it was lost.
     pub lost: usize,
     /// The lane that lost it, until it is sent again.
@@ -27,37 +47,104 @@ pub(crate) struct Pending {
 }
 
 /// The requests that were taken and not answered, by their tickets.
-#[derive(Default)]
 pub(crate) struct InFlight {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// No deadline is earlier than this. It may be that of a request that was answered since: then
-    /// one pass over the table finds the next.
-    earliest: Option<Instant>,
+    /// Time that each has, unless its client says less.
+    timeout: Duration,
+    /// The oldest and the newest of those that have this time, which end in the order in which they
+    /// came.
+    ends: Option<(u32, u32)>,
+    /// Those that have less.
+    hurried: BTreeSet<(Instant, u32)>,
 }
 
 struct Slot {
     generation: u32,
     is_live: bool,
+    /// Its client has said how long it waits.
+    is_hurried: bool,
+    /// The one that came before and the one that came next, of those that have the same time.
+    before: Option<u32>,
+    next: Option<u32>,
     /// Of a slot that is not live, its buffers are used again.
     pending: Pending,
 }
 
 impl InFlight {
+    /// Makes a table of requests that have `timeout`, unless their clients say less.
+    pub fn new(timeout: Duration) -> InFlight {
+        InFlight {
+            slots: Vec::new(),
+            free: Vec::new(),
+            timeout,
+            ends: None,
+            hurried: BTreeSet::new(),
+        }
+    }
+
     /// Inserts `request` by swapping buffers, so that nothing is allocated; returns its ticket.
-    pub fn insert(&mut self, request: &mut Request, deadline: Instant) -> Ticket {
-        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
-        let slot = self.free.pop().unwrap_or_else(|| {
-            let pending = Pending { request: Request::default(), deadline, lost: 0, lost_on: None };
-            self.slots.push(Slot { generation: 0, is_live: false, pending });
-            self.slots.len() as u32 - 1
+    pub fn insert(
+        &mut self,
+        request: &mut Request,
+        client: ClientId,
+        place: Place,
+        now: Instant,
+    ) -> Ticket {
+        let patience = request.patience.filter(|patience| *patience < self.timeout);
+        let deadline = now + patience.unwrap_or(self.timeout);
+        let is_new = self.free.is_empty();
+        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+        let request = if is_new {
+            std::mem::take(request)
+        } else {
+            std::mem::replace(
+                request,
+                std::mem::take(&mut self.slots[slot as usize].pending.request),
+            )
+        };
+        let pending = Pending { request, client, deadline, place, lost: 0, lost_on: None };
+        let generation = self.slots.get(slot as usize).map_or(0, |entry| entry.generation);
+        let is_hurried = patience.is_some();
+        let entry =
+            Slot { generation, is_live: true, is_hurried, before: None, next: None, pending };
+        if is_new {
+            self.slots.push(entry);
+        } else {
+            self.slots[slot as usize] = entry;
+        }
+        if is_hurried {
+            self.hurried.insert((deadline, slot));
+        } else {
+            self.link(slot);
+        }
+        Ticket { slot, generation }
+    }
+
+    fn link(&mut self, slot: u32) {
+        let oldest = match self.ends {
+            Some((oldest, newest)) => {
+                self.slots[newest as usize].next = Some(slot);
+                self.slots[slot as usize].before = Some(newest);
+                oldest
+            }
+            None => slot,
+        };
+        self.ends = Some((oldest, slot));
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Slot { before, next, .. } = self.slots[slot as usize];
+        if let Some(before) = before {
+            self.slots[before as usize].next = next;
+        }
+        if let Some(next) = next {
+            self.slots[next as usize].before = before;
+        }
+        self.ends = self.ends.and_then(|(oldest, newest)| {
+            let oldest = if oldest == slot { next? } else { oldest };
+            Some((oldest, if newest == slot { before? } else { newest }))
         });
-        let entry = &mut self.slots[slot as usize];
-        entry.is_live = true;
-        entry.pending.deadline = deadline;
-        (entry.pending.lost, entry.pending.lost_on) = (0, None);
-        std::mem::swap(&mut entry.pending.request, request);
-        Ticket { slot, generation: entry.generation }
     }
 
     /// Returns the request of that ticket; `None` if it is not in flight any more.
@@ -68,22 +155,20 @@ impl InFlight {
 
     /// Returns the same, to be changed.
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Pending> {
-        self.live(ticket).map(|slot| &mut slot.pending)
-    }
-
-    fn live(&mut self, ticket: Ticket) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(ticket.slot as usize)?;
-        (slot.is_live && slot.generation == ticket.generation).then_some(slot)
+        (slot.is_live && slot.generation == ticket.generation).then_some(&mut slot.pending)
     }
 
     /// Removes the request of that ticket; `None` if it is not in flight any more. Its envelope is
     /// left until the next [`InFlight::insert`].
     pub fn remove(&mut self, ticket: Ticket) -> Option<&mut Pending> {
-        self.live(ticket)?;
-        self.free.push(ticket.slot);
-        if self.is_empty() {
-            self.earliest = None;
+        let deadline = self.get(ticket)?.deadline;
+        if self.slots[ticket.slot as usize].is_hurried {
+            self.hurried.remove(&(deadline, ticket.slot));
+        } else {
+            self.unlink(ticket.slot);
         }
+        self.free.push(ticket.slot);
         let slot = &mut self.slots[ticket.slot as usize];
         slot.is_live = false;
         slot.generation = slot.generation.wrapping_add(1);
@@ -102,27 +187,21 @@ impl InFlight {
         self.len() == 0
     }
 
-    /// Returns a time before which no deadline passes; `None` if nothing is in flight.
-    pub fn earliest(&self) -> Option<Instant> {
-        self.earliest
+    /// Returns the request whose deadline is next, and that; `None` if nothing is in flight.
+    fn next(&self) -> Option<(Instant, u32)> {
+        let oldest = self.ends.map(|(slot, _)| (self.slots[slot as usize].pending.deadline, slot));
+        oldest.into_iter().chain(self.hurried.first().copied()).min()
     }
 
-    /// Returns the requests whose deadline has passed.
-    pub fn overdue(&mut self, now: Instant) -> Vec<Ticket> {
-        if self.earliest.is_none_or(|earliest| now < earliest) {
-            return Vec::new();
-        }
-        let mut overdue = Vec::new();
-        self.earliest = None;
-        for ticket in self.all() {
-            let deadline = self.slots[ticket.slot as usize].pending.deadline;
-            if deadline <= now {
-                overdue.push(ticket);
-            } else {
-                self.earliest = Some(self.earliest.map_or(deadline, |e| e.min(deadline)));
-            }
-        }
-        overdue
+    /// Returns when the next deadline passes; `None` if nothing is in flight.
+    pub fn earliest(&self) -> Option<Instant> {
+        self.next().map(|(deadline, _)| deadline)
+    }
+
+    /// Returns a request whose deadline has passed, if there is one.
+    pub fn overdue(&self, now: Instant) -> Option<Ticket> {
+        let (_, slot) = self.next().filter(|(deadline, _)| *deadline <= now)?;
+        Some(Ticket { slot, generation: self.slots[slot as usize].generation })
     }
 
     /// Returns every request in flight.
@@ -136,31 +215,59 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    #[test]
-    fn a_ticket_that_was_given_back_names_nothing_even_when_its_place_is_taken_again() {
-        let mut tickets = InFlight::default();
-        let first = tickets.insert(&mut Request::default(), Instant::now());
-        assert!(tickets.remove(first).is_some());
-        let second = tickets.insert(&mut Request::default(), Instant::now());
-        assert_eq!(first.slot, second.slot);
-        assert!(tickets.get_mut(first).is_none() && tickets.remove(first).is_none());
-        assert!(tickets.get(first).is_none() && tickets.get(second).is_some());
+    const S: Duration = Duration::from_secs(1);
+
+    fn insert(table: &mut InFlight, patience: Option<Duration>, now: Instant) -> Ticket {
+        let client = ClientId::default();
+        let mut request = Request { patience, ..Request::default() };
+        table.insert(&mut request, client, Place::Waiting, now)
     }
 
     #[test]
-    fn only_what_is_overdue_is_found_and_the_next_deadline_is_known() {
-        let (mut tickets, now) = (InFlight::default(), Instant::now());
-        let second = |n| now + Duration::from_secs(n);
-        let one = tickets.insert(&mut Request::default(), second(1));
-        let two = tickets.insert(&mut Request::default(), second(2));
-        assert_eq!(tickets.overdue(now), []);
-        assert_eq!(tickets.overdue(second(1)), [one]);
-        tickets.remove(one);
-        assert_eq!(tickets.earliest(), Some(second(2)));
-        assert_eq!(tickets.all(), [two]);
-        tickets.remove(two);
-        assert_eq!((tickets.len(), tickets.earliest()), (0, None));
+    fn a_ticket_that_was_given_back_names_nothing_even_when_its_place_is_taken_again() {
+        let (mut table, now) = (InFlight::new(S), Instant::now());
+        let first = insert(&mut table, None, now);
+        assert!(table.remove(first).is_some());
+        let second = insert(&mut table, None, now);
+        assert_eq!(first.slot, second.slot);
+        assert!(table.get_mut(first).is_none() && table.remove(first).is_none());
+        assert!(table.get(first).is_none() && table.get(second).is_some());
+    }
+
+    #[test]
+    fn what_is_overdue_is_found_in_the_order_of_the_deadlines() {
+        let (mut table, now) = (InFlight::new(9 * S), Instant::now());
+        let tickets: Vec<Ticket> = (0..4).map(|n| insert(&mut table, None, now + n * S)).collect();
+        let hurried = insert(&mut table, Some(7 * S), now + 3 * S);
+        let patient = insert(&mut table, Some(60 * S), now + 4 * S);
+        table.remove(tickets[1]);
+        assert_eq!((table.earliest(), table.overdue(now + 8 * S)), (Some(now + 9 * S), None));
+        let mut ended = Vec::new();
+        for second in 0..100 {
+            while let Some(ticket) = table.overdue(now + second * S) {
+                table.remove(ticket);
+                ended.push((ticket, second));
+            }
+        }
+        let expected =
+            [(tickets[0], 9), (hurried, 10), (tickets[2], 11), (tickets[3], 12), (patient, 13)];
+        assert_eq!(ended, expected);
+        assert_eq!((table.len(), table.earliest()), (0, None));
+    }
+
+    #[test]
+    fn it_is_right_whichever_request_ends_first() {
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let (mut table, now) = (InFlight::new(S), Instant::now());
+            let tickets = [0, 1, 2].map(|n| insert(&mut table, None, now + n * S));
+            let mut left = vec![0, 1, 2];
+            for ended in order {
+                assert!(table.remove(tickets[ended]).is_some());
+                left.retain(|n| *n != ended);
+                let earliest = left.first().map(|n| now + (*n as u32 + 1) * S);
+                assert_eq!(table.earliest(), earliest, "{order:?}");
+            }
+        }
     }
 }

@@ -8,9 +8,6 @@ use log::warn;
 use crate::error::Error;
 use crate::frame::Frame;
 
-/// Maximum number of bytes of replies that are kept, for all clients together.
-const MAX_KEPT_BYTES: usize = 64 << 20;
-
 /// Bytes that libzmq reads from the network at a time: `in_batch_size` in its config.hpp.
 const READ_BATCH: usize = 8192;
 
@@ -71,20 +68,13 @@ impl Outbox {
         !self.clients.is_empty() && self.clients.contains_key(routing_id)
     }
 
-    /// Keeps a reply. If that is too much in all, the client for which most is kept loses its
-    /// oldest.
+    /// Keeps a reply.
     pub fn keep(&mut self, mut reply: Reply, now: Instant) {
         // A small frame may be a part of what libzmq read at a time, and hold all of that in
         // memory.
         let small = reply.frames.iter_mut().filter(|frame| frame.len() <= READ_BATCH);
         small.for_each(|frame| *frame = frame.clone());
         let bytes = reply.bytes();
-        while self.bytes > 0 && self.bytes + bytes > MAX_KEPT_BYTES {
-            let most = self.clients.values_mut().max_by_key(|kept| kept.bytes);
-            let dropped = most.and_then(Kept::pop).map_or(self.bytes, |reply| reply.bytes());
-            self.bytes -= dropped;
-            self.count_dropped();
-        }
         if self.clients.is_empty() {
             self.pause = MIN_RETRY;
             self.retry_at = now + MIN_RETRY;
@@ -93,6 +83,29 @@ impl Outbox {
         kept.replies.push_back(reply);
         kept.bytes += bytes;
         self.bytes += bytes;
+    }
+
+    /// Returns the bytes of all replies that are kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the bytes that are kept for the client for which most is.
+    pub fn most_bytes(&self) -> usize {
+        self.clients.values().map(|kept| kept.bytes).max().unwrap_or(0)
+    }
+
+    /// Drops the oldest reply of the client for which most is kept.
+    pub fn drop_oldest(&mut self) {
+        let most = self.clients.iter_mut().max_by_key(|(_, kept)| kept.bytes);
+        let Some((routing_id, kept)) = most else { return };
+        let dropped = kept.pop().map_or(0, |reply| reply.bytes());
+        self.bytes -= dropped;
+        if kept.replies.is_empty() {
+            let routing_id = routing_id.clone();
+            self.clients.remove(&routing_id);
+        }
+        self.count_dropped();
     }
 
     /// Tries the kept replies again, if it is time or some client may have taken one. `send`
@@ -166,17 +179,6 @@ mod tests {
         Reply { frames: vec![Frame::from(client), Frame::default(), Frame::from(text)], until }
     }
 
-    /// Makes an outbox with that many replies of 15 MiB for each client.
-    fn filled(clients: &[(&str, usize)], now: Instant) -> Outbox {
-        let mut outbox = Outbox::new();
-        for &(client, replies) in clients {
-            for _ in 0..replies {
-                outbox.keep(reply(client, &"x".repeat(15 << 20), now + MAX_RETRY), now);
-            }
-        }
-        outbox
-    }
-
     #[test]
     fn a_clients_replies_leave_in_order_as_far_as_it_takes_them() {
         let now = Instant::now();
@@ -219,12 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn when_too_much_is_kept_the_greediest_client_loses_its_oldest() {
+    fn the_client_for_which_most_is_kept_loses_its_oldest_first() {
         let now = Instant::now();
-        let mut outbox = filled(&[("modest", 1), ("greedy", 10)], now);
-        assert!(outbox.bytes <= MAX_KEPT_BYTES);
-        outbox.keep(reply("late", &"x".repeat(15 << 20), now + MAX_RETRY), now);
-        assert!(outbox.bytes <= MAX_KEPT_BYTES && outbox.has(b"modest") && outbox.has(b"late"));
-        assert_eq!((outbox.len(), outbox.dropped()), (4, 8));
+        let mut outbox = Outbox::new();
+        for (client, size) in [("modest", 100), ("greedy", 90), ("greedy", 80), ("greedy", 70)] {
+            outbox.keep(reply(client, &"x".repeat(size), now + MAX_RETRY), now);
+        }
+        let all = outbox.bytes();
+        assert!(outbox.most_bytes() > all / 2);
+        let dropped = (0..4).map(|_| {
+            let before = outbox.bytes();
+            outbox.drop_oldest();
+            before - outbox.bytes()
+        });
+        let sizes: Vec<usize> = dropped.map(|bytes| bytes - 3 * size_of::<Frame>() - 6).collect();
+        assert_eq!(sizes, [90, 80, 100, 70]);
+        outbox.drop_oldest();
+        assert_eq!((outbox.bytes(), outbox.len(), outbox.retry_at()), (0, 0, None));
+        assert_eq!(outbox.dropped(), 4);
     }
 }

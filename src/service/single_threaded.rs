@@ -1,36 +1,51 @@
 //! The single-threaded server: a ROUTER, and the handler called in its loop.
 //!
 //! It is no REP, as in the classic program: that drops a reply without a word when its client does
-//! not take it yet.
+//! not take it yet, and handles what clients that have gone had asked for. All that has come is
+//! queued, as in the proxy, unless the handler is so quick that nothing grows old.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::info;
 
+use super::broker::{Broker, Taken};
+use super::frontend::{Frontend, Stopped};
+use crate::backend::{Admission, LaneState, Recall, Unavailable};
 use crate::config::Config;
 use crate::error::Error;
-use crate::fault::{Code, Fault};
 use crate::handler::{NewHandler, WorkerHandler};
-use crate::service::drain::Drain;
-use crate::service::frontend::{Frontend, Received, Stopped};
-use crate::service::in_flight::Request;
 use crate::socket::{PollSet, readable};
-use crate::sys::memory::Memory;
 
-/// Time in which requests are answered before the loop looks at the stop and at the kept replies.
+/// Time in which requests are answered before the loop looks at the stop and at all that has come.
 const BURST: Duration = Duration::from_millis(10);
 
+/// Time from which on a handler is so slow that all is read before its next request.
+const SLOW: Duration = Duration::from_micros(50);
+
+/// Maximum number of messages that are read before the next is answered.
+const MAX_READ: usize = 1000;
+
 pub(crate) struct SingleThreaded {
-    frontend: Frontend,
-    /// A buffer for the request, whose body becomes the reply.
-    request: Request,
+    broker: Broker,
     handler: WorkerHandler,
-    /// Time for which a reply is kept that its client does not take.
-    timeout: Duration,
-    drain: Drain,
-    memory: Memory,
-    now: Instant,
+    /// More may have come than could be answered in the last turn.
+    is_behind: bool,
+}
+
+/// The handler, as the dispatcher sees it.
+struct Lane {
+    is_ready: bool,
+}
+
+impl LaneState for Lane {
+    fn admission(&self, _now: Instant) -> Admission {
+        if self.is_ready { Admission::Preferred } else { Admission::Unavailable(Unavailable::Down) }
+    }
+
+    fn recall_due(&self) -> Recall {
+        Recall::Never
+    }
 }
 
 /// What wakes the loop.
@@ -51,105 +66,129 @@ impl SingleThreaded {
         new_handler: NewHandler,
         config: &Config,
     ) -> Result<SingleThreaded, Error> {
-        Ok(SingleThreaded {
-            frontend,
-            request: Request::default(),
-            handler: WorkerHandler::new(0, new_handler)?,
-            timeout: config.timeout,
-            drain: Drain::new(config.drain),
-            memory: Memory::new(Instant::now()),
-            now: Instant::now(),
-        })
+        let handler = WorkerHandler::new(0, new_handler)?;
+        Ok(SingleThreaded { broker: Broker::new(frontend, 1, config), handler, is_behind: false })
     }
 
     /// Returns the endpoints as the system has them, with the ports that it chose.
     pub fn endpoints(&self) -> &[String] {
-        self.frontend.endpoints()
+        self.broker.frontend.endpoints()
     }
 
     /// Serves until one of `stops` is readable, and then until nothing more comes. Returns the
     /// handler too, whose end may take its time.
     pub fn run(mut self, stops: &[BorrowedFd<'_>]) -> Result<(Stopped, WorkerHandler), Error> {
         loop {
-            let retry_at = if self.handler.is_ready() { None } else { self.handler.maintain() };
-            let memory = Some(self.memory.trim_at());
-            let times = [
-                retry_at,
-                self.frontend.outbox().retry_at(),
-                self.drain.next_deadline(self.now),
-                memory,
-            ];
-            let next = times.into_iter().flatten().min();
-            let time = next.map(|next| next.saturating_duration_since(self.now));
-            let watched = self.handler.watched();
-            let mut poll = PollSet::with_capacity(8);
-            poll.add(Wake::Message, [self.frontend.readable()]);
-            poll.add(Wake::Maintenance, watched.iter().map(readable));
-            if !self.drain.has_begun() {
-                poll.add(Wake::Stop, stops.iter().map(readable));
-            }
-            poll.wait(time)?;
-            let needs_maintenance = poll.is_readable(Wake::Maintenance);
-            let is_stopping = poll.is_readable(Wake::Stop);
-            drop(poll);
-            drop(watched);
-            if needs_maintenance {
-                self.handler.maintain();
-            }
-            self.now = Instant::now();
-            if is_stopping {
+            if self.wait(stops)? {
                 info!("stopping");
-                self.frontend.begin_drain();
-                self.drain.begin(self.now);
+                self.broker.begin_drain()?;
             }
-            let burst_ends = self.now + BURST;
-            while self.now < burst_ends && self.answer_one()? {}
-            self.frontend.retry(self.now)?;
-            self.memory.trim_if_due(self.now);
-            if self.drain.is_over(self.now, self.frontend.outbox().is_empty()) {
-                let stopped = self.frontend.close(self.drain.linger(self.now))?;
-                return Ok((stopped, self.handler));
+            if self.is_behind {
+                self.read_all()?;
+            }
+            self.is_behind = self.answer_some()?;
+            self.broker.end_turn()?;
+            let broker = &self.broker;
+            let is_answered =
+                broker.dispatcher.in_flight().is_empty() && broker.frontend.outbox().is_empty();
+            if broker.drain.is_over(broker.now, is_answered) {
+                return Ok((self.broker.finish()?, self.handler));
             }
         }
     }
 
-    /// Answers the next request; returns false if there is none.
-    fn answer_one(&mut self) -> Result<bool, Error> {
-        match self.frontend.receive(&mut self.request)? {
-            Received::Nothing => return Ok(false),
-            Received::Malformed => {
-                // A burst of such messages must end too.
-                self.now = Instant::now();
+    /// Reads all that has come, so that nothing grows old where nobody sees it.
+    fn read_all(&mut self) -> Result<(), Error> {
+        for _ in 0..MAX_READ {
+            if self.take_request()? == Taken::Nothing {
+                break;
+            }
+        }
+        while self.broker.expire()?.is_some() {}
+        self.broker.forget_gone()
+    }
+
+    /// Answers requests for a while, those that wait before those that come; returns true if more
+    /// may be left.
+    fn answer_some(&mut self) -> Result<bool, Error> {
+        let ends = self.broker.now + BURST;
+        while self.answer_next()? || self.answer_at_once()? {
+            let before = std::mem::replace(&mut self.broker.now, Instant::now());
+            if self.broker.now >= ends || self.broker.now - before >= SLOW {
                 return Ok(true);
             }
-            Received::TooLarge(fault) => self.refuse(&fault),
-            Received::Request if self.drain.has_begun() => self.refuse(&Fault::stopping()),
-            Received::Request if !self.get_ready() => {
-                self.refuse(&Fault::new(Code::UNAVAILABLE, "the program is not running"));
-            }
-            Received::Request => {
-                let body = std::mem::take(&mut self.request.body);
-                self.request.body = self.handler.answer(body)?.reply;
-            }
         }
-        self.now = Instant::now();
-        self.drain.on_request(self.now);
-        let until = self.now + self.timeout;
-        let Request { envelope, body } = &mut self.request;
-        self.frontend.reply(envelope, body, until, self.now)?;
-        Ok(true)
+        Ok(false)
     }
 
-    /// Returns true if the handler can take a request, if need be after its maintenance.
-    fn get_ready(&mut self) -> bool {
+    /// Waits for messages or a deadline; returns true if the service is to stop.
+    fn wait(&mut self, stops: &[BorrowedFd<'_>]) -> Result<bool, Error> {
+        let retry_at = if self.handler.is_ready() { None } else { self.handler.maintain() };
+        let lanes = [self.lane()];
+        let now = self.broker.now;
+        let has_more = !self.broker.dispatcher.in_flight().is_empty() && lanes[0].is_ready;
+        let next = retry_at.into_iter().chain(self.broker.next_deadline(&lanes)).min();
+        let time = next.map(|next| next.saturating_duration_since(now));
+        let watched = self.handler.watched();
+        let mut poll = PollSet::with_capacity(8);
+        poll.add(Wake::Message, [self.broker.frontend.readable()]);
+        poll.add(Wake::Maintenance, watched.iter().map(readable));
+        if !self.broker.drain.has_begun() {
+            poll.add(Wake::Stop, stops.iter().map(readable));
+        }
+        poll.wait(if has_more { Some(Duration::ZERO) } else { time })?;
+        let needs_maintenance = poll.is_readable(Wake::Maintenance);
+        let is_stopping = poll.is_readable(Wake::Stop);
+        drop(poll);
+        drop(watched);
+        if needs_maintenance {
+            self.handler.maintain();
+        }
+        self.broker.now = Instant::now();
+        Ok(is_stopping)
+    }
+
+    fn lane(&self) -> Lane {
+        Lane { is_ready: self.handler.is_ready() }
+    }
+
+    /// Returns the same, if need be after the handler's maintenance.
+    fn ready_lane(&mut self) -> Lane {
         if !self.handler.is_ready() {
             self.handler.maintain();
         }
-        self.handler.is_ready()
+        self.lane()
     }
 
-    fn refuse(&mut self, fault: &Fault) {
-        debug!("answered {fault}");
-        self.request.body = fault.to_frames();
+    /// Takes the next message of a client into the queue, or refuses it.
+    fn take_request(&mut self) -> Result<Taken, Error> {
+        let lane = self.ready_lane();
+        self.broker.take_request(&[lane])
+    }
+
+    /// Receives the next message of a client, and answers it at once; returns false if there is
+    /// none.
+    fn answer_at_once(&mut self) -> Result<bool, Error> {
+        let lane = self.ready_lane();
+        if !lane.is_ready || self.broker.drain.has_begun() || self.broker.has_rate() {
+            return Ok(self.broker.take_request(&[lane])? != Taken::Nothing);
+        }
+        let handler = &mut self.handler;
+        self.broker.answer_at_once(|body| Ok(handler.answer(body)?.reply))
+    }
+
+    /// Answers the next request that waits; returns false if there is none.
+    fn answer_next(&mut self) -> Result<bool, Error> {
+        let lanes = [self.ready_lane()];
+        let dispatcher = &mut self.broker.dispatcher;
+        let Some(next) = dispatcher.next_assignment(&lanes, self.broker.now) else {
+            self.broker.refuse_waiting(&lanes)?;
+            return Ok(false);
+        };
+        let body = dispatcher.take_body(next.ticket);
+        let mut reply = self.handler.answer(body)?.reply;
+        self.broker.answer(next.ticket, &mut reply)?;
+        self.broker.recycle(reply);
+        Ok(true)
     }
 }

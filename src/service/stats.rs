@@ -8,8 +8,8 @@ use log::debug;
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 
-/// The counters. Each request is answered in the end, so that `requests` is `replies` and all
-/// `errors` together.
+/// The counters. Each request is answered in the end, or nobody waits for its reply any more, so
+/// that `requests` is `replies`, all `errors` and `withdrawn` together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stats {
     /// Requests that were received.
@@ -18,6 +18,8 @@ pub(crate) struct Stats {
     replies: u64,
     /// Error replies by code, repd's own and those of handlers, workers and upstreams.
     errors: BTreeMap<Code, u64>,
+    /// Requests that were dropped unhandled, because their client had gone, or had asked anew.
+    pub withdrawn: u64,
     /// Of these, requests that were given up when the service had to end.
     pub abandoned: u64,
     /// Requests that were lost, and given to another lane.
@@ -59,6 +61,7 @@ impl fmt::Display for Stats {
         write!(f, "requests: {}, replies: {}", self.requests, self.replies)?;
         self.errors.iter().try_for_each(|(code, count)| write!(f, ", {code}: {count}"))?;
         let rare = [
+            ("withdrawn", self.withdrawn),
             ("of these, abandoned", self.abandoned),
             ("retried", self.retried),
             ("replies too late", self.late),

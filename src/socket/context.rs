@@ -104,13 +104,16 @@ impl Context {
         Ok(socket)
     }
 
-    /// Makes the ROUTER that clients connect to.
-    pub fn router(&self, limits: &PeerLimits) -> Result<Socket, Error> {
+    /// Makes the ROUTER that clients connect to, at most `clients` at a time.
+    pub fn router(&self, limits: &PeerLimits, clients: usize) -> Result<Socket, Error> {
         // Without a copy, a small message would keep all that was read from the network with it.
         self.set(zmq_sys::ZMQ_ZERO_COPY_RECV, 0)?;
         let socket = self.socket(zmq::ROUTER)?;
         // So that libzmq reports a reply that it cannot deliver, instead of dropping it.
         socket.set(|s| s.set_router_mandatory(true))?;
+        socket.set_option(zmq_sys::ZMQ_GONE, 1)?;
+        let clients = c_int::try_from(clients).unwrap_or(c_int::MAX);
+        socket.set_option(zmq_sys::ZMQ_MAX_CONNECTIONS, clients)?;
         set_message_limits(&socket, limits)?;
         set_buffer_limits(&socket, limits)?;
         set_keepalive(&socket, limits)?;
@@ -302,7 +305,7 @@ mod tests {
     use crate::socket::{Context, Socket};
 
     fn router(context: &Context, limits: &[(u32, c_int)]) -> Socket {
-        let socket = context.router(&Config::default().peer_limits()).unwrap();
+        let socket = context.router(&Config::default().peer_limits(), usize::MAX).unwrap();
         limits.iter().for_each(|&(option, limit)| socket.set_option(option, limit).unwrap());
         socket
     }

@@ -9,7 +9,7 @@ use super::Socket;
 use crate::error::Error;
 
 /// The refusals of one socket that are already logged, by kind.
-pub(crate) struct Refusals([Kind; 3]);
+pub(crate) struct Refusals([Kind; 4]);
 
 struct Kind {
     /// What was done to the peer, and why.
@@ -34,11 +34,13 @@ impl Refusals {
         use zmq_sys as z;
         let too_large = "its message or handshake is far larger than this service takes".into();
         let not_a_peer = format!("it is no {peer}, or breaks the protocol");
+        let too_many = "there are as many connections as this service takes".into();
         let same_id = "another connection has its routing id".into();
         Refusals([
             Kind::new("cut off", too_large, z::ZMQ_CUT_OFF, z::ZMQ_LAST_CUT_OFF),
             Kind::new("refused", not_a_peer, z::ZMQ_REFUSED, z::ZMQ_LAST_REFUSED),
             Kind::new("refused", same_id, z::ZMQ_NAMESAKES, z::ZMQ_LAST_NAMESAKE),
+            Kind::new("turned away", too_many, z::ZMQ_TURNED_AWAY, z::ZMQ_LAST_TURNED_AWAY),
         ])
     }
 

@@ -6,8 +6,11 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 use crate::error::Error;
 
-/// Files that any process has open, and a few connections.
-const BASE_FILES: u64 = 48;
+/// Files that any process has open.
+const BASE_FILES: u64 = 32;
+
+/// Files to spare, for the first connections.
+const SPARE_FILES: u64 = 16;
 
 /// Files of a worker: an event descriptor for each end of its lane, and one to spare.
 const FILES_PER_WORKER: u64 = 3;
@@ -17,6 +20,13 @@ const FILES_PER_WORKER: u64 = 3;
 const FILES_PER_PROGRAM: u64 = 12;
 
 const FILES_PER_IO_THREAD: u64 = 3;
+
+/// Files of an upstream: its connection, the event descriptors of its socket and monitor, and as
+/// many while it is replaced.
+const FILES_PER_UPSTREAM: u64 = 6;
+
+/// Files of an external worker: its connection, and one more while it is replaced.
+const FILES_PER_EXTERNAL_WORKER: u64 = 2;
 
 /// Files of a client: its connection, its event descriptor, and one more while it is replaced.
 const FILES_PER_CLIENT: u64 = 3;
@@ -28,23 +38,32 @@ pub(crate) struct Needs {
     /// Number of programs that run at a time.
     pub programs: usize,
     pub io_threads: usize,
+    pub upstreams: usize,
+    /// Number of external workers that can connect in any case.
+    pub external_workers: usize,
 }
 
-/// Raises the soft limit to the hard one, since each client takes a descriptor.
+/// Raises the soft limit to the hard one, since each client takes a descriptor. Returns how many
+/// descriptors are left for clients.
 ///
 /// # Errors
 /// The limit is too low for these needs. It must not be found out later: libzmq ends the process
 /// when it cannot open what it needs at the start.
-pub(crate) fn raise(needs: Needs) -> Result<(), Error> {
-    let files = FILES_PER_WORKER * needs.workers as u64
+pub(crate) fn raise(needs: Needs) -> Result<usize, Error> {
+    let files = BASE_FILES
+        + FILES_PER_WORKER * needs.workers as u64
         + FILES_PER_PROGRAM * needs.programs as u64
-        + FILES_PER_IO_THREAD * needs.io_threads as u64;
-    require("serve", BASE_FILES + files)
+        + FILES_PER_IO_THREAD * needs.io_threads as u64
+        + FILES_PER_UPSTREAM * needs.upstreams as u64
+        + FILES_PER_EXTERNAL_WORKER * needs.external_workers as u64;
+    let limit = require("serve", files + SPARE_FILES)?;
+    Ok(usize::try_from(limit - files).unwrap_or(usize::MAX))
 }
 
 /// Raises the limit as [`raise`] does, for a process with that many clients of its own.
 pub(crate) fn raise_for_clients(clients: usize) -> Result<(), Error> {
-    require("have so many clients", BASE_FILES + FILES_PER_CLIENT * clients as u64)
+    let files = BASE_FILES + SPARE_FILES + FILES_PER_CLIENT * clients as u64;
+    require("have so many clients", files).map(drop)
 }
 
 /// Returns the soft and the hard limit that this process was started with.
@@ -54,8 +73,11 @@ pub(crate) fn initial_limits() -> (rlim_t, rlim_t) {
     *INITIAL.get_or_init(|| getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024)))
 }
 
-/// Raises the limit, and returns an error if fewer than `needed` files are allowed to do `what`.
-fn require(what: &str, needed: u64) -> Result<(), Error> {
+/// Raises the limit and returns it.
+///
+/// # Errors
+/// Fewer than `needed` files are allowed to do `what`.
+fn require(what: &str, needed: u64) -> Result<u64, Error> {
     let cannot = |error| Error::failed("cannot read the limit of open files").with_cause(error);
     initial_limits();
     let (soft, hard) =
@@ -66,5 +88,5 @@ fn require(what: &str, needed: u64) -> Result<(), Error> {
         return Err(Error::config(format!("cannot {what} with {limit} open files allowed"))
             .with_remedy(format!("allow at least {needed} (ulimit -n, LimitNOFILE=)")));
     }
-    Ok(())
+    Ok(limit)
 }

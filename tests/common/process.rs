@@ -44,6 +44,12 @@ impl Process {
         )
     }
 
+    /// Lowers its limit of open files, though it was started with a higher one.
+    pub fn limit_files(&self, files: u32) {
+        let (pid, limit) = (self.pid().to_string(), format!("--nofile={files}:{files}"));
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    }
+
     /// Starts `repd serve` as [`Process::start`] does, with that limit of open files.
     pub fn limited(files: u32, options: &[&str]) -> Process {
         let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");

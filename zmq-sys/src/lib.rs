@@ -66,3 +66,11 @@ pub const ZMQ_LAST_REFUSED: u32 = 1019;
 pub const ZMQ_NAMESAKES: u32 = 1020;
 /// Read only: the address of the last of them: a string.
 pub const ZMQ_LAST_NAMESAKE: u32 = 1021;
+/// Of a ROUTER. Once it is set to 1 (an `int`), each look at it takes the routing id of the next
+/// peer that has gone: binary data, empty if there are no more.
+pub const ZMQ_GONE: u32 = 1022;
+/// Read only: the number of connections that were closed as soon as they were accepted, because
+/// they were too many: an `int`.
+pub const ZMQ_TURNED_AWAY: u32 = 1023;
+/// Read only: the address of the last of them: a string.
+pub const ZMQ_LAST_TURNED_AWAY: u32 = 1024;

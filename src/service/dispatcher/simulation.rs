@@ -7,16 +7,18 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::env;
+use std::mem::replace;
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::{Dispatcher, Lost};
+use super::{Dispatcher, Lost, Rules};
 use crate::backend::simulated::{Availability, Peer};
 use crate::backend::{Admission, LaneEvent, LaneState, Ticket};
 use crate::fault::Code;
 use crate::frame::Frame;
+use crate::service::clients::ClientLimits;
 use crate::service::in_flight::Request;
 
 use lanes::{Lane, Upstream, Worker};
@@ -35,6 +37,8 @@ const ASKING: Duration = Duration::from_millis(300);
 /// Maximum number of requests of a run.
 const MAX_REQUESTS: usize = 2000;
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// Bytes that requests may take where memory is short.
+const MAX_BYTES: usize = 3000;
 /// Maximum number of turns in a row that are due at once: more of them is a busy loop.
 const MAX_IDLE_TURNS: u32 = 100;
 
@@ -43,6 +47,10 @@ const MAX_IDLE_TURNS: u32 = 100;
 enum Happening {
     /// A client asks.
     Asks {
+        client: usize,
+    },
+    /// A client's connection ends, and another client takes its place.
+    Leaves {
         client: usize,
     },
     /// A worker's thread runs, and takes its next request.
@@ -75,6 +83,8 @@ enum Happening {
 
 struct Asked {
     client: usize,
+    /// Its client has gone or, being a REQ, has asked anew.
+    is_given_up: bool,
     time: Duration,
     effect: Effect,
     handled: usize,
@@ -94,9 +104,17 @@ struct Simulation {
     idle_turns: u32,
     dispatcher: Dispatcher,
     lanes: Vec<Lane>,
-    /// Requests that the proxy has not read.
-    frontend: VecDeque<usize>,
+    /// What the proxy has not read.
+    frontend: VecDeque<Sent>,
+    /// The clients' routing ids, each of which names one connection.
+    names: Vec<String>,
     asked: Vec<Asked>,
+}
+
+/// What the proxy hears of clients.
+enum Sent {
+    Request(usize),
+    Gone(String),
 }
 
 impl Simulation {
@@ -112,6 +130,11 @@ impl Simulation {
                 Lane::Upstream(Upstream::new(now))
             }
         };
+        let client_limits = ClientLimits {
+            outstanding: [3, 1000][dice.usize(..2)],
+            rate: [None, None, Some(100)][dice.usize(..3)],
+        };
+        let rules = Rules { timeout: TIMEOUT, retries, client_limits };
         let mut simulation = Simulation {
             now,
             end: now + ASKING,
@@ -120,9 +143,10 @@ impl Simulation {
             happenings: BinaryHeap::new(),
             happened: 0,
             idle_turns: 0,
-            dispatcher: Dispatcher::new(count, TIMEOUT, retries),
+            dispatcher: Dispatcher::new(count, rules, now),
             lanes: (0..count).map(lane).collect(),
             frontend: VecDeque::new(),
+            names: Vec::new(),
             asked: Vec::new(),
             dice,
         };
@@ -130,6 +154,10 @@ impl Simulation {
             simulation.connect_soon(lane);
         }
         for client in 0..simulation.dice.usize(1..=12) {
+            simulation.names.push(simulation.load.name(client, 0));
+            if simulation.load.are_leaving {
+                simulation.leave_later(client);
+            }
             let soon = simulation.dice.u32(..1000) * US;
             simulation.schedule(soon, Happening::Asks { client });
         }
@@ -160,6 +188,7 @@ impl Simulation {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Asks { client } => self.ask(client),
+            Happening::Leaves { client } => self.leave(client),
             Happening::Wakes { lane } => self.wake(lane),
             Happening::Finishes { lane } => self.finish(lane),
             Happening::Recovers { lane } => {
@@ -212,9 +241,9 @@ impl Simulation {
         }
     }
 
-    /// Returns true if every request has had its answer, and no more will come.
+    /// Returns true if no request is left, and no more will come.
     fn is_over(&self) -> bool {
-        self.now >= self.end && self.asked.iter().all(|asked| !asked.answers.is_empty())
+        self.now >= self.end && self.dispatcher.in_flight().is_empty()
     }
 
     fn ask(&mut self, client: usize) {
@@ -225,11 +254,45 @@ impl Simulation {
         let is_slow = self.dice.u32(..1000) < load.slow_share;
         let effect = load.draw_effect(&mut self.dice);
         let time = if is_slow { load.slow } else { load.quick };
-        self.frontend.push_back(self.asked.len());
-        self.asked.push(Asked { client, time, effect, handled: 0, lost: 0, answers: Vec::new() });
+        if load.are_req {
+            self.give_up_all_of(client);
+        }
+        self.frontend.push_back(Sent::Request(self.asked.len()));
+        self.asked.push(Asked {
+            client,
+            is_given_up: false,
+            time,
+            effect,
+            handled: 0,
+            lost: 0,
+            answers: Vec::new(),
+        });
         if !load.is_closed_loop {
             self.ask_later(client);
         }
+    }
+
+    fn give_up_all_of(&mut self, client: usize) {
+        let of_client = self.asked.iter_mut().filter(|asked| asked.client == client);
+        of_client.for_each(|asked| asked.is_given_up = true);
+    }
+
+    fn leave_later(&mut self, client: usize) {
+        let after = self.dice.u32(1..200) * MS;
+        self.schedule(after, Happening::Leaves { client });
+    }
+
+    fn leave(&mut self, client: usize) {
+        if self.now >= self.end {
+            return;
+        }
+        self.give_up_all_of(client);
+        let name = self.load.name(client, self.happened);
+        self.frontend.push_back(Sent::Gone(replace(&mut self.names[client], name)));
+        if self.load.is_closed_loop {
+            self.ask_later(client);
+        }
+        self.leave_later(client);
     }
 
     fn ask_later(&mut self, client: usize) {
@@ -240,7 +303,8 @@ impl Simulation {
     /// Answers with an error; with `None` that is a reply.
     fn answer(&mut self, number: usize, code: Option<Code>) {
         self.asked[number].answers.push(code);
-        if self.load.is_closed_loop {
+        // Who has left, and has come back, has asked by himself.
+        if self.load.is_closed_loop && !self.asked[number].is_given_up {
             self.ask_later(self.asked[number].client);
         }
     }
@@ -252,7 +316,7 @@ impl Simulation {
                 self.take(event, lane);
             }
         }
-        for ticket in self.dispatcher.overdue(self.now) {
+        while let Some(ticket) = self.dispatcher.overdue(self.now) {
             self.give_up(ticket, Code::TIMEOUT);
             for lane in &mut self.lanes {
                 match lane {
@@ -272,14 +336,30 @@ impl Simulation {
             }
         }
         self.dispatch();
-        while self.dispatcher.accepts(&self.lanes, self.now) {
-            let Some(number) = self.frontend.pop_front() else { break };
-            let name = Frame::from(&number.to_be_bytes()[..]);
-            let mut request = Request { envelope: vec![name], body: Vec::new() };
-            match self.dispatcher.on_request(&mut request, &self.lanes, self.now) {
-                Ok(()) => self.dispatch(),
-                Err(fault) => self.answer(number, Some(fault.code())),
+        while let Some(sent) = self.frontend.pop_front() {
+            match sent {
+                Sent::Request(number) => self.take_request(number),
+                Sent::Gone(name) => self.dispatcher.on_gone(name.as_bytes(), self.now),
             }
+        }
+    }
+
+    fn take_request(&mut self, number: usize) {
+        let name = Frame::from(self.names[self.asked[number].client].as_str());
+        let envelope = vec![name, Frame::from(&number.to_be_bytes()[..])];
+        let patience = self.load.patience;
+        let mut request = Request { envelope, body: Vec::new(), bytes: 400, patience };
+        let (are_req, now) = (self.load.are_req, self.now);
+        match self.dispatcher.on_request(&mut request, |_| are_req, &self.lanes, now) {
+            Ok(()) => self.dispatch(),
+            Err(fault) => self.answer(number, Some(fault.code())),
+        }
+        // Now and then the service's memory is full.
+        if self.load.is_short_of_memory
+            && self.dispatcher.bytes() > MAX_BYTES
+            && let Some((_, ticket)) = self.dispatcher.greediest()
+        {
+            self.give_up(ticket, Code::UNAVAILABLE);
         }
     }
 
@@ -337,7 +417,7 @@ impl Simulation {
     }
 
     fn give_up(&mut self, ticket: Ticket, code: Code) {
-        if let Some(pending) = self.dispatcher.give_up(ticket) {
+        if let Some(pending) = self.dispatcher.give_up(ticket, self.now) {
             let number = number_of(&pending.request);
             self.answer(number, Some(code));
         }
@@ -345,7 +425,7 @@ impl Simulation {
 }
 
 fn number_of(request: &Request) -> usize {
-    usize::from_be_bytes(request.envelope[0][..].try_into().unwrap())
+    usize::from_be_bytes(request.envelope[1][..].try_into().unwrap())
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Assignment, Change, Dispatcher, Lost};
+use super::{Assignment, Change, Dispatcher, Lost, Rules};
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
+use crate::service::clients::ClientLimits;
 use crate::service::in_flight::Request;
 
 const MS: Duration = Duration::from_millis(1);
@@ -48,16 +49,24 @@ impl Harness {
     }
 
     fn with_retries(lanes: usize, retries: usize) -> Harness {
-        let dispatcher = Dispatcher::new(lanes, TIMEOUT, retries);
-        Harness { dispatcher, now: Instant::now(), asked: 0 }
+        let client_limits = ClientLimits { outstanding: 9, rate: None };
+        let rules = Rules { timeout: TIMEOUT, retries, client_limits };
+        let now = Instant::now();
+        Harness { dispatcher: Dispatcher::new(lanes, rules, now), now, asked: 0 }
     }
 
     /// Gives it the next request; returns the text of the refusal, if it is refused.
     fn ask(&mut self, lanes: &[Says]) -> Result<(), String> {
-        let name = Frame::from(&[self.asked][..]);
+        self.ask_as("dealer", lanes)
+    }
+
+    /// Gives it the next request, of that client. It is a REQ if its name begins so.
+    fn ask_as(&mut self, client: &str, lanes: &[Says]) -> Result<(), String> {
+        let envelope = vec![Frame::from(client), Frame::from(&[self.asked][..])];
         self.asked += 1;
-        let mut request = Request { envelope: vec![name], body: vec![] };
-        let refused = self.dispatcher.on_request(&mut request, lanes, self.now);
+        let mut request = Request { envelope, bytes: 100, ..Request::default() };
+        let is_req = |name: &mut Frame| name.starts_with(b"req");
+        let refused = self.dispatcher.on_request(&mut request, is_req, lanes, self.now);
         refused.map_err(|fault| fault.to_string())
     }
 
@@ -85,7 +94,7 @@ impl Harness {
             && let Some(next) = self.next(lanes)
         {
             let pending = self.dispatcher.in_flight().get(next.ticket).unwrap();
-            numbers.push(pending.request.envelope[0][0]);
+            numbers.push(pending.request.envelope[1][0]);
         }
         numbers
     }
@@ -115,19 +124,99 @@ fn without_credit_it_goes_where_it_costs_least_and_of_equals_to_the_least_recent
 }
 
 #[test]
-fn what_no_lane_takes_waits_in_order_and_nothing_more_is_read() {
+fn what_no_lane_takes_waits_in_order_and_so_does_what_comes_then() {
     let mut harness = Harness::new(2);
     let (full, free) = (lanes([Full, DOWN]), lanes([Preferred, DOWN]));
-    assert!(harness.dispatcher.accepts(&free, harness.now));
-    assert!(!harness.dispatcher.accepts(&full, harness.now));
     harness.ask(&full).unwrap();
     harness.ask(&full).unwrap();
     assert_eq!(harness.next(&full), None);
-    assert!(!harness.dispatcher.accepts(&full, harness.now));
-    // Who waits already goes first.
-    assert!(!harness.dispatcher.accepts(&free, harness.now));
-    assert_eq!(harness.assigned(&free, 9), [0, 1]);
-    assert!(harness.dispatcher.accepts(&free, harness.now));
+    harness.ask(&free).unwrap();
+    assert_eq!(harness.assigned(&free, 9), [0, 1, 2]);
+    assert_eq!(harness.next(&free), None);
+}
+
+#[test]
+fn what_a_req_has_queued_is_dropped_when_it_asks_anew_and_what_a_dealer_has_is_not() {
+    let mut harness = Harness::new(1);
+    let full = lanes([Full]);
+    for client in ["req", "dealer", "req", "dealer", "req again"] {
+        harness.ask_as(client, &full).unwrap();
+    }
+    let mut assigned = harness.assigned(&lanes([Preferred]), 9);
+    assigned.sort();
+    assert_eq!((assigned, harness.dispatcher.withdrawn()), (vec![1, 2, 3, 4], 1));
+}
+
+#[test]
+fn what_a_client_that_has_gone_had_asked_for_is_not_handled() {
+    let mut harness = Harness::with_retries(1, 1);
+    let (full, free) = (lanes([Full]), lanes([Preferred]));
+    harness.ask_as("gone", &free).unwrap();
+    let [started, lost] = [harness.next(&free).unwrap().ticket, harness.send(&free)];
+    for client in ["gone", "here", "gone"] {
+        harness.ask_as(client, &full).unwrap();
+    }
+    harness.dispatcher.on_gone(b"gone", harness.now);
+    harness.dispatcher.on_gone(b"unknown", harness.now);
+    assert_eq!(harness.dispatcher.withdrawn(), 2);
+    // What a lane has already is finished there, unless it comes back.
+    assert!(harness.dispatcher.on_reply(lost).is_some());
+    assert!(matches!(harness.dispatcher.on_lost(started, 0), Lost::Waiting));
+    assert_eq!(harness.assigned(&free, 9), [3]);
+    assert_eq!((harness.dispatcher.withdrawn(), harness.dispatcher.in_flight().len()), (3, 1));
+}
+
+#[test]
+fn a_request_that_no_lane_can_take_makes_place_if_too_much_is_held() {
+    let mut harness = Harness::new(1);
+    let (full, free) = (lanes([Full]), lanes([Preferred]));
+    assert_eq!((harness.dispatcher.bytes(), harness.dispatcher.greediest()), (0, None));
+    for client in ["modest", "greedy", "greedy"] {
+        harness.ask_as(client, &full).unwrap();
+    }
+    let (bytes, ticket) = harness.dispatcher.greediest().unwrap();
+    assert!(3 * bytes == 2 * harness.dispatcher.bytes());
+    let given_up = harness.dispatcher.give_up(ticket, harness.now).unwrap();
+    assert_eq!(given_up.request.envelope[1][0], 1, "the oldest of the greedy one");
+    assert_eq!(harness.assigned(&free, 9), [0, 2]);
+    // Those on a lane stay; what is about to be sent there need not be.
+    assert_eq!(harness.dispatcher.greediest(), None);
+    harness.ask_as("new", &free).unwrap();
+    assert!(harness.dispatcher.greediest().is_some());
+}
+
+#[test]
+fn what_is_late_is_held_until_its_lane_is_done_with_it() {
+    for is_lost in [false, true] {
+        let mut harness = Harness::new(1);
+        let free = lanes([Preferred]);
+        let [late, revoked] = [harness.send(&free), harness.send(&free)];
+        let held = harness.dispatcher.bytes();
+        assert!(held > 0);
+        harness.now += TIMEOUT;
+        while let Some(ticket) = harness.dispatcher.overdue(harness.now) {
+            harness.dispatcher.give_up(ticket, harness.now);
+        }
+        assert_eq!(harness.dispatcher.bytes(), held);
+        if is_lost {
+            assert!(matches!(harness.dispatcher.on_lost(late, 0), Lost::Late));
+        } else {
+            assert!(harness.dispatcher.on_reply(late).is_none());
+        }
+        assert_eq!(harness.dispatcher.bytes(), held / 2);
+        harness.dispatcher.on_revoked(vec![revoked]);
+        assert_eq!((harness.dispatcher.bytes(), harness.next(&free)), (0, None));
+    }
+}
+
+#[test]
+fn a_client_has_a_limit_of_its_own() {
+    let mut harness = Harness::new(1);
+    let full = lanes([Full]);
+    assert!((0..9).all(|_| harness.ask_as("greedy", &full).is_ok()));
+    assert!(harness.ask_as("greedy", &full).unwrap_err().starts_with("429 "));
+    assert_eq!(harness.ask_as("modest", &full), Ok(()));
+    assert_eq!(harness.assigned(&lanes([Preferred]), 99).len(), 10);
 }
 
 #[test]
@@ -146,12 +235,12 @@ fn what_was_taken_back_goes_out_in_order_and_is_no_retry() {
     let mut harness = Harness::with_retries(1, 1);
     let free = lanes([Preferred]);
     let tickets = vec![harness.send(&free), harness.send(&free)];
+    harness.ask(&free).unwrap();
     harness.dispatcher.on_revoked(tickets);
-    assert!(!harness.dispatcher.accepts(&free, harness.now));
     let next = harness.next(&free).unwrap();
     assert!(next.keep && next.lost_on.is_none(), "its only retry is still to come");
     harness.dispatcher.on_unsent(next);
-    assert_eq!(harness.assigned(&free, 9), [0, 1]);
+    assert_eq!(harness.assigned(&free, 9), [2, 0, 1]);
 }
 
 #[test]
@@ -167,7 +256,7 @@ fn a_lost_request_is_tried_again_as_often_as_configured_and_kept_as_long_as_that
     let last = harness.next(&free).unwrap();
     assert!(!last.keep && last.lost_on == Some(0));
     let Lost::GivenUp(pending) = harness.dispatcher.on_lost(last.ticket, 0) else { panic!() };
-    assert_eq!(pending.request.envelope[0][0], 0);
+    assert_eq!(pending.request.envelope[1][0], 0);
     assert!(harness.dispatcher.in_flight().is_empty());
     assert_eq!(harness.next(&free), None);
 }
@@ -180,8 +269,8 @@ fn a_request_is_answered_once_whatever_comes_after() {
     assert!(harness.dispatcher.on_reply(replied).is_some());
     assert!(harness.dispatcher.on_reply(replied).is_none());
     assert!(matches!(harness.dispatcher.on_lost(replied, 0), Lost::Late));
-    assert!(harness.dispatcher.give_up(expired).is_some());
-    assert!(harness.dispatcher.give_up(expired).is_none());
+    assert!(harness.dispatcher.give_up(expired, harness.now).is_some());
+    assert!(harness.dispatcher.give_up(expired, harness.now).is_none());
     assert!(harness.dispatcher.on_reply(expired).is_none());
     assert!(matches!(harness.dispatcher.on_lost(expired, 0), Lost::Late));
     assert_eq!(harness.next(&free), None);
@@ -196,10 +285,10 @@ fn a_deadline_counts_from_the_arrival_and_ends_those_that_wait_too() {
     harness.ask(&full).unwrap();
     let first = harness.now - 10 * MS + TIMEOUT;
     assert_eq!(harness.dispatcher.next_deadline(&full, harness.now), Some(first));
-    assert!(harness.dispatcher.overdue(first - MS).is_empty());
-    let overdue = harness.dispatcher.overdue(first);
-    assert_eq!(overdue.len(), 1);
-    assert!(harness.dispatcher.give_up(overdue[0]).is_some());
+    assert!(harness.dispatcher.overdue(first - MS).is_none());
+    let overdue = harness.dispatcher.overdue(first).unwrap();
+    assert!(harness.dispatcher.give_up(overdue, first).is_some());
+    assert!(harness.dispatcher.overdue(first).is_none());
     assert_eq!(harness.dispatcher.next_deadline(&full, first), Some(first + 10 * MS));
     assert_eq!(harness.assigned(&lanes([Preferred]), 9), [1]);
 }
@@ -236,14 +325,16 @@ fn what_will_not_be_started_is_taken_back_at_once_even_with_nowhere_to_go() {
 #[test]
 fn with_no_lane_available_requests_are_refused_with_the_reason() {
     for (admissions, why) in [
-        ([STUCK, STUCK], "every worker is stuck in a request that has passed its deadline"),
+        (
+            [STUCK, STUCK],
+            "every worker or upstream is stuck in requests that have passed their deadline",
+        ),
         ([DOWN, DOWN], "no worker has a running program"),
         ([DOWN, STUCK], "every worker is stuck in a request, or has no running program"),
         ([DISCONNECTED, DISCONNECTED], "no worker or upstream is connected"),
     ] {
         let mut harness = Harness::new(2);
         let unavailable = lanes(admissions);
-        assert!(harness.dispatcher.accepts(&unavailable, harness.now));
         assert_eq!(harness.ask(&unavailable), Err(format!("503 {why}")));
         assert_eq!(harness.dispatcher.next_change(), Some(Change::Refusing(why)));
     }
@@ -260,7 +351,7 @@ fn who_waits_already_is_refused_too_when_the_last_lane_is_gone() {
     let refused = harness.dispatcher.refuse_waiting(&lanes([DOWN]), harness.now);
     let [(ticket, fault)] = &refused[..] else { panic!("{refused:?}") };
     assert_eq!(fault.code(), Code::UNAVAILABLE);
-    assert!(harness.dispatcher.give_up(*ticket).is_some());
+    assert!(harness.dispatcher.give_up(*ticket, harness.now).is_some());
     assert!(harness.dispatcher.refuse_waiting(&lanes([DOWN]), harness.now).is_empty());
 }
 
@@ -307,12 +398,15 @@ fn that_requests_are_refused_is_logged_once_and_that_they_are_answered_again() {
 }
 
 #[test]
-fn a_service_that_drains_refuses_new_requests_and_goes_on_with_those_it_has() {
+fn a_service_that_drains_refuses_what_is_queued_and_what_comes_and_finishes_the_rest() {
     let mut harness = Harness::new(1);
     let (full, free) = (lanes([Full]), lanes([Preferred]));
+    let revoked = harness.send(&free);
+    harness.dispatcher.on_revoked(vec![revoked]);
     harness.ask(&full).unwrap();
-    harness.dispatcher.begin_drain();
-    assert!(harness.dispatcher.accepts(&full, harness.now));
+    let queued = harness.dispatcher.begin_drain(harness.now);
+    assert_eq!(queued.len(), 1);
+    assert!(harness.dispatcher.give_up(queued[0], harness.now).is_some());
     assert_eq!(harness.ask(&free), Err("503 the service is stopping".into()));
     assert_eq!(harness.dispatcher.next_change(), None);
     assert_eq!(harness.assigned(&free, 9), [0]);

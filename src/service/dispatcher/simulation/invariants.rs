@@ -2,24 +2,40 @@
 
 use std::time::Duration;
 
-use super::Simulation;
 use super::lanes::{Lane, Upstream};
+use super::{Asked, Simulation};
 use crate::backend::{Admission, LaneState};
+use crate::service::in_flight::Place;
 
 /// Time after which a request that waits behind a slow one must be taken back, beside an idle
 /// worker: the recall time once, and once more for a worker whose thread was not scheduled.
 const RECALL_TIME: Duration = Duration::from_micros(2100);
 
 impl Simulation {
-    /// Asserts, at the end, that each request had one answer, and was handled once and again for each
-    /// loss at most.
+    /// Asserts, at the end, that each request had one answer, or nobody who waits for it any more,
+    /// and was handled once and again for each loss at most; and that nothing is held.
     pub(super) fn assert_all_answered(&self) {
+        let mut withdrawn = 0;
         for (number, asked) in self.asked.iter().enumerate() {
+            if asked.answers.is_empty() && asked.is_given_up {
+                withdrawn += 1;
+                assert_eq!(asked.handled, asked.lost, "request {number} was handled for nobody");
+                continue;
+            }
             assert_eq!(asked.answers.len(), 1, "request {number} was answered {:?}", asked.answers);
             let most = 1 + asked.lost.min(self.retries);
             assert!(asked.handled <= most, "request {number} was handled {} times", asked.handled);
         }
         assert!(self.dispatcher.in_flight().is_empty(), "something is left in flight");
+        assert_eq!(self.dispatcher.withdrawn(), withdrawn);
+        assert!(self.dispatcher.queue.is_empty(), "something is left in the queue");
+        let is_held = |lane: &Lane| match lane {
+            Lane::Worker(worker) => worker.window.in_flight() > 0,
+            Lane::Upstream(upstream) => upstream.peer.as_ref().is_some_and(|it| it.in_flight() > 0),
+        };
+        if !self.lanes.iter().any(is_held) {
+            assert_eq!(self.dispatcher.bytes(), 0, "something is held");
+        }
     }
 
     /// Asserts that each request in flight waits, or is outstanding on a lane: that its answer is
@@ -32,9 +48,14 @@ impl Simulation {
                     peer.as_ref().is_some_and(|peer| peer.is_outstanding(ticket))
                 }
             };
-            let is_somewhere =
-                self.dispatcher.waiting.contains(&ticket) || self.lanes.iter().any(is_there);
-            assert!(is_somewhere, "a request in flight is nowhere");
+            let dispatcher = &self.dispatcher;
+            let pending = dispatcher.in_flight().get(ticket).expect("it is in flight");
+            let is_somewhere = match pending.place {
+                Place::Queue => dispatcher.queue.contains(pending.client, ticket),
+                Place::Waiting => dispatcher.waiting.contains(&ticket),
+                Place::Lane(lane) => is_there(&self.lanes[lane]),
+            };
+            assert!(is_somewhere, "a request in flight is not where it should be");
         }
     }
 
@@ -44,7 +65,7 @@ impl Simulation {
         let has_capacity = |lane: &Lane| {
             matches!(lane.admission(self.now), Admission::Preferred | Admission::Cost(_))
         };
-        let is_waiting = !self.frontend.is_empty() || !self.dispatcher.waiting.is_empty();
+        let is_waiting = !self.dispatcher.queue.is_empty() || !self.dispatcher.waiting.is_empty();
         assert!(!is_waiting || !self.lanes.iter().any(has_capacity), "a request waits for nothing");
         let is_idle = |lane: &Lane| matches!(lane, Lane::Worker(it) if it.window.is_empty() && has_capacity(lane));
         if !self.lanes.iter().any(is_idle) {
@@ -53,7 +74,8 @@ impl Simulation {
         for lane in &self.lanes {
             let Lane::Worker(worker) = lane else { continue };
             let Some((_, since)) = worker.at else { continue };
-            let waits = worker.queue.iter().any(|number| self.asked[*number].answers.is_empty());
+            let is_awaited = |asked: &Asked| asked.answers.is_empty() && !asked.is_given_up;
+            let waits = worker.queue.iter().any(|number| is_awaited(&self.asked[*number]));
             let is_revoked = worker.window.in_flight() <= 1;
             assert!(
                 self.now <= since + RECALL_TIME || !waits || is_revoked,

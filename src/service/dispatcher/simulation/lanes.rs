@@ -59,11 +59,7 @@ impl LaneState for Lane {
         match self {
             Lane::Worker(worker) => worker.window.admission(now),
             Lane::Upstream(Upstream { peer: Some(peer), .. }) => {
-                if peer.in_flight() < Upstream::MAX_OUTSTANDING {
-                    Admission::Cost(peer.cost(now))
-                } else {
-                    Admission::Full
-                }
+                peer.admission(Upstream::MAX_OUTSTANDING, now)
             }
             Lane::Upstream(it) if it.grace_ends(now).is_some() => Admission::Full,
             Lane::Upstream(_) => Admission::Unavailable(Unavailable::Disconnected),

@@ -18,6 +18,13 @@ pub(super) struct Load {
     /// A client asks again after its answer; else at any time.
     pub is_closed_loop: bool,
     pub think_time: Duration,
+    /// Clients are REQ sockets, which give up what they had asked for when they ask anew.
+    pub are_req: bool,
+    /// Clients go, and others come.
+    pub are_leaving: bool,
+    /// Time for which clients wait, if they say so.
+    pub patience: Option<Duration>,
+    pub is_short_of_memory: bool,
 }
 
 /// What a request does to whatever handles it.
@@ -51,7 +58,16 @@ impl Load {
             pause_share: shares[3],
             is_closed_loop: dice.bool(),
             think_time: [20 * US, MS, 10 * MS][dice.usize(..3)],
+            are_req: dice.bool(),
+            are_leaving: dice.bool(),
+            patience: [None, None, Some(30 * MS)][dice.usize(..3)],
+            is_short_of_memory: dice.u32(..4) == 0,
         }
+    }
+
+    /// Returns the routing id of a client's connection of that number.
+    pub fn name(&self, client: usize, connection: usize) -> String {
+        format!("{client} {connection}")
     }
 
     /// Draws what one request does.

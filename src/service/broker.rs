@@ -1,0 +1,261 @@
+//! What the proxy and the single-threaded server have in common: requests come in from the
+//! frontend, are queued and bounded, and replies go out. It never opens a body.
+
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use super::clients::ClientLimits;
+use super::dispatcher::{Change, Dispatcher, Lost, Rules};
+use super::drain::Drain;
+use super::frontend::{Frontend, Received, Stopped};
+use super::in_flight::{Pending, Place, Request};
+use crate::backend::{LaneState, Ticket};
+use crate::config::Config;
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::frame::{Frame, MAX_IDLE_CAPACITY};
+use crate::sys::memory::Memory;
+
+pub(crate) struct Broker {
+    pub frontend: Frontend,
+    pub dispatcher: Dispatcher,
+    pub drain: Drain,
+    /// A buffer for what comes in.
+    request: Request,
+    has_rate: bool,
+    /// Time that a client has to take its error reply.
+    timeout: Duration,
+    /// Maximum number of bytes that requests and unsent replies may take.
+    max_memory: usize,
+    memory: Memory,
+    pub now: Instant,
+}
+
+/// What came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Nothing,
+    /// A message that is answered already, or that was no request.
+    Refused,
+    /// A request, for the dispatcher to assign.
+    Request,
+}
+
+impl Broker {
+    /// Makes a broker over that many lanes.
+    pub fn new(frontend: Frontend, lanes: usize, config: &Config) -> Broker {
+        let now = Instant::now();
+        let client_limits = ClientLimits {
+            outstanding: config.client_outstanding,
+            rate: config.client_rate.and_then(|rate| u32::try_from(rate).ok()),
+        };
+        let rules = Rules { timeout: config.timeout, retries: config.retries, client_limits };
+        Broker {
+            frontend,
+            dispatcher: Dispatcher::new(lanes, rules, now),
+            drain: Drain::new(config.drain),
+            request: Request::default(),
+            has_rate: client_limits.rate.is_some(),
+            timeout: config.timeout,
+            max_memory: config.max_memory_bytes(),
+            memory: Memory::new(now),
+            now,
+        }
+    }
+
+    /// Returns when something is next to be done though no message comes.
+    pub fn next_deadline(&self, lanes: &[impl LaneState]) -> Option<Instant> {
+        let times = [
+            self.dispatcher.next_deadline(lanes, self.now),
+            self.frontend.outbox().retry_at(),
+            self.drain.next_deadline(self.now),
+            Some(self.memory.trim_at()),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// Refuses what comes from now on, and what is in the queue.
+    pub fn begin_drain(&mut self) -> Result<(), Error> {
+        self.frontend.begin_drain();
+        self.drain.begin(self.now);
+        for ticket in self.dispatcher.begin_drain(self.now) {
+            self.give_up(ticket, &Fault::stopping())?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next message of a client.
+    pub fn take_request(&mut self, lanes: &[impl LaneState]) -> Result<Taken, Error> {
+        let taken = match self.frontend.receive(&mut self.request)? {
+            Received::Nothing => return Ok(Taken::Nothing),
+            Received::Malformed => Taken::Refused,
+            Received::TooLarge(fault) => self.refuse(&fault)?,
+            Received::Request => {
+                let is_req = Frame::is_from_req;
+                match self.dispatcher.on_request(&mut self.request, is_req, lanes, self.now) {
+                    Ok(()) => Taken::Request,
+                    Err(fault) => self.refuse(&fault)?,
+                }
+            }
+        };
+        self.drain.on_request(self.now);
+        self.bound_memory()?;
+        Ok(taken)
+    }
+
+    /// Receives the next message of a client, and answers it at once with what `handle` makes of its
+    /// body; returns false if there is none. It does not count in the limits of its client.
+    pub fn answer_at_once(
+        &mut self,
+        handle: impl FnOnce(Vec<Frame>) -> Result<Vec<Frame>, Error>,
+    ) -> Result<bool, Error> {
+        match self.frontend.receive(&mut self.request)? {
+            Received::Nothing => return Ok(false),
+            Received::Malformed => (),
+            Received::TooLarge(fault) => _ = self.refuse(&fault)?,
+            Received::Request => {
+                let body = std::mem::take(&mut self.request.body);
+                self.request.body = handle(body)?;
+                let Request { envelope, body, .. } = &mut self.request;
+                let until = self.now + self.timeout;
+                self.frontend.reply(envelope, body, until, self.now)?;
+                self.bound_memory()?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns true if clients may ask only so often.
+    pub fn has_rate(&self) -> bool {
+        self.has_rate
+    }
+
+    /// Answers the request that was just read with an error.
+    fn refuse(&mut self, fault: &Fault) -> Result<Taken, Error> {
+        debug!("answered {fault}");
+        self.request.body.clear();
+        let envelope = &mut self.request.envelope;
+        let until = self.now + self.timeout;
+        self.frontend.reply(envelope, &mut fault.to_frames(), until, self.now)?;
+        Ok(Taken::Refused)
+    }
+
+    /// Makes room if requests and unsent replies take too much: who holds most loses something
+    /// first.
+    fn bound_memory(&mut self) -> Result<(), Error> {
+        while self.dispatcher.bytes() + self.frontend.outbox().bytes() > self.max_memory {
+            let queued = self.dispatcher.greediest();
+            let unsent = self.frontend.outbox().most_bytes();
+            match queued {
+                Some((bytes, ticket)) if bytes >= unsent => {
+                    self.give_up(ticket, &Fault::overloaded())?;
+                }
+                _ if unsent > 0 => self.frontend.drop_unsent(),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes account of the clients that have gone.
+    pub fn forget_gone(&mut self) -> Result<(), Error> {
+        while let Some(routing_id) = self.frontend.next_gone()? {
+            self.dispatcher.on_gone(&routing_id, self.now);
+        }
+        Ok(())
+    }
+
+    /// Tells the client of a request whose deadline has passed. Returns the request, and the lane
+    /// that has it; `None` if no deadline has passed.
+    pub fn expire(&mut self) -> Result<Option<(Ticket, Option<usize>)>, Error> {
+        let Some(ticket) = self.dispatcher.overdue(self.now) else { return Ok(None) };
+        let lane = match self.dispatcher.in_flight().get(ticket).map(|pending| pending.place) {
+            Some(Place::Lane(lane)) => Some(lane),
+            _ => None,
+        };
+        self.give_up(ticket, &Fault::timeout())?;
+        Ok(Some((ticket, lane)))
+    }
+
+    /// Answers the requests that wait with an error, if no lane is available.
+    pub fn refuse_waiting(&mut self, lanes: &[impl LaneState]) -> Result<(), Error> {
+        for (ticket, fault) in self.dispatcher.refuse_waiting(lanes, self.now) {
+            self.give_up(ticket, &fault)?;
+        }
+        Ok(())
+    }
+
+    /// Answers a request with an error.
+    pub fn give_up(&mut self, ticket: Ticket, fault: &Fault) -> Result<(), Error> {
+        let Some(pending) = self.dispatcher.give_up(ticket, self.now) else { return Ok(()) };
+        debug!("answered {fault}");
+        let until = self.now + self.timeout;
+        deliver(&mut self.frontend, pending, &mut fault.to_frames(), until, self.now)
+    }
+
+    /// Answers a request with the reply that has come, unless its deadline has passed: then it
+    /// returns false.
+    pub fn answer(&mut self, ticket: Ticket, reply: &mut [Frame]) -> Result<bool, Error> {
+        let Some(pending) = self.dispatcher.on_reply(ticket) else { return Ok(false) };
+        let until = pending.deadline;
+        deliver(&mut self.frontend, pending, reply, until, self.now)?;
+        self.bound_memory()?;
+        Ok(true)
+    }
+
+    /// Takes a buffer that is not needed any more, in the place of one that was taken.
+    pub fn recycle(&mut self, mut body: Vec<Frame>) {
+        body.clear();
+        body.shrink_to(MAX_IDLE_CAPACITY);
+        if self.request.body.capacity() == 0 {
+            self.request.body = body;
+        }
+    }
+
+    /// Answers a request that was lost with `reply`, unless it is tried again.
+    pub fn lose(&mut self, ticket: Ticket, lane: usize, reply: &mut [Frame]) -> Result<(), Error> {
+        let Lost::GivenUp(pending) = self.dispatcher.on_lost(ticket, lane) else { return Ok(()) };
+        let until = self.now + self.timeout;
+        deliver(&mut self.frontend, pending, reply, until, self.now)
+    }
+
+    /// Does what is due at the end of a turn: the log, kept replies, memory.
+    pub fn end_turn(&mut self) -> Result<(), Error> {
+        while let Some(change) = self.dispatcher.next_change() {
+            match change {
+                Change::Refusing(why) => warn!("{why}: requests are refused"),
+                Change::Answering => info!("requests are answered again"),
+            }
+        }
+        self.frontend.retry(self.now)?;
+        self.memory.trim_if_due(self.now);
+        Ok(())
+    }
+
+    /// Answers the requests that are left with a 503, and closes the frontend.
+    pub fn finish(mut self) -> Result<Stopped, Error> {
+        for ticket in self.dispatcher.in_flight().all() {
+            self.frontend.stats.abandoned += 1;
+            self.give_up(ticket, &Fault::stopping())?;
+        }
+        self.frontend.stats.withdrawn = self.dispatcher.withdrawn();
+        self.frontend.close(self.drain.linger(self.now))
+    }
+}
+
+/// Sends the reply to a request, and leaves the request's buffers to the next.
+fn deliver(
+    frontend: &mut Frontend,
+    pending: &mut Pending,
+    reply: &mut [Frame],
+    until: Instant,
+    now: Instant,
+) -> Result<(), Error> {
+    let envelope = &mut pending.request.envelope;
+    frontend.reply(envelope, reply, until, now)?;
+    // If the client is gone, its frames are still there.
+    envelope.clear();
+    envelope.shrink_to(MAX_IDLE_CAPACITY);
+    Ok(())
+}

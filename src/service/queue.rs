@@ -1,0 +1,484 @@
+//! The requests that no lane can take yet, and which of them is next. It holds no socket and reads
+//! no clock.
+//!
+//! Clients take turns: who was served least recently comes first.
+//!
+//! While the queue stands, many clients give up before their turn comes, and what is done for one
+//! that is about to do so is of no use. So the newest request of a client comes first; of the
+//! clients that were never served, the newest; and of the others one of the half that was served
+//! least recently, by chance, but for those whose requests are about as old as others were when
+//! they were given up. So the service goes on doing useful work at any load (after the adaptive
+//! LIFO of "Fail at scale", ACM Queue 13:8; the target and the interval are those of CoDel, RFC
+//! 8289, section 3.2).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use super::clients::ClientId;
+use crate::backend::Ticket;
+
+/// The wait that is no sign of overload.
+const TARGET: Duration = Duration::from_millis(5);
+
+/// Least and largest share of the turns of those who were never served, while the queue stands: so
+/// neither they nor the others are kept waiting by any number of the others.
+const FRESH_SHARE: (f64, f64) = (0.25, 0.9375);
+
+/// Weight of the latest request that was given up, in the moving average of their ages.
+const WEIGHT: f64 = 0.05;
+
+/// How near to that average, as a part of it, the age of a request is that is about to be given up.
+const ABOUT: f64 = 0.25;
+
+/// Number of clients among whom is chosen.
+const THROWS: usize = 4;
+
+/// The queue stands if it was never empty and no wait was below [`TARGET`] for that long.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+pub(crate) struct Queue {
+    /// By [`ClientId::index`].
+    lines: Vec<Line>,
+    /// Those who have requests here and were never served, by their newest request.
+    fresh: BTreeMap<u64, ClientId>,
+    /// Those who have requests here and were served, by when that was last.
+    served: BTreeMap<u64, ClientId>,
+    /// Numbers arrivals and turns.
+    count: u64,
+    len: usize,
+    /// When it was last empty, or a wait below the target.
+    calm_at: Instant,
+    /// Moving average of the ages of requests that were given up; zero before the first.
+    patience: Duration,
+    dice: Rng,
+    /// The latest throws, from 0 to 1, for the next turn.
+    thrown: [f64; THROWS],
+}
+
+/// The requests of one client, the oldest first, each with the time at which it came.
+#[derive(Default)]
+struct Line {
+    requests: VecDeque<(Ticket, Instant)>,
+    /// Its place in `fresh` or `served`.
+    rank: u64,
+    was_served: bool,
+}
+
+impl Queue {
+    pub fn new(now: Instant) -> Queue {
+        Queue {
+            lines: Vec::new(),
+            fresh: BTreeMap::new(),
+            served: BTreeMap::new(),
+            count: 0,
+            len: 0,
+            calm_at: now,
+            patience: Duration::ZERO,
+            // The same throws each time, so that a simulation can be repeated.
+            dice: Rng::with_seed(0),
+            thrown: [0.0; THROWS],
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns true if that request of a client is here.
+    #[cfg(test)]
+    pub fn contains(&self, client: ClientId, ticket: Ticket) -> bool {
+        self.lines[client.index()].requests.iter().any(|(it, _)| *it == ticket)
+    }
+
+    /// Makes place for a client that is new.
+    pub fn enter(&mut self, client: ClientId) {
+        if self.lines.len() <= client.index() {
+            self.lines.resize_with(client.index() + 1, Line::default);
+        }
+        let line = &mut self.lines[client.index()];
+        debug_assert!(line.requests.is_empty(), "its place is in use");
+        *line = Line::default();
+    }
+
+    /// Takes account of a turn that a client had without waiting here.
+    pub fn on_served(&mut self, client: ClientId) {
+        self.leave(client);
+        self.count += 1;
+        let line = &mut self.lines[client.index()];
+        (line.rank, line.was_served) = (self.count, true);
+        self.join(client);
+    }
+
+    /// Takes a client out of the order.
+    fn leave(&mut self, client: ClientId) {
+        let line = &self.lines[client.index()];
+        if !line.requests.is_empty() {
+            let order = if line.was_served { &mut self.served } else { &mut self.fresh };
+            order.remove(&line.rank);
+        }
+    }
+
+    /// Puts a client that has requests here in its place.
+    fn join(&mut self, client: ClientId) {
+        let line = &self.lines[client.index()];
+        if !line.requests.is_empty() {
+            let order = if line.was_served { &mut self.served } else { &mut self.fresh };
+            order.insert(line.rank, client);
+        }
+    }
+
+    /// Adds a client's request.
+    pub fn push(&mut self, client: ClientId, ticket: Ticket, now: Instant) {
+        if self.is_empty() {
+            self.calm_at = now;
+        }
+        self.leave(client);
+        self.count += 1;
+        let line = &mut self.lines[client.index()];
+        line.requests.push_back((ticket, now));
+        if !line.was_served {
+            line.rank = self.count;
+        }
+        self.len += 1;
+        self.join(client);
+    }
+
+    /// Returns true if requests have been waiting for too long, for some time.
+    fn stands(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.calm_at) >= INTERVAL
+    }
+
+    /// Returns the client whose turn is next.
+    fn first(&self, now: Instant) -> Option<ClientId> {
+        let next = if !self.stands(now) {
+            let served = self.served.first_key_value();
+            self.fresh.first_key_value().into_iter().chain(served).min()
+        } else {
+            let fresh = self.fresh.last_key_value().filter(|_| self.is_turn_of_fresh());
+            let lasting = fresh.filter(|(_, client)| !self.is_about_to_give_up(**client, now));
+            lasting.or_else(|| self.one_of_older_half(now)).or(fresh)
+        };
+        next.map(|(_, client)| *client)
+    }
+
+    /// Returns true if the next turn, while the queue stands, is of one who was never served.
+    fn is_turn_of_fresh(&self) -> bool {
+        let (fresh, served) = (self.fresh.len() as f64, self.served.len() as f64);
+        let (least, most) = FRESH_SHARE;
+        let share = (fresh / (fresh + served)).clamp(least, most);
+        served == 0.0 || self.thrown[0] < share
+    }
+
+    /// Returns one of the half of `served` that was served least recently, as the dice say.
+    fn one_of_older_half(&self, now: Instant) -> Option<(&u64, &ClientId)> {
+        let (first, _) = self.served.first_key_value()?;
+        let (last, _) = self.served.last_key_value()?;
+        let thrown = self.thrown.iter().rev().filter_map(|thrown| {
+            let from = first + ((last - first) as f64 / 2.0 * thrown) as u64;
+            self.served.range(from..).next()
+        });
+        let mut chosen = None;
+        for candidate in thrown {
+            chosen = Some(candidate);
+            if !self.is_about_to_give_up(*candidate.1, now) {
+                break;
+            }
+        }
+        chosen
+    }
+
+    fn is_about_to_give_up(&self, client: ClientId, now: Instant) -> bool {
+        let newest = self.lines[client.index()].requests.back();
+        let Some((_, since)) = newest else { return false };
+        let age = now.saturating_duration_since(*since);
+        age.abs_diff(self.patience) < self.patience.mul_f64(ABOUT)
+    }
+
+    /// Takes account of a client that has given up, and removes its requests, which it returns.
+    pub fn give_up(&mut self, client: ClientId, now: Instant) -> Vec<Ticket> {
+        if let Some((_, since)) = self.lines[client.index()].requests.back() {
+            let age = now.saturating_duration_since(*since);
+            self.patience = if self.patience.is_zero() {
+                age
+            } else {
+                self.patience.mul_f64(1.0 - WEIGHT) + age.mul_f64(WEIGHT)
+            };
+        }
+        self.remove_all(client, now)
+    }
+
+    /// Returns the next request, which stays.
+    pub fn peek(&self, now: Instant) -> Option<Ticket> {
+        let line = &self.lines[self.first(now)?.index()].requests;
+        let next = if self.stands(now) { line.back() } else { line.front() };
+        next.map(|(ticket, _)| *ticket)
+    }
+
+    /// Removes the next request: that is its client's turn.
+    pub fn pop(&mut self, now: Instant) -> Option<Ticket> {
+        let client = self.first(now)?;
+        let stands = self.stands(now);
+        self.leave(client);
+        let line = &mut self.lines[client.index()];
+        self.thrown = std::array::from_fn(|_| self.dice.f64());
+        let next = if stands { line.requests.pop_back() } else { line.requests.pop_front() };
+        self.count += 1;
+        (line.rank, line.was_served) = (self.count, true);
+        self.join(client);
+        let (ticket, since) = next?;
+        self.len -= 1;
+        // While it stands, the newest come first: that they have not waited says nothing.
+        if self.is_empty() || (!stands && now.saturating_duration_since(since) < TARGET) {
+            self.calm_at = now;
+        }
+        Some(ticket)
+    }
+
+    /// Removes a request that is not to be handled any more; it is an old one as a rule.
+    pub fn remove(&mut self, client: ClientId, ticket: Ticket, now: Instant) {
+        let requests = &self.lines[client.index()].requests;
+        let Some(place) = requests.iter().position(|(it, _)| *it == ticket) else { return };
+        self.leave(client);
+        self.lines[client.index()].requests.remove(place);
+        self.join(client);
+        self.on_removed(1, now);
+    }
+
+    /// Removes all requests of a client, and returns them, the oldest first.
+    pub fn remove_all(&mut self, client: ClientId, now: Instant) -> Vec<Ticket> {
+        self.leave(client);
+        let requests = std::mem::take(&mut self.lines[client.index()].requests);
+        self.on_removed(requests.len(), now);
+        requests.into_iter().map(|(ticket, _)| ticket).collect()
+    }
+
+    fn on_removed(&mut self, requests: usize, now: Instant) {
+        self.len -= requests;
+        if self.is_empty() {
+            self.calm_at = now;
+        }
+    }
+
+    /// Returns the clients that have requests here.
+    pub fn clients(&self) -> impl Iterator<Item = ClientId> {
+        self.fresh.values().chain(self.served.values()).copied()
+    }
+
+    /// Returns the oldest request of a client.
+    pub fn oldest(&self, client: ClientId) -> Option<Ticket> {
+        self.lines[client.index()].requests.front().map(|(ticket, _)| *ticket)
+    }
+
+    /// Removes all requests, in no order, and returns them.
+    pub fn drain(&mut self, now: Instant) -> Vec<Ticket> {
+        let clients: Vec<ClientId> = self.clients().collect();
+        clients.into_iter().flat_map(|client| self.remove_all(client, now)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::clients::{ClientLimits, Clients};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A queue, and clients that are named by a letter. A request is named by its number.
+    struct Harness {
+        queue: Queue,
+        clients: Clients,
+        now: Instant,
+        asked: u32,
+    }
+
+    impl Harness {
+        fn new() -> Harness {
+            let now = Instant::now();
+            let clients = Clients::new(ClientLimits { outstanding: 1, rate: None });
+            Harness { queue: Queue::new(now), clients, now, asked: 0 }
+        }
+
+        fn client(&mut self, name: char) -> ClientId {
+            let name = name.to_string();
+            self.clients.find(name.as_bytes()).unwrap_or_else(|| {
+                let client = self.clients.insert(name.as_bytes(), false);
+                self.queue.enter(client);
+                client
+            })
+        }
+
+        /// Queues a request of each of these clients, one after the other.
+        fn push(&mut self, names: &str) {
+            for name in names.chars() {
+                let client = self.client(name);
+                let ticket = Ticket { slot: self.asked, generation: 0 };
+                self.queue.push(client, ticket, self.now);
+                self.asked += 1;
+            }
+        }
+
+        /// Takes that many requests, if there are as many; returns their numbers.
+        fn pop(&mut self, most: usize) -> Vec<u32> {
+            let mut popped = Vec::new();
+            while popped.len() < most
+                && let Some(ticket) = self.queue.peek(self.now)
+            {
+                assert_eq!(self.queue.pop(self.now), Some(ticket));
+                popped.push(ticket.slot);
+            }
+            popped
+        }
+    }
+
+    /// A harness whose queue stands, with a request of each of these clients, of whom the first
+    /// `served` were served before.
+    fn standing(names: &str, served: usize) -> Harness {
+        let mut harness = Harness::new();
+        harness.push(&names[..served]);
+        harness.pop(served);
+        harness.asked = 0;
+        harness.push(names);
+        harness.now += INTERVAL;
+        harness
+    }
+
+    #[test]
+    fn clients_take_turns_and_the_requests_of_each_stay_in_order() {
+        let mut harness = Harness::new();
+        harness.push("aaaabbc");
+        assert_eq!(harness.pop(9), [0, 4, 6, 1, 5, 2, 3]);
+        assert!(harness.queue.is_empty() && harness.queue.peek(harness.now).is_none());
+    }
+
+    #[test]
+    fn who_was_served_least_recently_comes_first_even_if_he_did_not_wait_then() {
+        let mut harness = Harness::new();
+        harness.push("ab");
+        harness.pop(2);
+        let a = harness.client('a');
+        harness.queue.on_served(a);
+        harness.push("ab");
+        assert_eq!(harness.pop(2), [3, 2]);
+    }
+
+    #[test]
+    fn while_it_stands_the_newest_of_those_who_are_new_comes_first() {
+        let mut harness = standing("abcdefghij", 6);
+        let popped = harness.pop(10);
+        let fresh: Vec<u32> = popped.iter().copied().filter(|asked| *asked >= 6).collect();
+        assert_eq!(fresh, [9, 8, 7, 6]);
+    }
+
+    #[test]
+    fn while_it_stands_neither_those_who_are_new_nor_the_others_wait_for_all_of_the_others() {
+        for (served, fresh, least) in [(500, 1, 10), (1, 500, 2), (250, 250, 25)] {
+            let mut harness = Harness::new();
+            let name = |number: usize| char::from_u32(0x4e00 + number as u32).unwrap();
+            let names: String = (0..served + fresh).map(name).collect();
+            let known: String = names.chars().take(served).collect();
+            harness.push(&known);
+            harness.pop(served);
+            harness.asked = 0;
+            harness.push(&names);
+            harness.now += INTERVAL;
+            let mut turns = [0, 0];
+            for number in 0..100 {
+                let popped = harness.pop(1)[0] as usize;
+                let is_fresh = popped >= served;
+                turns[usize::from(is_fresh)] += 1;
+                // Another new one comes, or the same one again.
+                let next = if is_fresh { name(served + fresh + number) } else { name(popped) };
+                let asked = std::mem::replace(&mut harness.asked, popped as u32);
+                harness.push(&next.to_string());
+                harness.asked = asked;
+            }
+            assert!(turns.iter().all(|turns| *turns >= least), "{turns:?}");
+        }
+    }
+
+    #[test]
+    fn while_it_stands_who_is_about_to_give_up_is_passed_over() {
+        let names = "abcdefgh";
+        let mut harness = standing(names, 8);
+        // Two of them have given up after that time, and the others are as old.
+        let (a, b) = (harness.client('a'), harness.client('b'));
+        harness.queue.give_up(a, harness.now);
+        harness.queue.give_up(b, harness.now);
+        let c = harness.client('c');
+        harness.queue.remove_all(c, harness.now);
+        harness.push("c");
+        let throws = (0..20).filter_map(|_| {
+            let queue = &mut harness.queue;
+            queue.thrown = std::array::from_fn(|_| queue.dice.f64());
+            queue.peek(harness.now).map(|ticket| ticket.slot)
+        });
+        let firsts: Vec<u32> = throws.collect();
+        let of_c = firsts.iter().filter(|slot| **slot == 8).count();
+        assert!(of_c >= 10, "{firsts:?}");
+    }
+
+    #[test]
+    fn while_it_stands_nobody_is_served_much_more_often_than_another() {
+        let names = "abcdefghijklmnopqrstuvwxyz";
+        let mut harness = standing(names, names.len());
+        let mut served = [0; 26];
+        for _ in 0..26 * 30 {
+            let client = harness.pop(1)[0] as usize % names.len();
+            served[client] += 1;
+            // It asks again, after all others have.
+            harness.asked = (harness.asked / 26 + 1) * 26 + client as u32;
+            harness.push(&names[client..=client]);
+        }
+        let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
+        assert!(most <= &(2 * least), "{served:?}");
+    }
+
+    #[test]
+    fn while_it_stands_a_clients_newest_request_comes_first() {
+        let mut harness = standing("aa", 1);
+        assert_eq!(harness.pop(1), [1]);
+        harness.push("a");
+        assert_eq!(harness.pop(9), [2, 0]);
+    }
+
+    #[test]
+    fn it_stands_if_waits_are_above_the_target_for_an_interval_and_until_it_is_empty() {
+        let mut harness = Harness::new();
+        let stands = |harness: &Harness| harness.queue.stands(harness.now);
+        harness.push("aaaa");
+        harness.now += TARGET - MS;
+        assert_eq!(harness.pop(1), [0]);
+        harness.now += INTERVAL - MS;
+        assert!(!stands(&harness));
+        harness.now += MS;
+        assert!(stands(&harness));
+        harness.push("a");
+        assert_eq!(harness.pop(1), [4], "that it has not waited says nothing");
+        assert!(stands(&harness));
+        harness.pop(3);
+        assert!(!stands(&harness));
+        // It was empty until now, for however long.
+        harness.now += 10 * INTERVAL;
+        harness.push("a");
+        assert!(!stands(&harness));
+    }
+
+    #[test]
+    fn what_is_removed_has_no_turn() {
+        let mut harness = Harness::new();
+        harness.push("abab");
+        let (a, b) = (harness.client('a'), harness.client('b'));
+        harness.queue.remove(a, Ticket { slot: 0, generation: 0 }, harness.now);
+        assert_eq!(harness.queue.oldest(a).map(|ticket| ticket.slot), Some(2));
+        let removed = harness.queue.remove_all(b, harness.now);
+        assert_eq!(removed.iter().map(|ticket| ticket.slot).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(harness.queue.clients().collect::<Vec<_>>(), [a]);
+        harness.push("c");
+        let mut all: Vec<u32> = harness.queue.drain(harness.now).iter().map(|it| it.slot).collect();
+        all.sort();
+        assert_eq!(all, [2, 4]);
+        assert!(harness.queue.is_empty() && harness.pop(1).is_empty());
+    }
+}
