@@ -77,7 +77,7 @@ pub(crate) struct Assignment {
 
 /// What happens to a request that was lost.
 pub(crate) enum Lost<'a> {
-    /// It waits to be assigned once more.
+    /// It waits to be assigned once more, or is dropped, since its client has gone.
     Waiting,
     /// It has ended: its client is to be told.
     GivenUp(&'a mut Pending),
@@ -195,9 +195,32 @@ impl Dispatcher {
     /// Takes account of the end of a client's connection: what it has asked for is not handled, but
     /// for what a lane has already.
     pub fn on_gone(&mut self, routing_id: &[u8], now: Instant) {
-        if let Some(client) = self.clients.find(routing_id) {
-            self.withdraw_queued(client, now);
-            self.clients.on_gone(client);
+        let Some(client) = self.clients.find(routing_id) else { return };
+        self.withdraw_queued(client, now);
+        let is_its = |ticket: &Ticket| {
+            self.in_flight.get(*ticket).is_some_and(|pending| pending.client == client)
+        };
+        for ticket in self.waiting.iter().copied().filter(is_its).collect::<Vec<_>>() {
+            self.withdraw(ticket);
+        }
+        self.clients.on_gone(client);
+    }
+
+    /// Drops a request that is not in the queue, and on no lane.
+    fn withdraw(&mut self, ticket: Ticket) {
+        self.waiting.retain(|waiting| *waiting != ticket);
+        self.withdrawn += 1;
+        self.end(ticket);
+    }
+
+    /// Has a request that a lane has given up wait for another, unless its client has gone.
+    fn wait_again(&mut self, ticket: Ticket) {
+        let Some(pending) = self.in_flight.get_mut(ticket) else { return };
+        pending.place = Place::Waiting;
+        if self.clients.is_gone(pending.client) {
+            self.withdraw(ticket);
+        } else {
+            self.waiting.push_back(ticket);
         }
     }
 
@@ -213,21 +236,9 @@ impl Dispatcher {
         lanes: &[impl LaneState],
         now: Instant,
     ) -> Option<Assignment> {
-        let (ticket, keep, lost_on) = loop {
-            let ticket = self.waiting.front().copied().or_else(|| self.queue.peek(now))?;
-            let Some(pending) = self.in_flight.get(ticket) else {
-                // Its deadline has passed.
-                self.waiting.pop_front();
-                continue;
-            };
-            if !self.clients.is_gone(pending.client) {
-                break (ticket, pending.lost < self.retries, pending.lost_on);
-            }
-            // It was taken back or lost, and then its client went.
-            self.waiting.pop_front();
-            self.withdrawn += 1;
-            self.end(ticket);
-        };
+        let ticket = self.waiting.front().copied().or_else(|| self.queue.peek(now))?;
+        let pending = self.in_flight.get(ticket)?;
+        let (keep, lost_on) = (pending.lost < self.retries, pending.lost_on);
         let place = self.choose(lanes, lost_on, now)?;
         if self.waiting.pop_front().is_none() {
             self.queue.pop(now);
@@ -297,8 +308,8 @@ impl Dispatcher {
         };
         if pending.lost < self.retries {
             pending.lost += 1;
-            (pending.lost_on, pending.place) = (Some(lane), Place::Waiting);
-            self.waiting.push_back(ticket);
+            pending.lost_on = Some(lane);
+            self.wait_again(ticket);
             return Lost::Waiting;
         }
         self.end(ticket).map_or(Lost::Late, Lost::GivenUp)
@@ -309,12 +320,10 @@ impl Dispatcher {
     /// them.
     pub fn on_revoked(&mut self, tickets: Vec<Ticket>) {
         for ticket in tickets {
-            match self.in_flight.get_mut(ticket) {
-                Some(pending) => {
-                    pending.place = Place::Waiting;
-                    self.waiting.push_back(ticket);
-                }
-                None => self.on_late_done(ticket),
+            if self.in_flight.get(ticket).is_some() {
+                self.wait_again(ticket);
+            } else {
+                self.on_late_done(ticket);
             }
         }
     }
@@ -344,7 +353,7 @@ impl Dispatcher {
         let (client, bytes) = (pending.client, pending.request.bytes);
         match pending.place {
             Place::Queue => self.queue.remove(client, ticket, now),
-            Place::Waiting => (),
+            Place::Waiting => self.waiting.retain(|waiting| *waiting != ticket),
             Place::Lane(_) => {
                 self.late.insert(ticket, Late { client, bytes });
                 self.clients.on_ended(client, bytes, true);

@@ -314,6 +314,20 @@ fn what_waits_behind_a_slow_request_is_taken_back_if_another_lane_has_capacity()
 }
 
 #[test]
+fn what_has_ended_while_it_waited_keeps_nothing_from_being_taken_back() {
+    let mut harness = Harness::new(2);
+    let at = harness.now + MS;
+    let says = [Says(Full, Recall::From(at)), Says(Preferred, Recall::Never)];
+    let revoked =
+        [harness.send(&lanes([Preferred, Full])), harness.send(&lanes([Preferred, Full]))];
+    harness.dispatcher.on_revoked(revoked.to_vec());
+    assert!(!harness.dispatcher.should_recall(0, &says, at));
+    harness.dispatcher.give_up(revoked[0], at);
+    harness.dispatcher.on_gone(b"dealer", at);
+    assert!(harness.dispatcher.should_recall(0, &says, at));
+}
+
+#[test]
 fn what_will_not_be_started_is_taken_back_at_once_even_with_nowhere_to_go() {
     let mut harness = Harness::new(2);
     let says = [Says(Full, Recall::Now), Says(Full, Recall::Never)];
