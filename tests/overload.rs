@@ -209,6 +209,33 @@ fn what_leaves_again_takes_no_memory_while_workers_are_busy() {
     until("what they sent is forgotten", || kept() < 32);
 }
 
+/// What libzmq tells of clients that have gone is read, however quick the handler is.
+#[test]
+fn clients_that_come_and_go_leave_nothing_behind() {
+    let _limit = time_limit(120);
+    for workers in ["0", "1"] {
+        let service = Process::start(&["--workers", workers, "--handler", "echo"]);
+        // A routing id may have 255 bytes.
+        let come_and_go = |clients: usize| {
+            for number in 0..clients {
+                let name = format!("{number:0250}");
+                Raw::dealer(&service.endpoint, name.as_bytes()).reset();
+            }
+            // The last ones are let in, and gone.
+            let client = Client::req(&service.endpoint);
+            until("they are gone", || {
+                assert_eq!(client.ask_text("a"), "a");
+                service.connections().len() == 1
+            });
+        };
+        come_and_go(1000);
+        let before = service.memory();
+        come_and_go(16_000);
+        let kept = service.memory().saturating_sub(before);
+        assert!(kept < 2 * MIB, "--workers {workers}: {} KiB", kept >> 10);
+    }
+}
+
 #[test]
 fn a_hung_upstream_is_given_no_more_than_it_may_have_outstanding() {
     let _limit = time_limit(120);

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use super::clients::{ClientId, ClientLimits, Clients};
 use super::in_flight::{InFlight, Pending, Place, Request};
 use super::queue::Queue;
-use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
+use crate::backend::{LaneState, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
+use lanes::{Recent, all_unavailable};
 
+mod lanes;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 #[cfg(test)]
@@ -27,8 +29,7 @@ pub(crate) struct Dispatcher {
     waiting: VecDeque<Ticket>,
     /// Requests that were answered by their deadline, and that a lane still has.
     late: HashMap<Ticket, Late>,
-    /// The lanes' indices, the most recently used first.
-    recent: Vec<usize>,
+    recent: Recent,
     retries: usize,
     /// Number of requests that were dropped unhandled, since nobody waits for a reply.
     withdrawn: u64,
@@ -94,7 +95,7 @@ impl Dispatcher {
             queue: Queue::new(now),
             waiting: VecDeque::new(),
             late: HashMap::new(),
-            recent: (0..lanes).collect(),
+            recent: Recent::new(lanes),
             retries: rules.retries,
             withdrawn: 0,
             is_draining: false,
@@ -159,7 +160,7 @@ impl Dispatcher {
             self.withdraw_queued(client, now);
         }
         let is_next = self.queue.is_empty() && self.waiting.is_empty();
-        if is_next && self.has_capacity(lanes, now) {
+        if is_next && self.recent.has_capacity(lanes, now) {
             let ticket = self.in_flight.insert(request, client, Place::Waiting, now);
             self.queue.on_served(client);
             self.waiting.push_back(ticket);
@@ -239,12 +240,11 @@ impl Dispatcher {
         let ticket = self.waiting.front().copied().or_else(|| self.queue.peek(now))?;
         let pending = self.in_flight.get(ticket)?;
         let (keep, lost_on) = (pending.lost < self.retries, pending.lost_on);
-        let place = self.choose(lanes, lost_on, now)?;
+        let place = self.recent.choose(lanes, lost_on, now)?;
         if self.waiting.pop_front().is_none() {
             self.queue.pop(now);
         }
-        self.recent[..=place].rotate_right(1);
-        let lane = self.recent[0];
+        let lane = self.recent.take(place);
         if let Some(pending) = self.in_flight.get_mut(ticket) {
             (pending.place, pending.lost_on) = (Place::Lane(lane), None);
         }
@@ -336,7 +336,7 @@ impl Dispatcher {
             Recall::Now => true,
             Recall::From(time) => {
                 let is_next = self.waiting.is_empty() && self.queue.is_empty();
-                time <= now && is_next && self.has_capacity(lanes, now)
+                time <= now && is_next && self.recent.has_capacity(lanes, now)
             }
         }
     }
@@ -388,39 +388,8 @@ impl Dispatcher {
             Recall::Never | Recall::Now => None,
         });
         // Without capacity elsewhere what waits behind a slow request stays there.
-        let recall = recall.min().filter(|_| self.has_capacity(lanes, now));
+        let recall = recall.min().filter(|_| self.recent.has_capacity(lanes, now));
         recall.into_iter().chain(self.in_flight.earliest()).min()
-    }
-
-    /// Returns the place in `recent` of the lane for the next request: the most recently used one
-    /// that has credit, since waking a thread costs more than a tiny handler; if none has, the one
-    /// of least cost, and of equals the least recently used. The lane that lost the request is the
-    /// last choice.
-    fn choose(
-        &self,
-        lanes: &[impl LaneState],
-        lost_on: Option<usize>,
-        now: Instant,
-    ) -> Option<usize> {
-        let (mut best, mut last) = (None::<(f64, usize)>, None);
-        for (place, &lane) in self.recent.iter().enumerate() {
-            match lanes[lane].admission(now) {
-                Admission::Preferred | Admission::Cost(_) if lost_on == Some(lane) => {
-                    last = Some(place);
-                }
-                Admission::Preferred => return Some(place),
-                Admission::Cost(cost) if best.is_none_or(|(least, _)| cost <= least) => {
-                    best = Some((cost, place));
-                }
-                Admission::Cost(_) | Admission::Full | Admission::Unavailable(_) => (),
-            }
-        }
-        best.map(|(_, place)| place).or(last)
-    }
-
-    fn has_capacity(&self, lanes: &[impl LaneState], now: Instant) -> bool {
-        let mut recent = self.recent.iter().map(|&lane| lanes[lane].admission(now));
-        recent.any(|admission| matches!(admission, Admission::Preferred | Admission::Cost(_)))
     }
 
     /// Takes account of a change of lanes by itself, so that it is logged before the next request
@@ -437,23 +406,4 @@ impl Dispatcher {
         }
         Some(Fault::new(Code::UNAVAILABLE, why))
     }
-}
-
-/// Returns the reason why no lane is available; `None` if one is, if only soon.
-fn all_unavailable(lanes: &[impl LaneState], now: Instant) -> Option<&'static str> {
-    let (mut down, mut disconnected) = (0, 0);
-    for lane in lanes {
-        match lane.admission(now) {
-            Admission::Unavailable(Unavailable::Disconnected) => disconnected += 1,
-            Admission::Unavailable(Unavailable::Down) => down += 1,
-            Admission::Unavailable(Unavailable::Stuck) => (),
-            Admission::Preferred | Admission::Cost(_) | Admission::Full => return None,
-        }
-    }
-    Some(match (down, disconnected) {
-        (_, 1..) => "no worker or upstream is connected",
-        (0, 0) => "every worker or upstream is stuck in requests that have passed their deadline",
-        (down, 0) if down == lanes.len() => "no worker has a running program",
-        _ => "every worker is stuck in a request, or has no running program",
-    })
 }

@@ -86,6 +86,9 @@ impl SingleThreaded {
             if self.is_behind {
                 self.read_all()?;
             }
+            // However quick the handler is: libzmq keeps what it has to tell until then.
+            while self.broker.expire()?.is_some() {}
+            self.broker.forget_gone()?;
             self.is_behind = self.answer_some()?;
             self.broker.end_turn()?;
             let broker = &self.broker;
@@ -104,8 +107,7 @@ impl SingleThreaded {
                 break;
             }
         }
-        while self.broker.expire()?.is_some() {}
-        self.broker.forget_gone()
+        Ok(())
     }
 
     /// Answers requests for a while, those that wait before those that come; returns true if more

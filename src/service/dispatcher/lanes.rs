@@ -1,0 +1,71 @@
+//! Which lane gets the next request.
+
+use std::time::Instant;
+
+use crate::backend::{Admission, LaneState, Unavailable};
+
+/// The lanes' indices, the most recently used first.
+pub(super) struct Recent(Vec<usize>);
+
+impl Recent {
+    pub fn new(lanes: usize) -> Recent {
+        Recent((0..lanes).collect())
+    }
+
+    /// Returns the lane at this place, which is the most recently used one from now on.
+    pub fn take(&mut self, place: usize) -> usize {
+        self.0[..=place].rotate_right(1);
+        self.0[0]
+    }
+
+    /// Returns the place of the lane for the next request: the most recently used one
+    /// that has credit, since waking a thread costs more than a tiny handler; if none has, the one
+    /// of least cost, and of equals the least recently used. The lane that lost the request is the
+    /// last choice.
+    pub fn choose(
+        &self,
+        lanes: &[impl LaneState],
+        lost_on: Option<usize>,
+        now: Instant,
+    ) -> Option<usize> {
+        let (mut best, mut last) = (None::<(f64, usize)>, None);
+        for (place, &lane) in self.0.iter().enumerate() {
+            match lanes[lane].admission(now) {
+                Admission::Preferred | Admission::Cost(_) if lost_on == Some(lane) => {
+                    last = Some(place);
+                }
+                Admission::Preferred => return Some(place),
+                Admission::Cost(cost) if best.is_none_or(|(least, _)| cost <= least) => {
+                    best = Some((cost, place));
+                }
+                Admission::Cost(_) | Admission::Full | Admission::Unavailable(_) => (),
+            }
+        }
+        best.map(|(_, place)| place).or(last)
+    }
+
+    /// Returns true if a lane takes a request.
+    pub fn has_capacity(&self, lanes: &[impl LaneState], now: Instant) -> bool {
+        let mut recent = self.0.iter().map(|&lane| lanes[lane].admission(now));
+        recent.any(|admission| matches!(admission, Admission::Preferred | Admission::Cost(_)))
+    }
+}
+
+/// Returns the reason why no lane is available; `None` if one is, if only soon.
+pub(super) fn all_unavailable(lanes: &[impl LaneState], now: Instant) -> Option<&'static str> {
+    let (mut down, mut disconnected) = (0, 0);
+    for lane in lanes {
+        match lane.admission(now) {
+            Admission::Unavailable(Unavailable::Disconnected) => disconnected += 1,
+            Admission::Unavailable(Unavailable::Down) => down += 1,
+            Admission::Unavailable(Unavailable::Stuck) => (),
+            Admission::Preferred | Admission::Cost(_) | Admission::Full => return None,
+        }
+    }
+    Some(match (down, disconnected) {
+        (_, 1..) => "no worker or upstream is connected",
+        (0, 0) => "every worker or upstream is stuck in requests that have passed their deadline",
+        (down, 0) if down == lanes.len() => "no worker has a running program",
+        _ => "every worker is stuck in a request, or has no running program",
+    })
+}
