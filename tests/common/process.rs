@@ -107,12 +107,11 @@ impl Process {
         });
     }
 
-    /// Waits until the process has ended, and returns its status.
+    /// Waits until the process has ended, and returns its status. Its log is read to the end.
     pub fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                self.log.extend(self.lines.try_iter());
+            if let Some(status) = self.try_wait() {
                 return status;
             }
             assert!(start.elapsed() < LIMIT, "the service did not end; its log is {:#?}", self.log);
@@ -120,11 +119,14 @@ impl Process {
         }
     }
 
-    /// Adds to the log what the process has written so far. Returns its status, or `None` if it is
-    /// running.
+    /// Adds to the log what the process has written so far, or all of it if it has ended. Returns
+    /// its status, or `None` if it is running.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.log.extend(self.lines.try_iter());
-        self.child.try_wait().unwrap()
+        let status = self.child.try_wait().unwrap()?;
+        // The thread that reads them may be behind.
+        self.rest_of_log();
+        Some(status)
     }
 
     /// Waits until the log ends, and returns all of it.
