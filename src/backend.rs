@@ -1,6 +1,6 @@
 //! Lanes, each one way to an answer, and what stands behind them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::frame::Frame;
@@ -152,17 +152,19 @@ impl Lane {
     }
 
     /// Sends the request; returns false if the lane cannot take it after all. Its body is used up,
-    /// unless `keep` is set or the request may be taken back.
+    /// unless `keep` is set or the request may be taken back. `patience` is the time for which its
+    /// client says that it still waits.
     pub fn send(
         &mut self,
         ticket: Ticket,
         body: &mut [Frame],
         keep: bool,
+        patience: Option<Duration>,
         now: Instant,
     ) -> Result<bool, Error> {
         match self {
             Lane::Worker(lane) => lane.send(ticket, body, keep, now).map(|()| true),
-            Lane::Remote(lane) => lane.send(ticket, body, now),
+            Lane::Remote(lane) => lane.send(ticket, body, patience, now),
         }
     }
 

@@ -15,7 +15,9 @@ use crate::sys::signals::Signals;
 
 mod clients;
 mod load;
+mod open_loop;
 mod report;
+mod watch;
 
 pub use load::{Body, Clients, End, Load, Outcome, run};
 
@@ -51,11 +53,13 @@ fn load_from(options: &cli::Bench) -> Result<Load, Error> {
         Some(Builtin::Reverse) => reverse(request()).ok(),
     };
     let expected = reply.and_then(|mut frames| frames.pop());
+    let clients = options.clients.unwrap_or(BENCH_CLIENTS);
     Ok(Load {
         endpoint: options.endpoint.clone(),
-        clients: match options.pipeline {
-            None => Clients::Req(options.clients.unwrap_or(BENCH_CLIENTS)),
-            Some(outstanding) => Clients::Pipeline(outstanding),
+        clients: match (options.pipeline, options.open_loop) {
+            (Some(outstanding), _) => Clients::Pipeline(outstanding),
+            (None, Some(rate)) => Clients::OpenLoop { clients, rate },
+            (None, None) => Clients::Req(clients),
         },
         threads: available_parallelism().map_or(1, |n| n.get()),
         bodies: vec![Body { bytes, weight: 1, expected }],

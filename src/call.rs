@@ -84,7 +84,7 @@ fn attempt(
     can_retry: bool,
 ) -> Result<Vec<Frame>, Error> {
     let context = Context::new(1)?;
-    let Monitored { socket, monitor } = &context.monitored_req(endpoint)?;
+    let Monitored { socket, monitor } = &context.monitored_req(endpoint, timeout)?;
     socket.send_message(&mut request.iter().map(Frame::clone).collect::<Vec<_>>())?;
     let deadline = Instant::now() + timeout;
     let mut connection = Connection::Pending;

@@ -37,9 +37,10 @@ impl Frame {
         self.0.get_more()
     }
 
-    /// Returns true if it was received from a REQ (ZMTP 3.1, RFC 37, property Socket-Type).
-    pub(crate) fn is_from_req(&mut self) -> bool {
-        self.0.gets("Socket-Type") == Some("REQ")
+    /// Returns a property of the connection over which it was received (ZMTP 3.1, RFC 37: the
+    /// metadata of READY); `None` if the peer has not said that.
+    pub(crate) fn property(&mut self, name: &str) -> Option<&str> {
+        self.0.gets(name)
     }
 
     pub(crate) fn message_mut(&mut self) -> &mut zmq::Message {

@@ -82,7 +82,8 @@
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
 //!   worker and its lane share. Elsewhere: `remote`, and its `peer_load`. A lane and its worker do
 //!   not know each other: they meet at an endpoint
-//! - `handler`, `fault`, `frame`: requests and replies, without transport; `handler::program`: a
+//! - `handler`, `fault`, `frame`, `deadline`: requests and replies, without transport;
+//!   `handler::program`: a
 //!   program as the handler, its copies looked after by the `supervisor`, each a `process`; an
 //!   `exchange`: how a request is written (`framing`), a `reply` read, what is told of a `failure`;
 //!   what they say on `stderr`
@@ -106,6 +107,7 @@ pub mod call;
 #[doc(hidden)]
 pub mod cli;
 mod config;
+mod deadline;
 mod endpoint;
 mod error;
 mod fault;

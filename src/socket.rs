@@ -219,11 +219,14 @@ impl Socket {
     /// Sets an option that the `zmq` crate has no call for. The value is of the type that
     /// zmq_setsockopt(3), or `zmq_sys` for an option of the patches, says.
     fn set_option<T: Copy>(&self, option: u32, value: T) -> Result<(), Error> {
+        self.set_slice(option, &[value])
+    }
+
+    /// Sets one whose value has a length of its own.
+    fn set_slice<T: Copy>(&self, option: u32, value: &[T]) -> Result<(), Error> {
+        let (start, size) = (value.as_ptr().cast(), size_of_val(value));
         // SAFETY: the socket is live; libzmq reads the value once it has checked its size.
-        let rc = unsafe {
-            let value = (&raw const value).cast::<c_void>();
-            zmq_sys::zmq_setsockopt(self.raw, option as c_int, value, size_of::<T>())
-        };
+        let rc = unsafe { zmq_sys::zmq_setsockopt(self.raw, option as c_int, start, size) };
         if rc == 0 { Ok(()) } else { Err(socket_error("cannot set up a socket", last_error())) }
     }
 

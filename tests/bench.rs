@@ -266,6 +266,43 @@ fn on_a_terminal_the_rate_is_shown_meanwhile() {
 }
 
 #[test]
+fn at_a_fixed_rate_it_asks_whatever_the_service_does_and_gives_up() {
+    let _limit = time_limit(60);
+    // It replies to who looks whether it is there, and then to every second request.
+    let (endpoint, _server) = server(|number, request| match number % 2 {
+        0 => vec![request],
+        _ => Vec::new(),
+    });
+    let options = ["--open-loop", "200", "--clients", "3", "--duration", "2", "--timeout", "0.5"];
+    let (report, _) = report(&endpoint, &[&options[..], &["--warmup", "0"]].concat());
+    assert!((390..=401).contains(&count(&report, "requests")), "{report}");
+    let (replies, missing) = (count(&report, "replies"), count(&report, "missing"));
+    assert_eq!(replies + missing, count(&report, "requests"), "{report}");
+    assert!(replies.abs_diff(missing) <= 20, "{report}");
+    let goodput = report["goodput_per_second"].as_f64().unwrap();
+    assert!((50.0..=110.0).contains(&goodput), "{report}");
+}
+
+#[test]
+fn at_a_fixed_rate_latency_is_measured_from_when_a_request_was_due() {
+    let _limit = time_limit(60);
+    const STALL: Duration = Duration::from_secs(1);
+    // It stands still for half of the time: who asks only after a reply has asked once meanwhile.
+    let (endpoint, _server) = server(|number, request| {
+        if number == 1 {
+            sleep(STALL);
+        }
+        vec![request]
+    });
+    let options = ["--open-loop", "100", "--clients", "1", "--duration", "2", "--warmup", "0"];
+    let (report, status) = report(&endpoint, &options);
+    assert_eq!(status, Some(0), "{report}");
+    // Of two seconds' requests half had to wait, one half of these for more than half of the time.
+    let slow = report["latency_p90_microseconds"].as_f64().unwrap();
+    assert!(slow >= STALL.as_micros() as f64 / 2.0, "{report}");
+}
+
+#[test]
 fn what_cannot_be_is_said_in_one_line() {
     let _limit = time_limit(60);
     let folder = Folder::new("bench-wrong");
@@ -275,6 +312,8 @@ fn what_cannot_be_is_said_in_one_line() {
         (&nobody, &[][..], 1, "cannot connect to ipc://"),
         (&endpoint, &["--clients", "2", "--pipeline", "2"][..], 2, "--clients with --pipeline"),
         (&endpoint, &["--requests", "2", "--duration", "2"], 2, "--duration with --requests"),
+        (&endpoint, &["--open-loop", "2", "--pipeline", "2"], 2, "--open-loop with --pipeline"),
+        (&endpoint, &["--open-loop", "0"], 2, "give a whole number from 1 to 1000000"),
         (&endpoint, &["--size", "./no-such-file"], 2, "cannot read ./no-such-file"),
         (&endpoint, &["--size", "0"], 2, "give bytes from 1 to 1024M"),
         (&endpoint, &["--clients", "0"], 2, "give a whole number from 1 to 10000"),

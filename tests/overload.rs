@@ -3,11 +3,12 @@
 mod common;
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::raw::Raw;
+use common::raw::{self, Raw};
 use common::{Client, Local, Process, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Backend, Config, Frame};
@@ -134,6 +135,59 @@ fn what_a_client_asks_for_that_has_come_back_under_its_name_is_answered() {
             replies += usize::from(back.receive() == [b"back"]);
         }
     }
+}
+
+/// Clients that say how long they wait, each in its way, behind services that have more time.
+#[test]
+fn a_request_has_no_more_time_than_its_client_says() {
+    let _limit = time_limit(60);
+    let service = Gated::start(1, |config| config);
+    let front = Process::start(&["--upstream", &service.service.endpoint]);
+    let busy = Client::req(&service.service.endpoint);
+    busy.send(&[b"busy"]);
+    service.next_begun();
+    let mut open = Vec::new();
+    for endpoint in [&service.service.endpoint, &front.endpoint] {
+        let dealer = Client::dealer(endpoint);
+        let ask = |deadline: &str, text: &str| {
+            let frames = [deadline.as_bytes(), b"", text.as_bytes()];
+            dealer.socket.send_multipart(frames, 0).unwrap();
+        };
+        ask("REPD-DEADLINE:100", "hurried");
+        let reply = dealer.socket.recv_multipart(0).unwrap();
+        assert_eq!(reply[..4], [&b"REPD-DEADLINE:100"[..], b"", b"REPD-ERROR", b"504"]);
+        let mut req = Raw::connect(endpoint);
+        let deadline = raw::property("X-REPD-DEADLINE", b"100");
+        req.shake_hands(&[raw::property("Socket-Type", b"REQ"), deadline]);
+        assert_eq!(req.ask(b"hurried").unwrap()[1], b"504");
+        // What is malformed is a frame like any other.
+        for deadline in ["REPD-DEADLINE:-1", "REPD-DEADLINE:1e3", "REPD-DEADLINE:86400000"] {
+            ask(deadline, deadline);
+        }
+        open.push((dealer, req));
+    }
+    (0..99).for_each(|_| service.open());
+    assert_eq!(busy.receive(), [b"busy"]);
+    let handled: Vec<String> = (0..6).map(|_| service.next_begun()).collect();
+    assert!(handled.iter().all(|text| text != "hurried"), "{handled:?}");
+}
+
+#[test]
+fn a_pyzmq_req_says_how_long_it_waits() {
+    let _limit = time_limit(60);
+    let Some(python) = common::python_with_pyzmq() else { return };
+    let service = Gated::start(1, |config| config);
+    const CLIENT: &str = r#"
+import sys, zmq
+with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+    socket.setsockopt(zmq.METADATA, b"X-REPD-DEADLINE:100")
+    socket.connect(sys.argv[1])
+    socket.send(b"hello")
+    print(*socket.recv_multipart()[:2])
+"#;
+    let args = ["-c", CLIENT, &service.service.endpoint];
+    let run = Command::new(python).args(args).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "b'REPD-ERROR' b'504'\n", "{run:?}");
 }
 
 #[test]

@@ -120,6 +120,7 @@ pub fn load(
     let (connections, outstanding) = match clients {
         Clients::Req(clients) => (clients, 1),
         Clients::Pipeline(outstanding) => (1, outstanding),
+        Clients::OpenLoop { .. } => return Err("its clients wait for their replies".into()),
     };
     let start = Instant::now() + warmup;
     let end = start + time;

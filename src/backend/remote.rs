@@ -14,6 +14,7 @@ use super::peer_load::Peer;
 use crate::backend::ticket::Ticket;
 use crate::backend::{Admission, LaneEvent, Unavailable};
 use crate::config::Config;
+use crate::deadline;
 use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
@@ -175,19 +176,22 @@ impl Remote {
     }
 
     /// Sends the request; returns false if nothing is connected any more that takes it. Its body is
-    /// kept.
+    /// kept. An upstream is told for how long its client still waits, if the client has said so.
     pub fn send(
         &mut self,
         ticket: Ticket,
         body: &mut [Frame],
+        patience: Option<Duration>,
         now: Instant,
     ) -> Result<bool, Error> {
         if log_enabled!(log::Level::Debug) {
             debug!("{}: request {}", self.name, Excerpt(body));
         }
-        let mut envelope = [Frame::from(&ticket.to_bytes()[..]), Frame::default()];
-        let mut body: Vec<Frame> = body.iter_mut().map(share).collect();
-        let sent = self.link.socket.send_message(envelope.iter_mut().chain(&mut body))?;
+        let patience = patience.filter(|_| self.connect.is_some()).map(deadline::to_frame);
+        let ticket_frame = Frame::from(&ticket.to_bytes()[..]);
+        let envelope = [Some(ticket_frame), patience, Some(Frame::default())].into_iter().flatten();
+        let mut message: Vec<Frame> = envelope.chain(body.iter_mut().map(share)).collect();
+        let sent = self.link.socket.send_message(&mut message)?;
         match (sent, &mut self.peer) {
             (Sent::Done, Some(peer)) => {
                 peer.on_sent(ticket, now);
@@ -229,8 +233,13 @@ impl Remote {
             }
             return Ok(None);
         }
+        // Behind the ticket there may be what the client had said.
+        let delimiter = body.iter().take(3).position(|frame| frame.is_empty());
+        let envelope = delimiter.map_or(body.len().min(2), |place| place + 1);
         let ticket = match &body[..] {
-            [ticket, delimiter, _, ..] if delimiter.is_empty() => Ticket::from_bytes(ticket),
+            [ticket, .., _] if delimiter.is_some() && envelope < body.len() => {
+                Ticket::from_bytes(ticket)
+            }
             _ => None,
         };
         let peer = &mut self.peer;
@@ -240,7 +249,7 @@ impl Remote {
         if outstanding.is_none() {
             debug!("{}: message dropped: it is no reply to an outstanding request", self.name);
         }
-        body.drain(..body.len().min(2));
+        body.drain(..envelope);
         let bytes: usize = body.iter().map(|frame| frame.len()).sum();
         if bytes > self.max_message_size || body.len() > self.max_frames {
             warn!("{}: its reply is larger than this service takes", self.name);

@@ -1,20 +1,20 @@
-//! The clients of a load: the share of one thread, with REQ sockets or with a DEALER.
+//! The clients of a load: the share of one thread, with REQ sockets or with a DEALER. Each asks again
+//! when it has its reply.
 
 use std::io::PipeWriter;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-
 use super::load::{Clients, End, Load, Outcome, Shared};
+use super::open_loop::Schedule;
+use super::watch::Watch;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
 use crate::socket::{Context, Sent, Socket, share, wait};
 
 /// Interval at which overdue replies are looked for.
-const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The share of a load that one thread runs.
 pub(super) struct Part<'a> {
@@ -28,6 +28,8 @@ pub(super) struct Part<'a> {
     pub start: Instant,
     /// Number of requests still to be sent.
     pub remaining: u64,
+    /// When its requests are due, if the load has a rate.
+    pub schedule: Schedule,
     pub shared: &'a Shared,
     pub outcome: Outcome,
     /// Closed when this thread ends: the pipe's other end hears when all threads have ended.
@@ -36,7 +38,8 @@ pub(super) struct Part<'a> {
 
 /// A request that waits for its reply.
 #[derive(Clone, Copy)]
-struct Pending {
+pub(super) struct Pending {
+    /// When it was sent, or was due.
     sent_at: Instant,
     /// Index of its body in the load.
     body: usize,
@@ -50,32 +53,27 @@ impl Part<'_> {
         let outcome = match self.load.clients {
             Clients::Req(_) => self.run_req(sockets),
             Clients::Pipeline(outstanding) => self.run_dealer(outstanding),
+            Clients::OpenLoop { .. } => self.run_open_loop(sockets),
         };
         outcome.inspect_err(|_| shared.stopping.store(true, Ordering::Relaxed))
     }
 
     fn run_req(mut self, sockets: usize) -> Result<Outcome, Error> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(cannot_watch)?;
+        let mut watch = Watch::new()?;
         let mut clients: Vec<(Socket, Option<Pending>)> = Vec::new();
         for index in 0..sockets {
-            clients.push((self.watched_req(&epoll, index)?, None));
+            clients.push((self.watched_req(&watch, index)?, None));
         }
         let mut busy = 0;
         for (socket, pending) in &mut clients {
             *pending = self.send_next(socket, [], Instant::now())?;
             busy += usize::from(pending.is_some());
         }
-        let mut events = [EpollEvent::empty(); 128];
         let mut reply = Vec::new();
         let mut next_check = Instant::now() + CHECK_INTERVAL;
-        let timeout = EpollTimeout::from(CHECK_INTERVAL.as_millis() as u8);
         while busy > 0 {
-            let count = match epoll.wait(&mut events, timeout) {
-                Err(Errno::EINTR) => 0,
-                result => result.map_err(cannot_watch)?,
-            };
-            for event in &events[..count] {
-                let (socket, pending) = &mut clients[event.data() as usize];
+            for index in watch.wait(CHECK_INTERVAL)? {
+                let (socket, pending) = &mut clients[index];
                 socket.on_readable();
                 while let Some(request) = *pending
                     && socket.try_recv_message(&mut reply)?
@@ -98,8 +96,8 @@ impl Part<'_> {
                 };
                 self.count_missing(overdue);
                 // A REQ socket cannot send again before it has its reply.
-                epoll.delete(&*socket).map_err(cannot_watch)?;
-                *socket = self.watched_req(&epoll, index)?;
+                watch.remove(socket)?;
+                *socket = self.watched_req(&watch, index)?;
                 *pending = self.send_next(socket, [], now)?;
                 busy -= usize::from(pending.is_none());
             }
@@ -107,16 +105,15 @@ impl Part<'_> {
         Ok(self.outcome)
     }
 
-    /// Returns a new REQ socket that `epoll` reports as `index`.
-    fn watched_req(&self, epoll: &Epoll, index: usize) -> Result<Socket, Error> {
-        let socket = self.context.req(&self.load.endpoint)?;
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-        epoll.add(&socket, event).map_err(cannot_watch)?;
+    /// Returns a new REQ socket that is watched as number `index`.
+    fn watched_req(&self, watch: &Watch, index: usize) -> Result<Socket, Error> {
+        let socket = self.context.req(&self.load.endpoint, self.load.timeout)?;
+        watch.add(&socket, index)?;
         Ok(socket)
     }
 
     fn run_dealer(mut self, outstanding: usize) -> Result<Outcome, Error> {
-        let socket = self.context.dealer(&self.load.endpoint)?;
+        let socket = self.context.dealer(&self.load.endpoint, self.load.timeout)?;
         // A slot's number differs from request to request, so that a late reply is not taken for
         // the next one's.
         let mut slots: Vec<(u32, Option<Pending>)> = vec![(0, None); outstanding];
@@ -170,7 +167,7 @@ impl Part<'_> {
 
     /// Sends the next request with `envelope` in front, or returns `Option::None` if the load is
     /// over.
-    fn send_next<const N: usize>(
+    pub(super) fn send_next<const N: usize>(
         &mut self,
         socket: &Socket,
         mut envelope: [Frame; N],
@@ -207,12 +204,12 @@ impl Part<'_> {
         index.unwrap_or(0)
     }
 
-    fn is_overdue(&self, request: &Pending, now: Instant) -> bool {
+    pub(super) fn is_overdue(&self, request: &Pending, now: Instant) -> bool {
         now >= request.sent_at + self.load.timeout
     }
 
     /// Counts a reply that came at `now`, or a missing one if it came too late.
-    fn count_reply(&mut self, request: Pending, reply: &[Frame], now: Instant) {
+    pub(super) fn count_reply(&mut self, request: Pending, reply: &[Frame], now: Instant) {
         self.shared.replied.fetch_add(1, Ordering::Relaxed);
         if request.sent_at < self.start {
             return;
@@ -236,7 +233,7 @@ impl Part<'_> {
         }
     }
 
-    fn count_missing(&mut self, request: Pending) {
+    pub(super) fn count_missing(&mut self, request: Pending) {
         if request.sent_at >= self.start {
             self.outcome.missing += 1;
             let given_up = request.sent_at + self.load.timeout - self.start;
@@ -245,10 +242,6 @@ impl Part<'_> {
             self.outcome.missing_before += 1;
         }
     }
-}
-
-fn cannot_watch(error: Errno) -> Error {
-    Error::of_system("cannot watch the clients", error)
 }
 
 #[cfg(test)]
@@ -276,6 +269,7 @@ mod tests {
             rng: fastrand::Rng::with_seed(0),
             start,
             remaining: 0,
+            schedule: Schedule::default(),
             shared: &Shared::default(),
             outcome: Outcome::new(1),
             _running: std::io::pipe().unwrap().1,

@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::clients::Part;
+use super::open_loop::Schedule;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::frame::Frame;
@@ -46,6 +47,15 @@ pub enum Clients {
     /// One DEALER with this number of requests outstanding, 1 or more. Each has a number in its
     /// envelope, as with ZMQ_REQ_CORRELATE, since replies may come in any order.
     Pipeline(usize),
+    /// This number of DEALER sockets, 1 or more, which send `rate` requests a second together,
+    /// whether there are replies or not. What has no reply within the load's time-out is given up,
+    /// and its envelope says so.
+    OpenLoop {
+        /// Number of sockets.
+        clients: usize,
+        /// Number of requests a second, 1 or more.
+        rate: usize,
+    },
 }
 
 impl Clients {
@@ -54,6 +64,7 @@ impl Clients {
         match self {
             Clients::Req(clients) => clients,
             Clients::Pipeline(_) => 1,
+            Clients::OpenLoop { clients, .. } => clients,
         }
     }
 }
@@ -112,6 +123,13 @@ impl Outcome {
     /// Returns the rate in replies per second.
     pub fn rate(&self) -> f64 {
         self.per_second(self.replies)
+    }
+
+    /// Returns the rate of replies in time that are of use, in replies per second: neither errors nor
+    /// wrong ones.
+    pub fn goodput(&self) -> f64 {
+        let errors: u64 = self.errors.values().sum();
+        self.per_second(self.replies.saturating_sub(errors + self.wrong))
     }
 
     /// Returns the throughput in megabytes per second: of the bodies that were answered, and of
@@ -175,6 +193,10 @@ pub fn run(
     }
     let sockets = load.clients.sockets();
     let threads = load.threads.clamp(1, sockets);
+    let interval = match load.clients {
+        Clients::OpenLoop { rate, .. } => Duration::from_secs(1).div_f64(rate.max(1) as f64),
+        Clients::Req(_) | Clients::Pipeline(_) => Duration::ZERO,
+    };
     let context = Context::new(1)?;
     // For a moment, a socket that is given up exists beside its successor.
     context.allow_sockets(2 * sockets + threads)?;
@@ -199,6 +221,10 @@ pub fn run(
                 remaining: match load.end {
                     End::After(_) => u64::MAX,
                     End::Requests(requests) => share_of(requests),
+                },
+                schedule: Schedule {
+                    first: interval * thread as u32,
+                    interval: interval * threads as u32,
                 },
                 shared: &shared,
                 outcome: Outcome::new(load.bodies.len()),

@@ -21,6 +21,9 @@ pub fn text(load: &Load, outcome: &Outcome) -> String {
         Clients::Req(1) => "1 REQ client".into(),
         Clients::Req(clients) => format!("{clients} REQ clients"),
         Clients::Pipeline(outstanding) => format!("1 DEALER with {outstanding} outstanding"),
+        Clients::OpenLoop { clients, rate } => {
+            format!("{clients} DEALER clients, {} requests/s asked", thousands(rate as f64))
+        }
     };
     let seconds = outcome.elapsed.as_secs_f64();
     let (sent, received) = outcome.megabytes();
@@ -43,6 +46,10 @@ pub fn text(load: &Load, outcome: &Outcome) -> String {
         thousands(outcome.missing as f64),
         thousands(outcome.rate()),
     );
+    if let Clients::OpenLoop { .. } = load.clients {
+        let goodput = thousands(outcome.goodput());
+        let _ = writeln!(text, "goodput    {goodput} replies/s in time, without errors");
+    }
     let latency = &outcome.latency[0];
     if !latency.is_empty() {
         let _ = write!(
@@ -98,9 +105,10 @@ fn histogram(latency: &Histogram<u64>) -> String {
 
 /// Returns the report that programs read: one JSON object, with the units in its names.
 pub fn json(load: &Load, outcome: &Outcome) -> String {
-    let (clients, outstanding) = match load.clients {
-        Clients::Req(clients) => (clients, 1),
-        Clients::Pipeline(outstanding) => (1, outstanding),
+    let (clients, outstanding, asked) = match load.clients {
+        Clients::Req(clients) => (clients, Some(1), None),
+        Clients::Pipeline(outstanding) => (1, Some(outstanding), None),
+        Clients::OpenLoop { clients, rate } => (clients, None, Some(rate)),
     };
     let latency = &outcome.latency[0];
     let micros = |nanos: f64| (!latency.is_empty()).then_some(nanos / 1e3);
@@ -110,6 +118,7 @@ pub fn json(load: &Load, outcome: &Outcome) -> String {
         "endpoint": load.endpoint.to_string(),
         "clients": clients,
         "outstanding_per_client": outstanding,
+        "asked_requests_per_second": asked,
         "body_bytes": load.bodies[0].bytes.len(),
         "elapsed_seconds": outcome.elapsed.as_secs_f64(),
         "requests": outcome.sent,
@@ -118,6 +127,7 @@ pub fn json(load: &Load, outcome: &Outcome) -> String {
         "wrong": outcome.wrong,
         "errors_by_code": outcome.errors,
         "requests_per_second": outcome.rate(),
+        "goodput_per_second": outcome.goodput(),
         "sent_megabytes_per_second": sent,
         "received_megabytes_per_second": received,
         "latency_min_microseconds": micros(latency.min() as f64),

@@ -42,6 +42,11 @@ pub struct Bench {
     #[argh(option, arg_name = "n", from_str_fn(parse::pipeline))]
     pub pipeline: Option<usize>,
 
+    /// send this many requests a second, 1 to 1000000, over that many --clients, whether there are
+    /// replies or not; latency is measured from when a request was due
+    #[argh(option, arg_name = "rate", from_str_fn(parse::open_loop))]
+    pub open_loop: Option<usize>,
+
     /// duration of the load in seconds, 0.001 to 86400 (default 10)
     #[argh(option, arg_name = "seconds", from_str_fn(parse::timeout))]
     pub duration: Option<Duration>,
@@ -95,6 +100,7 @@ impl Bench {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let pairs = [
             (self.clients.is_some() && self.pipeline.is_some(), "--clients", "--pipeline"),
+            (self.open_loop.is_some() && self.pipeline.is_some(), "--open-loop", "--pipeline"),
             (self.duration.is_some() && self.requests.is_some(), "--duration", "--requests"),
         ];
         let both = pairs.into_iter().find(|(both, ..)| *both);

@@ -78,6 +78,10 @@ pub fn pipeline(text: &str) -> Result<usize, String> {
     number(text, PIPELINE_RANGE)
 }
 
+pub fn open_loop(text: &str) -> Result<usize, String> {
+    number(text, CLIENT_RATE_RANGE)
+}
+
 pub fn requests(text: &str) -> Result<u64, String> {
     number(text, REQUESTS_RANGE).map(|requests| requests as u64)
 }

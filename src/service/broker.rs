@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::clients::ClientLimits;
+use super::clients::{ClientLimits, Handshake};
 use super::dispatcher::{Change, Dispatcher, Lost, Rules};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
@@ -92,8 +92,8 @@ impl Broker {
             Received::Malformed => Taken::Refused,
             Received::TooLarge(fault) => self.refuse(&fault)?,
             Received::Request => {
-                let is_req = Frame::is_from_req;
-                match self.dispatcher.on_request(&mut self.request, is_req, lanes, self.now) {
+                let (request, now) = (&mut self.request, self.now);
+                match self.dispatcher.on_request(request, Handshake::of, lanes, now) {
                     Ok(()) => Taken::Request,
                     Err(fault) => self.refuse(&fault)?,
                 }

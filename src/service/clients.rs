@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::deadline;
 use crate::fault::{Code, Fault};
+use crate::frame::Frame;
 
 /// Names a client as long as it is connected, or something of it is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,10 +43,26 @@ pub(crate) struct Clients {
     bytes: usize,
 }
 
+/// What a client has said of itself when it connected (ZMTP 3.1, RFC 37: the metadata of READY).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Handshake {
+    /// It is a REQ, which has one request outstanding: with the next one it has given up the last.
+    pub is_req: bool,
+    /// Time for which it waits for the reply to each of its requests, if it has said so.
+    pub patience: Option<Duration>,
+}
+
+impl Handshake {
+    /// Reads what the sender of a message has said, from its first frame.
+    pub fn of(frame: &mut Frame) -> Handshake {
+        let is_req = frame.property("Socket-Type") == Some("REQ");
+        Handshake { is_req, patience: deadline::of_sender(frame) }
+    }
+}
+
 struct Client {
     routing_id: Box<[u8]>,
-    /// It is a REQ, which has one request outstanding: with the next one it has given up the last.
-    is_req: bool,
+    handshake: Handshake,
     /// Its connection has ended.
     is_gone: bool,
     /// Number of its requests that were taken and not answered.
@@ -81,10 +99,10 @@ impl Clients {
     }
 
     /// Inserts a client that is new.
-    pub fn insert(&mut self, routing_id: &[u8], is_req: bool) -> ClientId {
+    pub fn insert(&mut self, routing_id: &[u8], handshake: Handshake) -> ClientId {
         let client = Client {
             routing_id: routing_id.into(),
-            is_req,
+            handshake,
             is_gone: false,
             outstanding: 0,
             held: 0,
@@ -164,8 +182,8 @@ impl Clients {
         }
     }
 
-    pub fn is_req(&self, id: ClientId) -> bool {
-        self.clients[id.index()].is_req
+    pub fn handshake(&self, id: ClientId) -> Handshake {
+        self.clients[id.index()].handshake
     }
 
     pub fn is_gone(&self, id: ClientId) -> bool {
@@ -194,7 +212,7 @@ mod tests {
     }
 
     fn enter(clients: &mut Clients, name: &str) -> ClientId {
-        clients.insert(name.as_bytes(), false)
+        clients.insert(name.as_bytes(), Handshake::default())
     }
 
     #[test]
@@ -253,8 +271,9 @@ mod tests {
         assert_ne!(enter(&mut clients, "other"), one);
         clients.on_ended(one, 10, false);
         assert_eq!(clients.find(b"one"), None);
-        assert_eq!(clients.insert(b"another", true), one);
-        assert!(clients.is_req(one) && !clients.is_gone(one));
+        let req = Handshake { is_req: true, patience: None };
+        assert_eq!(clients.insert(b"another", req), one);
+        assert!(clients.handshake(one) == req && !clients.is_gone(one));
     }
 
     #[test]

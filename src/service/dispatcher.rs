@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::clients::{ClientId, ClientLimits, Clients};
+use super::clients::{ClientId, ClientLimits, Clients, Handshake};
 use super::in_flight::{InFlight, Pending, Place, Request};
 use super::queue::Queue;
 use crate::backend::{LaneState, Recall, Ticket};
@@ -74,6 +74,8 @@ pub(crate) struct Assignment {
     pub keep: bool,
     /// The lane that lost the request, if this is a retry.
     pub lost_on: Option<usize>,
+    /// What is left of the time for which its client says that it waits.
+    pub patience: Option<Duration>,
 }
 
 /// What happens to a request that was lost.
@@ -132,15 +134,15 @@ impl Dispatcher {
         self.queue.drain(now)
     }
 
-    /// Takes a request, by swapping buffers, so that nothing is allocated. `is_req` tells of its
-    /// routing id whether it is a REQ's; it is asked once of each client.
+    /// Takes a request, by swapping buffers, so that nothing is allocated. `handshake` tells what
+    /// its client has said when it connected; it is asked once of each client.
     ///
     /// # Errors
     /// The fault that its client is told, if the request is refused.
     pub fn on_request(
         &mut self,
         request: &mut Request,
-        is_req: impl FnOnce(&mut Frame) -> bool,
+        handshake: impl FnOnce(&mut Frame) -> Handshake,
         lanes: &[impl LaneState],
         now: Instant,
     ) -> Result<(), Fault> {
@@ -154,9 +156,11 @@ impl Dispatcher {
             self.changes.push_back(Change::Answering);
         }
         let [routing_id, ..] = &mut request.envelope[..] else { return Ok(()) };
-        let client = self.enter(routing_id, is_req);
+        let client = self.enter(routing_id, handshake);
         self.clients.admit(client, request.bytes, now)?;
-        if self.clients.is_req(client) {
+        let Handshake { is_req, patience } = self.clients.handshake(client);
+        request.patience = request.patience.into_iter().chain(patience).min();
+        if is_req {
             self.withdraw_queued(client, now);
         }
         let is_next = self.queue.is_empty() && self.waiting.is_empty();
@@ -174,13 +178,13 @@ impl Dispatcher {
     fn enter(
         &mut self,
         routing_id: &mut Frame,
-        is_req: impl FnOnce(&mut Frame) -> bool,
+        handshake: impl FnOnce(&mut Frame) -> Handshake,
     ) -> ClientId {
         if let Some(client) = self.clients.find(routing_id) {
             return client;
         }
-        let is_req = is_req(routing_id);
-        let client = self.clients.insert(routing_id, is_req);
+        let handshake = handshake(routing_id);
+        let client = self.clients.insert(routing_id, handshake);
         self.queue.enter(client);
         client
     }
@@ -245,10 +249,11 @@ impl Dispatcher {
             self.queue.pop(now);
         }
         let lane = self.recent.take(place);
-        if let Some(pending) = self.in_flight.get_mut(ticket) {
-            (pending.place, pending.lost_on) = (Place::Lane(lane), None);
-        }
-        Some(Assignment { ticket, lane, keep, lost_on })
+        let pending = self.in_flight.get_mut(ticket)?;
+        (pending.place, pending.lost_on) = (Place::Lane(lane), None);
+        let left = pending.deadline.saturating_duration_since(now);
+        let patience = pending.request.patience.map(|_| left);
+        Some(Assignment { ticket, lane, keep, lost_on, patience })
     }
 
     /// Puts a request that its lane could not take after all before all others that wait.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
+use crate::deadline;
 use crate::endpoint::{Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
@@ -136,6 +137,7 @@ impl Frontend {
                 body.push(frame);
             } else {
                 is_delimited = frame.is_empty();
+                *patience = deadline::of_frame(&frame).into_iter().chain(*patience).min();
                 envelope_bytes += frame.len();
                 envelope.push(frame);
             }

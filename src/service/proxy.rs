@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use super::broker::{Broker, Taken};
+use super::dispatcher::Assignment;
 use super::frontend::{Frontend, Stopped};
 use crate::backend::{Lane, LaneEvent, Pool, Ticket};
 use crate::config::Config;
@@ -193,8 +194,9 @@ impl Proxy {
     fn dispatch(&mut self) -> Result<(), Error> {
         let Broker { dispatcher, frontend, now, .. } = &mut self.broker;
         while let Some(next) = dispatcher.next_assignment(&self.lanes, *now) {
-            let body = dispatcher.body_mut(next.ticket);
-            if self.lanes[next.lane].send(next.ticket, body, next.keep, *now)? {
+            let Assignment { ticket, lane, keep, patience, .. } = next;
+            let body = dispatcher.body_mut(ticket);
+            if self.lanes[lane].send(ticket, body, keep, patience, *now)? {
                 frontend.stats.retried += u64::from(next.lost_on.is_some());
             } else {
                 dispatcher.on_unsent(next);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use zmq::SocketType;
 
 use super::{Monitor, Monitored, Socket, last_error, milliseconds, retry_on_eintr, socket_error};
+use crate::deadline;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
@@ -171,9 +172,22 @@ impl Context {
         Ok(socket)
     }
 
+    /// Makes the socket of a client, not connected yet, which tells the service that it waits for
+    /// each reply for that long.
+    fn client(&self, kind: zmq::SocketType, patience: Duration) -> Result<Socket, Error> {
+        let socket = self.socket(kind)?;
+        let property = deadline::to_property(patience);
+        socket.set_slice(zmq_sys::ZMQ_METADATA, property.as_bytes())?;
+        Ok(socket)
+    }
+
     /// Makes a REQ client of `endpoint` with a monitor.
-    pub fn monitored_req(&self, endpoint: &Endpoint) -> Result<Monitored, Error> {
-        let monitored = self.monitored(self.socket(zmq::REQ)?)?;
+    pub fn monitored_req(
+        &self,
+        endpoint: &Endpoint,
+        patience: Duration,
+    ) -> Result<Monitored, Error> {
+        let monitored = self.monitored(self.client(zmq::REQ, patience)?)?;
         monitored.socket.connect_endpoint(endpoint)?;
         Ok(monitored)
     }
@@ -194,15 +208,15 @@ impl Context {
     }
 
     /// Makes a REQ client of `endpoint`.
-    pub fn req(&self, endpoint: &Endpoint) -> Result<Socket, Error> {
-        let socket = self.socket(zmq::REQ)?;
+    pub fn req(&self, endpoint: &Endpoint, patience: Duration) -> Result<Socket, Error> {
+        let socket = self.client(zmq::REQ, patience)?;
         socket.connect_endpoint(endpoint)?;
         Ok(socket)
     }
 
     /// Makes a client of `endpoint` that may have any number of requests outstanding.
-    pub fn dealer(&self, endpoint: &Endpoint) -> Result<Socket, Error> {
-        let socket = self.socket(zmq::DEALER)?;
+    pub fn dealer(&self, endpoint: &Endpoint, patience: Duration) -> Result<Socket, Error> {
+        let socket = self.client(zmq::DEALER, patience)?;
         socket.set(|s| s.set_sndhwm(0))?;
         socket.set(|s| s.set_rcvhwm(0))?;
         socket.connect_endpoint(endpoint)?;

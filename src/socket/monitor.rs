@@ -77,6 +77,8 @@ mod tests {
     use crate::endpoint::Endpoint;
     use crate::socket::{Context, Monitored, wait};
 
+    const WAIT: Duration = Duration::from_secs(60);
+
     #[test]
     fn a_socket_is_closed_though_nobody_hears_of_it_any_more() {
         let (done, is_done) = channel();
@@ -90,7 +92,7 @@ mod tests {
             }
             done.send(()).unwrap();
         });
-        is_done.recv_timeout(Duration::from_secs(60)).expect("a socket waits for its monitor");
+        is_done.recv_timeout(WAIT).expect("a socket waits for its monitor");
     }
 
     #[test]
@@ -103,15 +105,16 @@ mod tests {
             let endpoint: Endpoint = endpoint.parse().unwrap();
             let context = Context::new(1).unwrap();
             for _ in 0..300 {
-                let _monitored = context.monitored_req(&endpoint).unwrap();
+                let _monitored = context.monitored_req(&endpoint, WAIT).unwrap();
                 drop(listener.accept().unwrap());
             }
-            let Monitored { socket: _socket, monitor } = context.monitored_req(&endpoint).unwrap();
+            let Monitored { socket: _socket, monitor } =
+                context.monitored_req(&endpoint, WAIT).unwrap();
             while monitor.next().unwrap().is_none() {
                 wait(&mut [monitor.readable()], None).unwrap();
             }
             done.send(()).unwrap();
         });
-        is_done.recv_timeout(Duration::from_secs(60)).expect("libzmq tells of nothing any more");
+        is_done.recv_timeout(WAIT).expect("libzmq tells of nothing any more");
     }
 }

@@ -27,8 +27,10 @@ pub unsafe fn zmq_errno() -> libc::c_int {
 }
 
 /// Context option: 1, the default, lets messages share the buffer that was read from the network; 0
-/// has them copied. From `zmq_draft.h` of libzmq.
+/// has them copied. From `zmq_draft.h` of libzmq, as is the next.
 pub const ZMQ_ZERO_COPY_RECV: u32 = 10;
+/// Adds a property to the handshakes of a socket: a string, `X-NAME:VALUE`.
+pub const ZMQ_METADATA: u32 = 95;
 
 // Socket options that the patches add (README.md).
 

@@ -18,7 +18,7 @@ use crate::backend::simulated::{Availability, Peer};
 use crate::backend::{Admission, LaneEvent, LaneState, Ticket};
 use crate::fault::Code;
 use crate::frame::Frame;
-use crate::service::clients::ClientLimits;
+use crate::service::clients::{ClientLimits, Handshake};
 use crate::service::in_flight::Request;
 
 use lanes::{Lane, Upstream, Worker};
@@ -347,10 +347,10 @@ impl Simulation {
     fn take_request(&mut self, number: usize) {
         let name = Frame::from(self.names[self.asked[number].client].as_str());
         let envelope = vec![name, Frame::from(&number.to_be_bytes()[..])];
-        let patience = self.load.patience;
-        let mut request = Request { envelope, body: Vec::new(), bytes: 400, patience };
-        let (are_req, now) = (self.load.are_req, self.now);
-        match self.dispatcher.on_request(&mut request, |_| are_req, &self.lanes, now) {
+        let Load { are_req: is_req, patience, .. } = self.load;
+        let mut request = Request { envelope, bytes: 400, ..Request::default() };
+        let handshake = |_: &mut Frame| Handshake { is_req, patience };
+        match self.dispatcher.on_request(&mut request, handshake, &self.lanes, self.now) {
             Ok(()) => self.dispatch(),
             Err(fault) => self.answer(number, Some(fault.code())),
         }

@@ -6,7 +6,7 @@ use super::{Assignment, Change, Dispatcher, Lost, Rules};
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
-use crate::service::clients::ClientLimits;
+use crate::service::clients::{ClientLimits, Handshake};
 use crate::service::in_flight::Request;
 
 const MS: Duration = Duration::from_millis(1);
@@ -65,8 +65,11 @@ impl Harness {
         let envelope = vec![Frame::from(client), Frame::from(&[self.asked][..])];
         self.asked += 1;
         let mut request = Request { envelope, bytes: 100, ..Request::default() };
-        let is_req = |name: &mut Frame| name.starts_with(b"req");
-        let refused = self.dispatcher.on_request(&mut request, is_req, lanes, self.now);
+        let handshake = |name: &mut Frame| Handshake {
+            is_req: name.starts_with(b"req"),
+            patience: name.starts_with(b"hurried").then_some(50 * MS),
+        };
+        let refused = self.dispatcher.on_request(&mut request, handshake, lanes, self.now);
         refused.map_err(|fault| fault.to_string())
     }
 
@@ -206,6 +209,26 @@ fn what_is_late_is_held_until_its_lane_is_done_with_it() {
         assert_eq!(harness.dispatcher.bytes(), held / 2);
         harness.dispatcher.on_revoked(vec![revoked]);
         assert_eq!((harness.dispatcher.bytes(), harness.next(&free)), (0, None));
+    }
+}
+
+#[test]
+fn what_is_left_of_a_clients_time_goes_with_its_request() {
+    let mut harness = Harness::new(1);
+    let free = lanes([Preferred]);
+    for (patience, left) in [
+        (None, None),
+        (Some(100 * MS), Some(90 * MS)),
+        (Some(2 * TIMEOUT), Some(TIMEOUT - 10 * MS)),
+    ] {
+        let envelope = vec![Frame::from("dealer"), Frame::from("x")];
+        let mut request = Request { envelope, patience, ..Request::default() };
+        harness
+            .dispatcher
+            .on_request(&mut request, |_| Handshake::default(), &lanes([Full]), harness.now)
+            .unwrap();
+        harness.now += 10 * MS;
+        assert_eq!(harness.next(&free).unwrap().patience, left);
     }
 }
 

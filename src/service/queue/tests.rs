@@ -1,7 +1,7 @@
 //! The order of requests that wait, with clients that are named by a letter.
 
 use super::*;
-use crate::service::clients::{ClientLimits, Clients};
+use crate::service::clients::{ClientLimits, Clients, Handshake};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -23,7 +23,7 @@ impl Harness {
     fn client(&mut self, name: char) -> ClientId {
         let name = name.to_string();
         self.clients.find(name.as_bytes()).unwrap_or_else(|| {
-            let client = self.clients.insert(name.as_bytes(), false);
+            let client = self.clients.insert(name.as_bytes(), Handshake::default());
             self.queue.enter(client);
             client
         })
