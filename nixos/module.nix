@@ -102,6 +102,7 @@ let
       }
       // attributes
     );
+  sizeWith = units: types.either types.ints.positive (types.strMatching "[0-9]+[${units}]?");
   endpoints =
     attributes:
     mkOption (
@@ -250,12 +251,36 @@ in
             description = "Maximum number of seconds to finish the requests in flight on a stop.";
           };
 
-          max-message-size = optional (types.either types.ints.positive (types.strMatching "[0-9]+[kKM]?")) {
+          max-message-size = optional (sizeWith "kKM") {
             example = "64k";
             description = ''
               Maximum size of a request, all frames of its body together: bytes, KiB with a `k`, or
               MiB with an `M` after the number.
             '';
+          };
+
+          max-memory = optional (sizeWith "kKMG") {
+            example = "16M";
+            description = ''
+              Maximum size of all requests and unsent replies that the service holds: bytes, MiB
+              with an `M`, or GiB with a `G` after the number. The client for which most is held is
+              refused first.
+            '';
+          };
+
+          max-clients = optional types.ints.positive {
+            example = 1000;
+            description = "Maximum number of clients that are connected at a time.";
+          };
+
+          client-outstanding = optional types.ints.positive {
+            example = 100;
+            description = "Maximum number of requests that one client may have outstanding.";
+          };
+
+          client-rate = optional types.ints.positive {
+            example = 50;
+            description = "Maximum number of requests a second of one client.";
           };
 
           log =

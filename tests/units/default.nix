@@ -101,6 +101,8 @@ let
       ];
       timeout = 2;
       max-message-size = "64k";
+      max-memory = "16M";
+      client-rate = 50;
       # Without an option of the module's own.
       retries = 1;
       verbose = true;
