@@ -10,6 +10,7 @@
 mod against;
 mod nats;
 mod options;
+mod overload;
 mod peers;
 mod statistics;
 
@@ -47,6 +48,8 @@ struct Case {
     /// Number of requests of which one, on average, takes 20 ms; `Option::None` if all are quick.
     slow_one_in: Option<u64>,
     workers: usize,
+    /// Time after which a client gives a request up.
+    patience: Duration,
     /// Number of clients that are connected and send nothing.
     silent_connections: usize,
     peers: Vec<Kind>,
@@ -60,6 +63,7 @@ impl Case {
             size: 64,
             slow_one_in: None,
             workers: 5,
+            patience: Duration::from_secs(10),
             silent_connections: 0,
             peers: peers.into(),
         }
@@ -146,6 +150,7 @@ fn compare_with_others(plan: &Plan) -> Result<(), Failure> {
     println!("{}", table(&measured, Kind::Repd, Kind::ZmqProxy));
     println!("{}", table(&measured, Kind::Single, Kind::Rep));
     println!("{}", others(&measured));
+    println!("{}", overload::measure(plan)?);
     if plan.only.is_none() {
         println!("{}", footprint(plan.rounds)?);
     }
@@ -222,7 +227,7 @@ fn load(kind: Kind, server: &Server, case: &Case, plan: &Plan) -> Result<Outcome
         bodies,
         warmup: plan.warmup,
         end: End::After(plan.time),
-        timeout: Duration::from_secs(10),
+        timeout: case.patience,
     };
     // A pipe whose other end stays open never becomes readable.
     let (stop, _open) = std::io::pipe()?;
