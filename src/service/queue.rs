@@ -5,11 +5,11 @@
 //!
 //! While the queue stands, many clients give up before their turn comes, and what is done for one
 //! that is about to do so is of no use. So the newest request of a client comes first; of the
-//! clients that were never served, the newest; and of the others one of the half that was served
-//! least recently, by chance, but for those whose requests are about as old as others were when
-//! they were given up. So the service goes on doing useful work at any load (after the adaptive
-//! LIFO of "Fail at scale", ACM Queue 13:8; the target and the interval are those of CoDel, RFC
-//! 8289, section 3.2).
+//! clients that were never served, the newest; and of the others the one that was served least
+//! recently among a few, drawn by chance, but for those whose requests are about as old as others
+//! were when they were given up. (In strict order the first in line is the one about to give up.)
+//! So the service goes on doing useful work at any load (after the adaptive LIFO of "Fail at
+//! scale", ACM Queue 13:8; the target and the interval are those of CoDel, RFC 8289, section 3.2).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -35,8 +35,9 @@ const WEIGHT: f64 = 0.05;
 /// How near to that average, as a part of it, the age of a request is that is about to be given up.
 const ABOUT: f64 = 0.25;
 
-/// Number of clients among whom is chosen.
-const THROWS: usize = 4;
+/// Number of clients that are drawn, of whom the one that was served least recently is next: with
+/// more of them the turns are more alike, and with fewer they are less in step with the clients.
+const DRAWN: usize = 6;
 
 /// The queue stands if it was never empty and no wait was below [`TARGET`] for that long.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -46,8 +47,10 @@ pub(crate) struct Queue {
     lines: Vec<Line>,
     /// Those who have requests here and were never served, by their newest request.
     fresh: BTreeMap<u64, ClientId>,
-    /// Those who have requests here and were served, by when that was last.
+    /// Those who have requests here and were served, by when that was last; and the same in no
+    /// order, to be drawn from.
     served: BTreeMap<u64, ClientId>,
+    drawn_from: Vec<ClientId>,
     /// Numbers arrivals and turns.
     count: u64,
     len: usize,
@@ -56,8 +59,9 @@ pub(crate) struct Queue {
     /// Moving average of the ages of requests that were given up; zero before the first.
     patience: Duration,
     dice: Rng,
-    /// The latest throws, from 0 to 1, for the next turn.
-    thrown: [f64; THROWS],
+    /// The latest throws, from 0 to 1, for the next turn: whether it is of one who was never served,
+    /// and who is drawn.
+    thrown: [f64; 1 + DRAWN],
 }
 
 /// The requests of one client, the oldest first, each with the time at which it came.
@@ -67,6 +71,8 @@ struct Line {
     /// Its place in `fresh` or `served`.
     rank: u64,
     was_served: bool,
+    /// Its place in `drawn_from`.
+    seat: usize,
 }
 
 impl Queue {
@@ -75,13 +81,14 @@ impl Queue {
             lines: Vec::new(),
             fresh: BTreeMap::new(),
             served: BTreeMap::new(),
+            drawn_from: Vec::new(),
             count: 0,
             len: 0,
             calm_at: now,
             patience: Duration::ZERO,
             // The same throws each time, so that a simulation can be repeated.
             dice: Rng::with_seed(0),
-            thrown: [0.0; THROWS],
+            thrown: [0.0; 1 + DRAWN],
         }
     }
 
@@ -116,20 +123,34 @@ impl Queue {
 
     /// Takes a client out of the order.
     fn leave(&mut self, client: ClientId) {
-        let line = &self.lines[client.index()];
-        if !line.requests.is_empty() {
-            let order = if line.was_served { &mut self.served } else { &mut self.fresh };
-            order.remove(&line.rank);
+        let &Line { rank, seat, was_served, ref requests } = &self.lines[client.index()];
+        if requests.is_empty() {
+            return;
+        }
+        if !was_served {
+            self.fresh.remove(&rank);
+            return;
+        }
+        self.served.remove(&rank);
+        self.drawn_from.swap_remove(seat);
+        if let Some(moved) = self.drawn_from.get(seat) {
+            self.lines[moved.index()].seat = seat;
         }
     }
 
     /// Puts a client that has requests here in its place.
     fn join(&mut self, client: ClientId) {
-        let line = &self.lines[client.index()];
-        if !line.requests.is_empty() {
-            let order = if line.was_served { &mut self.served } else { &mut self.fresh };
-            order.insert(line.rank, client);
+        let line = &mut self.lines[client.index()];
+        if line.requests.is_empty() {
+            return;
         }
+        if !line.was_served {
+            self.fresh.insert(line.rank, client);
+            return;
+        }
+        line.seat = self.drawn_from.len();
+        self.served.insert(line.rank, client);
+        self.drawn_from.push(client);
     }
 
     /// Adds a client's request.
@@ -155,15 +176,15 @@ impl Queue {
 
     /// Returns the client whose turn is next.
     fn first(&self, now: Instant) -> Option<ClientId> {
-        let next = if !self.stands(now) {
+        if !self.stands(now) {
             let served = self.served.first_key_value();
-            self.fresh.first_key_value().into_iter().chain(served).min()
-        } else {
-            let fresh = self.fresh.last_key_value().filter(|_| self.is_turn_of_fresh());
-            let lasting = fresh.filter(|(_, client)| !self.is_about_to_give_up(**client, now));
-            lasting.or_else(|| self.one_of_older_half(now)).or(fresh)
-        };
-        next.map(|(_, client)| *client)
+            let next = self.fresh.first_key_value().into_iter().chain(served).min();
+            return next.map(|(_, client)| *client);
+        }
+        let fresh = self.fresh.last_key_value().map(|(_, client)| *client);
+        let fresh = fresh.filter(|_| self.is_turn_of_fresh());
+        let lasting = fresh.filter(|client| !self.is_about_to_give_up(*client, now));
+        lasting.or_else(|| self.draw(now)).or(fresh)
     }
 
     /// Returns true if the next turn, while the queue stands, is of one who was never served.
@@ -174,22 +195,16 @@ impl Queue {
         served == 0.0 || self.thrown[0] < share
     }
 
-    /// Returns one of the half of `served` that was served least recently, as the dice say.
-    fn one_of_older_half(&self, now: Instant) -> Option<(&u64, &ClientId)> {
-        let (first, _) = self.served.first_key_value()?;
-        let (last, _) = self.served.last_key_value()?;
-        let thrown = self.thrown.iter().rev().filter_map(|thrown| {
-            let from = first + ((last - first) as f64 / 2.0 * thrown) as u64;
-            self.served.range(from..).next()
-        });
-        let mut chosen = None;
-        for candidate in thrown {
-            chosen = Some(candidate);
-            if !self.is_about_to_give_up(*candidate.1, now) {
-                break;
-            }
-        }
-        chosen
+    /// Draws some of those who were served, and returns the one for whom that is longest ago; if it
+    /// can be, one that is not about to give up.
+    fn draw(&self, now: Instant) -> Option<ClientId> {
+        let seats = self.drawn_from.len() as f64;
+        let drawn = self.thrown[1..]
+            .iter()
+            .filter_map(|thrown| self.drawn_from.get((seats * thrown) as usize).copied());
+        drawn.min_by_key(|client| {
+            (self.is_about_to_give_up(*client, now), self.lines[client.index()].rank)
+        })
     }
 
     fn is_about_to_give_up(&self, client: ClientId, now: Instant) -> bool {

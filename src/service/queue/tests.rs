@@ -1,5 +1,8 @@
 //! The order of requests that wait, with clients that are named by a letter.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
 use super::*;
 use crate::service::clients::{ClientLimits, Clients, Handshake};
 
@@ -200,4 +203,56 @@ fn what_is_removed_has_no_turn() {
     all.sort();
     assert_eq!(all, [2, 4]);
     assert!(harness.queue.is_empty() && harness.pop(1).is_empty());
+}
+
+/// Clients that ask again when they have their reply or have given up, at workers who can answer a
+/// tenth of that, for ten minutes.
+#[test]
+fn while_it_stands_what_is_done_is_of_use_and_nobody_has_much_more_of_it_than_another() {
+    const CLIENTS: usize = 1000;
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const HANDLING: Duration = Duration::from_millis(100);
+    const WORKERS: u32 = 5;
+    let mut harness = Harness::new();
+    let names: Vec<char> = (0x4e00..).filter_map(char::from_u32).take(CLIENTS).collect();
+    let clients: Vec<ClientId> = names.iter().map(|name| harness.client(*name)).collect();
+    let start = harness.now;
+    let mut replies = vec![0_u32; CLIENTS];
+    // Who asks when, if nothing has happened since the request of that number.
+    let mut asks: BinaryHeap<Reverse<(Instant, usize, u32)>> =
+        (0..CLIENTS).map(|client| Reverse((start, client, 0))).collect();
+    let mut latest = vec![0; CLIENTS];
+    // Of each request, whose it is and until when he waits.
+    let mut asked: HashMap<u32, (usize, Instant)> = HashMap::new();
+    let (mut done, mut turn_at) = (0, start);
+    while turn_at < start + Duration::from_secs(600) {
+        while let Some(Reverse((at, client, number))) = asks.peek().copied()
+            && at <= turn_at
+        {
+            asks.pop();
+            if latest[client] != number {
+                continue;
+            }
+            harness.now = at;
+            harness.queue.give_up(clients[client], at);
+            latest[client] = harness.asked;
+            asked.insert(harness.asked, (client, at + PATIENCE));
+            asks.push(Reverse((at + PATIENCE, client, harness.asked)));
+            harness.push(&names[client].to_string());
+        }
+        harness.now = turn_at;
+        for number in harness.pop(1) {
+            let (client, gives_up_at) = asked[&number];
+            done += 1;
+            if turn_at + HANDLING < gives_up_at {
+                replies[client] += 1;
+                asks.push(Reverse((turn_at + HANDLING, client, number)));
+            }
+        }
+        turn_at += HANDLING / WORKERS;
+    }
+    let of_use: u32 = replies.iter().sum();
+    assert!(10 * of_use >= 9 * done, "{of_use} of {done}");
+    let (least, most) = (replies.iter().min().unwrap(), replies.iter().max().unwrap());
+    assert!(*most <= 3 * least, "{least} to {most}");
 }
