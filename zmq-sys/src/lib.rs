@@ -27,8 +27,10 @@ pub unsafe fn zmq_errno() -> libc::c_int {
 }
 
 /// Context option: 1, the default, lets messages share the buffer that was read from the network; 0
-/// has them copied. From `zmq_draft.h` of libzmq, as is the next.
+/// has them copied. From `zmq_draft.h` of libzmq, as are the next.
 pub const ZMQ_ZERO_COPY_RECV: u32 = 10;
+/// With 1, a handshake fails if its ZAP domain is set and no handler answers: an `int`.
+pub const ZMQ_ZAP_ENFORCE_DOMAIN: u32 = 93;
 /// Adds a property to the handshakes of a socket: a string, `X-NAME:VALUE`.
 pub const ZMQ_METADATA: u32 = 95;
 
@@ -76,3 +78,36 @@ pub const ZMQ_GONE: u32 = 1022;
 pub const ZMQ_TURNED_AWAY: u32 = 1023;
 /// Read only: the address of the last of them: a string.
 pub const ZMQ_LAST_TURNED_AWAY: u32 = 1024;
+/// Read only: the number of peers whose security mechanism is another, such as none where keys are
+/// wanted: an `int`.
+pub const ZMQ_KEYLESS: u32 = 1025;
+/// Read only: the address of the last of them: a string.
+pub const ZMQ_LAST_KEYLESS: u32 = 1026;
+/// Read only: the number of peers that took this socket for the one of another key: an `int`.
+pub const ZMQ_WRONG_KEY: u32 = 1027;
+/// Read only: the address of the last of them: a string.
+pub const ZMQ_LAST_WRONG_KEY: u32 = 1028;
+/// Which connections over TCP are taken: a [`zmq_accept_check_t`].
+pub const ZMQ_ACCEPT_CHECK: u32 = 1029;
+/// Read only: the number of connections that it has refused: an `int`.
+pub const ZMQ_DENIED: u32 = 1030;
+/// Read only: the address of the last of them: a string.
+pub const ZMQ_LAST_DENIED: u32 = 1031;
+
+/// The value of [`ZMQ_ACCEPT_CHECK`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)]
+pub struct zmq_accept_check_t {
+    /// Returns 0 if a connection from that address (a `sockaddr` of so many bytes) is to be closed.
+    /// It is called in I/O threads.
+    pub check: Option<
+        unsafe extern "C" fn(
+            address: *const libc::c_void,
+            length: usize,
+            hint: *mut libc::c_void,
+        ) -> libc::c_int,
+    >,
+    /// Passed to it.
+    pub hint: *mut libc::c_void,
+}
