@@ -287,17 +287,29 @@ fn at_a_fixed_rate_it_asks_whatever_the_service_does_and_gives_up() {
 fn at_a_fixed_rate_latency_is_measured_from_when_a_request_was_due() {
     let _limit = time_limit(60);
     const STALL: Duration = Duration::from_secs(1);
-    // It stands still for half of the time: who asks only after a reply has asked once meanwhile.
-    let (endpoint, _server) = server(|number, request| {
-        if number == 1 {
+    let (pid_here, pid) = channel();
+    // The clients are held up for half of the time: what was due meanwhile is sent late.
+    let (endpoint, _server) = server(move |number, request| {
+        if number == 2 {
+            let pid = Pid::from_raw(pid.recv().unwrap());
+            kill(pid, Signal::SIGSTOP).unwrap();
             sleep(STALL);
+            kill(pid, Signal::SIGCONT).unwrap();
         }
         vec![request]
     });
     let options = ["--open-loop", "100", "--clients", "1", "--duration", "2", "--warmup", "0"];
-    let (report, status) = report(&endpoint, &options);
-    assert_eq!(status, Some(0), "{report}");
-    // Of two seconds' requests half had to wait, one half of these for more than half of the time.
+    let bench = Command::new(REPD)
+        .args(["bench", &endpoint, "--json"])
+        .args(options)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    pid_here.send(bench.id() as i32).unwrap();
+    let output = bench.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Of two seconds' requests one half was late, and one half of these by more than half of that.
     let slow = report["latency_p90_microseconds"].as_f64().unwrap();
     assert!(slow >= STALL.as_micros() as f64 / 2.0, "{report}");
 }
