@@ -34,7 +34,12 @@ pub fn bench(options: &cli::Bench) -> Result<(), Error> {
     let load = load_from(options)?;
     rlimit::raise_for_clients(load.clients.sockets())?;
     // So that a missing service is one error at once, and not one for each client at the end.
-    ask(&load.endpoint, &[Frame::from(&load.bodies[0].bytes[..])], load.timeout)?;
+    ask(
+        &load.endpoint,
+        load.keys.as_ref(),
+        &[Frame::from(&load.bodies[0].bytes[..])],
+        load.timeout,
+    )?;
     let outcome = run_with_progress(&load)?;
     check_measured(&outcome)?;
     let report =
@@ -56,6 +61,7 @@ fn load_from(options: &cli::Bench) -> Result<Load, Error> {
     let clients = options.clients.unwrap_or(BENCH_CLIENTS);
     Ok(Load {
         endpoint: options.endpoint.clone(),
+        keys: options.keys()?,
         clients: match (options.pipeline, options.open_loop) {
             (Some(outstanding), _) => Clients::Pipeline(outstanding),
             (None, Some(rate)) => Clients::OpenLoop { clients, rate },

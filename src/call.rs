@@ -3,12 +3,13 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::auth::ClientKeys;
 use crate::cli::Call;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, plain};
 use crate::fault::Fault;
 use crate::frame::Frame;
-use crate::socket::{Context, Event, Monitor, Monitored, wait};
+use crate::socket::{Context, Event, HandshakeFailure, Monitor, Monitored, wait};
 use crate::text::printable;
 
 /// Sends the request, again if there is no reply and `call` allows retries, and prints the reply.
@@ -17,10 +18,11 @@ use crate::text::printable;
 /// Returns an error if no reply came in time or the reply cannot be printed (exit code 1), if the
 /// endpoint or a limit of the system is in the way (2), or if the reply is an error reply (3).
 pub fn call(call: &Call) -> Result<(), Error> {
+    let keys = call.keys()?;
     let request = request(call)?;
     let mut retries = call.retries;
     let reply = loop {
-        match attempt(&call.endpoint, &request, call.timeout, retries > 0) {
+        match attempt(&call.endpoint, keys.as_ref(), &request, call.timeout, retries > 0) {
             Err(error) if error.exit_code() == 1 && retries > 0 => retries -= 1,
             result => break result?,
         }
@@ -38,10 +40,11 @@ pub fn call(call: &Call) -> Result<(), Error> {
 /// Returns an error if no service is there, or if no reply comes within `timeout`.
 pub(crate) fn ask(
     endpoint: &Endpoint,
+    keys: Option<&ClientKeys>,
     request: &[Frame],
     timeout: Duration,
 ) -> Result<Vec<Frame>, Error> {
-    attempt(endpoint, request, timeout, false)
+    attempt(endpoint, keys, request, timeout, false)
 }
 
 /// Returns the frames of the request: those of the command line, or standard input as one frame if
@@ -79,12 +82,14 @@ fn cut_newline(input: &mut Vec<u8>) {
 /// about to start.
 fn attempt(
     endpoint: &Endpoint,
+    keys: Option<&ClientKeys>,
     request: &[Frame],
     timeout: Duration,
     can_retry: bool,
 ) -> Result<Vec<Frame>, Error> {
     let context = Context::new(1)?;
-    let Monitored { socket, monitor } = &context.monitored_req(endpoint, timeout)?;
+    let Monitored { socket, monitor } =
+        &context.monitored_req(endpoint, timeout, keys.map(ClientKeys::raw))?;
     socket.send_message(&mut request.iter().map(Frame::clone).collect::<Vec<_>>())?;
     let deadline = Instant::now() + timeout;
     let mut connection = Connection::Pending;
@@ -96,9 +101,9 @@ fn attempt(
             return Ok(reply);
         }
         connection = connection.after_event(monitor)?;
-        let is_broken = matches!(connection, Connection::Refused | Connection::Lost);
+        let is_broken = !matches!(connection, Connection::Pending | Connection::Established);
         if (is_broken && !can_retry) || left == Duration::ZERO {
-            return Err(no_reply(endpoint, timeout, connection));
+            return Err(no_reply(endpoint, keys, timeout, connection));
         }
     }
 }
@@ -111,13 +116,18 @@ enum Connection {
     Established,
     /// It ended after it was established, perhaps after the request was handled.
     Lost,
+    /// Its handshake failed for that.
+    Denied(HandshakeFailure),
 }
 
 impl Connection {
     /// Takes the next event from `monitor`, if there is one, and returns the state after it.
     fn after_event(self, monitor: &Monitor) -> Result<Connection, Error> {
         Ok(match (self, monitor.next()?) {
-            (Connection::Lost, _) => self,
+            (Connection::Lost | Connection::Denied(_), _) => self,
+            (_, Some(Event::HandshakeFailed(why))) if why != HandshakeFailure::Other => {
+                Connection::Denied(why)
+            }
             (_, Some(Event::Connected)) => Connection::Established,
             (_, Some(Event::Disconnected)) => Connection::Lost,
             (Connection::Pending, Some(Event::Retried)) => Connection::Refused,
@@ -127,7 +137,12 @@ impl Connection {
 }
 
 /// Returns the error for a request without a reply.
-fn no_reply(endpoint: &Endpoint, timeout: Duration, connection: Connection) -> Error {
+fn no_reply(
+    endpoint: &Endpoint,
+    keys: Option<&ClientKeys>,
+    timeout: Duration,
+    connection: Connection,
+) -> Error {
     let within = format!("within {} s", timeout.as_secs_f64());
     match connection {
         Connection::Refused => {
@@ -145,6 +160,7 @@ fn no_reply(endpoint: &Endpoint, timeout: Duration, connection: Connection) -> E
                  or does it not serve REQ clients?",
                 )
         }
+        Connection::Denied(why) => denied(endpoint, keys, why),
         Connection::Pending => {
             Error::failed(format!("timed out: no connection to {endpoint} {within}"))
                 .with_remedy("is the host up, and the port open?")
@@ -154,6 +170,31 @@ fn no_reply(endpoint: &Endpoint, timeout: Duration, connection: Connection) -> E
                 .with_remedy("is it busy, or does it not serve REQ clients? more time: --timeout")
         }
     }
+}
+
+/// Returns the error of a handshake that failed for its keys.
+fn denied(endpoint: &Endpoint, keys: Option<&ClientKeys>, why: HandshakeFailure) -> Error {
+    let (what, remedy) = match (why, keys) {
+        (HandshakeFailure::ServerKey, _) => (
+            format!("{endpoint} has another key than --server-key says"),
+            "give its public key: repd keygen --public FILE prints it there".into(),
+        ),
+        (HandshakeFailure::NotListed, Some(keys)) => (
+            format!("{endpoint} does not let this key in"),
+            format!("have it added to the list of its clients: NAME {}", keys.public()),
+        ),
+        (HandshakeFailure::NotListed, None) => {
+            (format!("{endpoint} does not let this client in"), "ask whose it is".into())
+        }
+        (_, None) => (
+            format!("{endpoint} wants keys"),
+            "give --server-key, its public key, and --key, the file with your secret one".into(),
+        ),
+        (_, Some(_)) => {
+            (format!("{endpoint} has no keys"), "leave out --key and --server-key".into())
+        }
+    };
+    Error::failed(what).with_remedy(remedy)
 }
 
 /// Prints each frame on a line of its own, or, if `raw`, the bytes of all frames as they are.

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 
 use std::io::{Write, stdout};
+use std::path::Path;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 
+use crate::auth::{ClientKeys, PublicKey};
 use crate::error::Error;
 use crate::text::shorten;
 
@@ -13,6 +15,7 @@ mod bench;
 mod call;
 mod completions;
 mod help;
+mod keygen;
 mod parse;
 mod serve;
 mod words;
@@ -20,6 +23,7 @@ mod words;
 pub use bench::{Bench, Size};
 pub use call::Call;
 pub use completions::Completions;
+pub use keygen::Keygen;
 pub use serve::Serve;
 
 /// What the command line asks for.
@@ -55,8 +59,21 @@ pub enum Command {
     Call(Call),
     /// Load a service and report rate and latency.
     Bench(Bench),
+    /// Make a pair of keys.
+    Keygen(Keygen),
     /// Print the completions of a shell.
     Completions(Completions),
+}
+
+/// Returns the keys of a client whose `--key` and `--server-key` these are.
+fn client_keys(key: Option<&Path>, server: Option<PublicKey>) -> Result<Option<ClientKeys>, Error> {
+    let (one, other) = match (key, server) {
+        (None, None) => return Ok(None),
+        (Some(key), Some(server)) => return ClientKeys::read(key, server).map(Some),
+        (Some(_), None) => ("--key", "--server-key KEY, the public key of the service"),
+        (None, Some(_)) => ("--server-key", "--key FILE, the secret key to be known by"),
+    };
+    Err(Error::config(format!("cannot use {one} alone")).with_remedy(format!("give {other}, too")))
 }
 
 /// A built-in handler.

@@ -3,11 +3,14 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::{Files, Network, admits};
 use crate::endpoint::Endpoint;
 use crate::handler::{Handler, Limits, NewHandler, Program, reverse};
-use crate::socket::PeerLimits;
+use crate::socket::{AcceptCheck, PeerLimits};
 
 /// The default of `--listen` is this port of every IPv4 interface.
 pub const PORT: u16 = 5555;
@@ -187,6 +190,9 @@ pub struct Config {
     pub(crate) max_clients: Option<usize>,
     pub(crate) client_outstanding: usize,
     pub(crate) client_rate: Option<usize>,
+    pub(crate) keys: Files,
+    pub(crate) allow: Vec<Network>,
+    pub(crate) deny: Vec<Network>,
 }
 
 impl Default for Config {
@@ -215,6 +221,9 @@ impl Config {
             max_clients: None,
             client_outstanding: CLIENT_OUTSTANDING,
             client_rate: None,
+            keys: Files::default(),
+            allow: Vec::new(),
+            deny: Vec::new(),
         }
     }
 
@@ -309,6 +318,46 @@ impl Config {
         Config { client_rate: Some(requests), ..self }
     }
 
+    /// Sets the file of the service's secret key: then tcp endpoints of clients and of workers want
+    /// keys (CURVE), and [`Config::clients`] says whose. The file is one that `repd keygen`, CZMQ or
+    /// pyzmq has written, or has a secret key alone; nobody but its owner and group may read it.
+    pub fn key(mut self, file: impl Into<PathBuf>) -> Config {
+        self.keys.key = Some(file.into());
+        self
+    }
+
+    /// Sets the list of clients that may connect to tcp endpoints; with [`Config::key`]. One line is
+    /// one client's `NAME KEY`.
+    pub fn clients(mut self, file: impl Into<PathBuf>) -> Config {
+        self.keys.clients = Some(file.into());
+        self
+    }
+
+    /// Sets the list of workers that may connect to tcp endpoints of the backend; with
+    /// [`Config::key`].
+    pub fn backend_clients(mut self, file: impl Into<PathBuf>) -> Config {
+        self.keys.workers = Some(file.into());
+        self
+    }
+
+    /// Sets from which networks clients and workers may connect over TCP; from any if there are none.
+    pub fn allow(self, networks: impl IntoIterator<Item = Network>) -> Config {
+        Config { allow: networks.into_iter().collect(), ..self }
+    }
+
+    /// Sets from which networks clients and workers may not connect over TCP, though they are in
+    /// one that is allowed.
+    pub fn deny(self, networks: impl IntoIterator<Item = Network>) -> Config {
+        Config { deny: networks.into_iter().collect(), ..self }
+    }
+
+    /// Sets the list with the public key of each upstream that is reached over TCP; with
+    /// [`Config::key`], which is this service's own there too. One line is `ENDPOINT KEY`.
+    pub fn servers(mut self, file: impl Into<PathBuf>) -> Config {
+        self.keys.servers = Some(file.into());
+        self
+    }
+
     /// Returns the bound of requests and unsent replies, in bytes.
     pub(crate) fn max_memory_bytes(&self) -> usize {
         self.max_memory.unwrap_or_else(|| MAX_MEMORY.max(4 * self.max_message_size))
@@ -356,7 +405,39 @@ impl Config {
             heartbeat: self.heartbeat,
             message_bytes: (self.max_message_size + MAX_ENVELOPE) as i64,
             message_frames: frames as i32,
+            accept_check: self.accept_check(),
         }
+    }
+
+    /// Returns a setting about keys that needs another one, and that one.
+    pub(crate) fn missing_file(&self) -> Option<(&'static str, &'static str)> {
+        let Files { key, clients, workers, servers } = &self.keys;
+        let has_tcp = |endpoints: &[Endpoint]| endpoints.iter().any(Endpoint::is_tcp);
+        let needed = [
+            (key.is_some() && has_tcp(&self.listen), "key", "clients", clients.is_some()),
+            (
+                key.is_some() && has_tcp(self.external()),
+                "key",
+                "backend-clients",
+                workers.is_some(),
+            ),
+            (clients.is_some(), "clients", "key", key.is_some()),
+            (workers.is_some(), "backend-clients", "key", key.is_some()),
+            (workers.is_some(), "backend-clients", "backend", !self.external().is_empty()),
+            (servers.is_some(), "servers", "key", key.is_some()),
+            (servers.is_some(), "servers", "upstream", !self.upstreams().is_empty()),
+        ];
+        let missing = needed.into_iter().find(|(is_needed, .., is_given)| *is_needed && !is_given);
+        missing.map(|(_, given, missing, _)| (given, missing))
+    }
+
+    /// Returns what says from which addresses connections are taken; `None` if from all.
+    fn accept_check(&self) -> Option<Arc<AcceptCheck>> {
+        let (allow, deny) = (self.allow.clone(), self.deny.clone());
+        if allow.is_empty() && deny.is_empty() {
+            return None;
+        }
+        Some(Arc::new(Box::new(move |address| admits(&allow, &deny, address))))
     }
 
     /// Returns what is out of its range, as `setting: what to give`; `None` if nothing is.
@@ -395,6 +476,10 @@ impl Config {
         };
         if let Some(name) = empty {
             return Some(format!("{name}: give at least one endpoint"));
+        }
+        let missing = self.missing_file();
+        if let Some((given, missing)) = missing {
+            return Some(format!("{given} alone: give {missing} too"));
         }
         let number = numbers.into_iter().find(|(_, number, range)| !range.contains(number));
         let time = times.into_iter().find(|(_, time, range)| !range.contains(time));

@@ -66,6 +66,11 @@ impl Endpoint {
         }
     }
 
+    /// Returns true if it is reached over TCP.
+    pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self.address, Address::Tcp { .. })
+    }
+
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }

@@ -96,6 +96,7 @@
 // What only `call` and `bench` use.
 #![cfg_attr(not(feature = "cli"), allow(dead_code))]
 
+mod auth;
 mod backend;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -113,12 +114,15 @@ mod error;
 mod fault;
 mod frame;
 mod handler;
+#[cfg(feature = "cli")]
+pub mod keygen;
 pub mod logging;
 mod service;
 mod socket;
 mod sys;
 mod text;
 
+pub use auth::{ClientKeys, Network, NoKey, PublicKey};
 pub use config::{Backend, Config, Workers};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;

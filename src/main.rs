@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use repd::cli::{Action, Command, Serve, parse, print};
-use repd::{Error, bench, call, check, logging, serve};
+use repd::{Error, bench, call, check, keygen, logging, serve};
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Action::Run(Command::Completions(_)) => Ok(()),
         Action::Run(Command::Bench(options)) => bench::bench(&options),
         Action::Run(Command::Call(options)) => call::call(&options),
+        Action::Run(Command::Keygen(options)) => keygen::keygen(&options),
         Action::Run(Command::Serve(options)) => run(&options),
     });
     done.map_or_else(|error| logging::report(&error), |()| ExitCode::SUCCESS)

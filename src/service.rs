@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io::PipeReader;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::exit;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use log::{error, info, warn};
 use sd_notify::NotifyState;
 
+use crate::auth::{Access, ZapHandler};
 use crate::backend::{Lane, Pool, Remote};
 use crate::config::{Backend, Config, Workers, WorkersHandler};
 use crate::endpoint::Listeners;
@@ -24,6 +27,7 @@ use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
 use crate::sys::signals::Signals;
 
+mod account;
 mod broker;
 mod clients;
 mod dispatcher;
@@ -58,10 +62,20 @@ pub fn serve(config: &Config) -> Result<(), Error> {
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }
+    if let Some(endpoint) = service.endpoints().iter().find(|it| is_open(it, config)) {
+        warn!("whoever reaches {endpoint} is served; see --key");
+    }
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot notify systemd: {error}");
     }
     service.run_until(&[signals.as_fd()], || drop(serving))
+}
+
+/// Returns true if everybody may connect to that endpoint from other machines.
+fn is_open(endpoint: &str, config: &Config) -> bool {
+    let address = endpoint.strip_prefix("tcp://").and_then(|it| it.parse::<SocketAddr>().ok());
+    let is_remote = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
+    is_remote && config.keys.key.is_none() && config.allow.is_empty()
 }
 
 /// Ends the process if its only server thread is stuck in a handler when it is to stop, unless the
@@ -98,17 +112,19 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
 /// # Errors
 /// Those of [`Service::start`], but for handlers that cannot be made.
 pub fn check(config: &Config) -> Result<(), Error> {
-    let Resources { workers, clients } = resources(config)?;
+    let Resources { access, workers, clients } = resources(config)?;
     let idle = NewHandler::of(|_worker| Ok::<_, Error>(echo));
     let workers = workers.map(|(count, _)| (count, idle));
-    let service = Service::assemble(config, Resources { workers, clients })?;
+    let service = Service::assemble(config, Resources { access, workers, clients })?;
     match service.server {
         Server::Proxy(proxy, pool) => {
             drop(proxy);
-            pool.map_or(Ok(()), |pool| pool.end(Duration::MAX).map(drop))
+            pool.map_or(Ok(()), |pool| pool.end(Duration::MAX).map(drop))?;
         }
-        Server::SingleThreaded(_) => Ok(()),
+        Server::SingleThreaded(single) => drop(single),
     }
+    service.context.shutdown();
+    service.zap.map_or(Ok(()), ZapHandler::end)
 }
 
 /// A service that is ready: its endpoints are taken, its workers wait, and clients can connect.
@@ -118,6 +134,7 @@ pub fn check(config: &Config) -> Result<(), Error> {
 /// [run](Service::run) answers nobody.
 pub struct Service {
     server: Server,
+    zap: Option<ZapHandler>,
     context: Context,
     stop_handle: StopHandle,
     stopping: PipeReader,
@@ -144,18 +161,21 @@ impl Service {
 
     /// Puts the service together.
     fn assemble(config: &Config, resources: Resources) -> Result<Service, Error> {
-        let Resources { workers, clients } = resources;
+        let Resources { access, workers, clients } = resources;
         let (stopping, stop_handle) = running::stop_pipe()?;
         let listeners = Listeners::bind(config)?;
         let context = Context::new(config.io_threads)?;
         // First, since libzmq's threads come with it: if there are too few, no worker and no
         // program is started.
         let router = context.router(&config.peer_limits(), clients)?;
+        let zap = access.clone().map(|access| ZapHandler::start(&context, access)).transpose()?;
+        let accepts = access.as_deref();
         let server = match workers {
             Some((0, new_handler)) => {
-                let frontend = Frontend::listen(router, listeners.listen, config)?;
+                let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
                 Server::SingleThreaded(Box::new(SingleThreaded::new(
                     frontend,
+                    access,
                     new_handler,
                     config,
                 )?))
@@ -163,10 +183,11 @@ impl Service {
             Some((count, new_handler)) => {
                 let (pool, lanes) = Pool::start(count, &new_handler)?;
                 // Last, so that who connects is served.
-                match Frontend::listen(router, listeners.listen, config) {
-                    Ok(frontend) => {
-                        Server::Proxy(Box::new(Proxy::new(frontend, lanes, config)), Some(pool))
-                    }
+                match Frontend::listen(router, listeners.listen, accepts, config) {
+                    Ok(frontend) => Server::Proxy(
+                        Box::new(Proxy::new(frontend, access, lanes, config)),
+                        Some(pool),
+                    ),
                     Err(error) => {
                         drop(lanes);
                         pool.end(Duration::MAX)?;
@@ -177,18 +198,18 @@ impl Service {
             None => {
                 let mut lanes = Vec::new();
                 if !listeners.backend.is_empty() {
-                    let external = Remote::backend(&context, listeners.backend, config)?;
+                    let external = Remote::backend(&context, listeners.backend, accepts, config)?;
                     lanes.push(Lane::Remote(Box::new(external)));
                 }
                 for upstream in config.upstreams() {
-                    let upstream = Remote::upstream(&context, upstream, config)?;
+                    let upstream = Remote::upstream(&context, upstream, accepts, config)?;
                     lanes.push(Lane::Remote(Box::new(upstream)));
                 }
-                let frontend = Frontend::listen(router, listeners.listen, config)?;
-                Server::Proxy(Box::new(Proxy::new(frontend, lanes, config)), None)
+                let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
+                Server::Proxy(Box::new(Proxy::new(frontend, access, lanes, config)), None)
             }
         };
-        Ok(Service { server, context, stop_handle, stopping })
+        Ok(Service { server, zap, context, stop_handle, stopping })
     }
 
     /// Returns where clients connect: the endpoints as the system has them, with the ports that it
@@ -220,17 +241,23 @@ impl Service {
     /// requests are answered.
     fn run_until(self, stops: &[BorrowedFd<'_>], on_answered: impl FnOnce()) -> Result<(), Error> {
         // The handle is kept: a pipe that nobody can write to is readable.
-        let Service { server, context, stop_handle: _kept, stopping } = self;
+        let Service { server, zap, context, stop_handle: _kept, stopping } = self;
         let stops = &[&[stopping.as_fd()], stops].concat();
+        let mut ends: Vec<_> = zap.iter().map(|zap| zap.ended().as_fd()).collect();
         let (stopped, pool, handler) = match server {
-            Server::Proxy(proxy, pool) => (proxy.run(stops, pool.as_ref()), pool, None),
-            Server::SingleThreaded(single) => match single.run(stops) {
+            Server::Proxy(proxy, pool) => {
+                ends.extend(pool.iter().map(|pool| pool.ended().as_fd()));
+                (proxy.run(stops, &ends, pool.as_ref()), pool, None)
+            }
+            Server::SingleThreaded(single) => match single.run(stops, &ends) {
                 Ok((stopped, handler)) => (Ok(stopped), None, Some(handler)),
                 Err(error) => (Err(error), None, None),
             },
         };
         on_answered();
         pool.iter().for_each(Pool::begin_end);
+        context.shutdown();
+        let access_checked = zap.map_or(Ok(()), ZapHandler::end);
         // The last replies leave before anything that may take longer is waited for. libzmq does
         // not tell whether they did, but it waits no longer than it must.
         drop(context);
@@ -243,6 +270,7 @@ impl Service {
         let limit = linger.saturating_sub(waited).max(least);
         let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
         drop(handler);
+        access_checked?;
         let stopped = stopped?;
         log::logger().flush();
         info!("stopped: {}", stopped.stats);
@@ -271,6 +299,8 @@ impl fmt::Debug for Service {
 
 /// What a service is made of besides its sockets.
 struct Resources {
+    /// Its keys, and who may connect; `None` if everybody may.
+    access: Option<Arc<Access>>,
     /// The number of workers of this process, and what makes their handlers; `None` if requests are
     /// answered elsewhere.
     workers: Option<(usize, NewHandler)>,
@@ -286,6 +316,7 @@ fn resources(config: &Config) -> Result<Resources, Error> {
     if let Some(mistake) = config.invalid_setting() {
         return Err(Error::config(format!("cannot use {mistake}")));
     }
+    let access = Access::open(&config.keys, config.upstreams())?.map(Arc::new);
     let mut needs = Needs {
         workers: 0,
         programs: 0,
@@ -310,7 +341,7 @@ fn resources(config: &Config) -> Result<Resources, Error> {
     // Those that the service needs itself are kept back from clients.
     let left = rlimit::raise(needs)?;
     let clients = config.max_clients.map_or(left, |most| most.min(left));
-    Ok(Resources { workers, clients })
+    Ok(Resources { access, workers, clients })
 }
 
 /// Number of external workers for which open files are kept back from clients.

@@ -1,7 +1,7 @@
 //! All use of libzmq: sockets, the [`Context`] that makes them, and [`wait`], which waits for them.
 //!
 //! The `unsafe` calls are those that the `zmq` crate has no function for: `zmq_ctx_shutdown`,
-//! `ZMQ_USE_FD`, the end of a monitor, contexts that outlive their sockets, messages in place.
+//! `ZMQ_USE_FD`, the end of a monitor, contexts that outlive their sockets, messages in place, keys.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -17,13 +17,16 @@ use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
 use crate::frame::Frame;
 
+mod accept;
 mod context;
+pub(crate) mod curve;
 mod monitor;
 mod poll;
 mod refusals;
 
+pub(crate) use accept::AcceptCheck;
 pub(crate) use context::{Context, PeerLimits};
-pub(crate) use monitor::{Event, Monitor, Monitored};
+pub(crate) use monitor::{Event, HandshakeFailure, Monitor, Monitored};
 pub(crate) use poll::{PollSet, Watched, readable, wait};
 pub(crate) use refusals::Refusals;
 
@@ -200,9 +203,35 @@ impl Socket {
         Ok(sent)
     }
 
-    /// Accepts connections from `listener`. Returns the bound endpoint, with the port that the
-    /// system chose for `*`, and an ipc endpoint's file, which is removed when dropped.
-    pub fn listen(&mut self, listener: Listener) -> Result<(String, Option<SocketFile>), Error> {
+    /// Accepts connections from `listeners`. Returns the bound endpoints, with the ports that the
+    /// system chose for `*`, and the files of ipc endpoints, which are removed when dropped.
+    ///
+    /// With a secret key and a ZAP domain, tcp endpoints want keys. Who may connect to an ipc one is
+    /// what its file says.
+    pub fn listen(
+        &self,
+        listeners: Vec<Listener>,
+        keys: Option<(&curve::Key, &str)>,
+    ) -> Result<(Vec<String>, Vec<SocketFile>), Error> {
+        let (mut endpoints, mut files) = (vec![String::new(); listeners.len()], Vec::new());
+        let (tcp, ipc): (Vec<_>, Vec<_>) =
+            listeners.into_iter().enumerate().partition(|(_, listener)| listener.is_tcp());
+        let mut hand_over = |listeners: Vec<(usize, Listener)>| {
+            listeners.into_iter().try_for_each(|(number, listener)| {
+                let (endpoint, file) = self.accept_from(listener)?;
+                endpoints[number] = endpoint;
+                files.extend(file);
+                Ok::<_, Error>(())
+            })
+        };
+        // An endpoint keeps the settings that the socket had then.
+        hand_over(ipc)?;
+        keys.map_or(Ok(()), |(secret, domain)| self.use_keys(secret, domain))?;
+        hand_over(tcp)?;
+        Ok((endpoints, files))
+    }
+
+    fn accept_from(&self, listener: Listener) -> Result<(String, Option<SocketFile>), Error> {
         let Listener { fd, endpoint, file, .. } = listener;
         self.set_option(zmq_sys::ZMQ_USE_FD, fd.as_raw_fd())?;
         let cannot = |error| socket_error(&format!("cannot listen on {endpoint}"), error);
@@ -314,6 +343,24 @@ impl Socket {
     /// Sets how long unsent messages may take to leave once the socket is closed.
     pub fn set_linger(&self, time: Duration) -> Result<(), Error> {
         self.set(|s| s.set_linger(milliseconds(time)))
+    }
+
+    /// Has endpoints where the socket listens from now on want keys: CURVE, and the ZAP handler's
+    /// word, which is asked for that domain.
+    fn use_keys(&self, secret: &curve::Key, domain: &str) -> Result<(), Error> {
+        self.set(|s| s.set_curve_server(true))?;
+        self.set(|s| s.set_curve_secretkey(secret))?;
+        // With an empty domain, or if nobody answers for it, libzmq lets everybody in.
+        self.set(|s| s.set_zap_domain(domain))?;
+        self.set_option(zmq_sys::ZMQ_ZAP_ENFORCE_DOMAIN, 1)
+    }
+
+    /// Has connections that the socket makes from now on use CURVE, with the pair of keys of its
+    /// own and the public key of who is connected to.
+    fn use_server_key(&self, keys: &curve::ClientKeys) -> Result<(), Error> {
+        self.set(|s| s.set_curve_publickey(&keys.public))?;
+        self.set(|s| s.set_curve_secretkey(&keys.secret))?;
+        self.set(|s| s.set_curve_serverkey(&keys.server))
     }
 
     fn connect_endpoint(&self, endpoint: &Endpoint) -> Result<(), Error> {

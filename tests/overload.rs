@@ -176,10 +176,11 @@ fn a_request_has_no_more_time_than_its_client_says() {
 fn a_pyzmq_req_says_how_long_it_waits() {
     let _limit = time_limit(60);
     let Some(python) = common::python_with_pyzmq() else { return };
-    let service = Gated::start(1, |config| config);
+    let service = Gated::start(1, |config| config.timeout(10 * common::LIMIT));
     const CLIENT: &str = r#"
 import sys, zmq
 with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+    socket.linger, socket.rcvtimeo = 0, 100_000
     socket.setsockopt(zmq.METADATA, b"X-REPD-DEADLINE:100")
     socket.connect(sys.argv[1])
     socket.send(b"hello")

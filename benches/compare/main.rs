@@ -222,6 +222,7 @@ fn load(kind: Kind, server: &Server, case: &Case, plan: &Plan) -> Result<Outcome
     }
     let load = Load {
         endpoint: server.endpoint.parse()?,
+        keys: None,
         clients: case.clients,
         threads: std::thread::available_parallelism()?.get(),
         bodies,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, log_enabled, warn};
 
 use super::peer_load::Peer;
+use crate::auth::{Access, ClientKeys, PublicKey, WORKERS};
 use crate::backend::ticket::Ticket;
 use crate::backend::{Admission, LaneEvent, Unavailable};
 use crate::config::Config;
@@ -19,7 +20,7 @@ use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};
-use crate::socket::{Context, Event, Monitored, Refusals, Sent, Watched, share};
+use crate::socket::{Context, Event, HandshakeFailure, Monitored, Refusals, Sent, Watched, share};
 
 /// Time for which requests wait for a worker or the upstream to connect, before they are refused.
 const CONNECT_GRACE: Duration = Duration::from_secs(1);
@@ -35,7 +36,7 @@ enum Trouble {
     /// It cannot be reached, or nothing listens there.
     Unreachable,
     /// What listens there does not shake hands.
-    NoHandshake,
+    Handshake(HandshakeFailure),
 }
 
 type Connect = Box<dyn Fn() -> Result<Monitored, Error>>;
@@ -66,8 +67,10 @@ pub(crate) struct Remote {
     is_retrying: bool,
     lost: VecDeque<Ticket>,
     refusals: Refusals,
-    /// Number of connections that are about to end whose handshake has failed.
-    failed: usize,
+    /// The public key by which the upstream knows this service.
+    own_key: Option<PublicKey>,
+    /// Why the handshakes of connections that are about to end have failed.
+    failed: Vec<HandshakeFailure>,
     /// Of the ipc endpoints where workers connect; removed in the end.
     files: Vec<SocketFile>,
 }
@@ -80,16 +83,16 @@ impl Remote {
     pub fn backend(
         context: &Context,
         listeners: Vec<Listener>,
+        access: Option<&Access>,
         config: &Config,
     ) -> Result<Remote, Error> {
         listeners.iter().try_for_each(Listener::listen)?;
         let mut remote =
             Remote::new("backend".into(), context.backend(&config.peer_limits())?, None, config);
-        for listener in listeners {
-            let (endpoint, file) = remote.link.socket.listen(listener)?;
-            info!("workers connect to {endpoint}");
-            remote.files.extend(file);
-        }
+        let keys = access.map(|access| (access.keys.secret.as_bytes(), WORKERS));
+        let (endpoints, files) = remote.link.socket.listen(listeners, keys)?;
+        endpoints.iter().for_each(|endpoint| info!("workers connect to {endpoint}"));
+        remote.files = files;
         Ok(remote)
     }
 
@@ -100,21 +103,27 @@ impl Remote {
     pub fn upstream(
         context: &Context,
         endpoint: &Endpoint,
+        access: Option<&Access>,
         config: &Config,
     ) -> Result<Remote, Error> {
         let address = endpoint.to_connect()?;
         let (context, limits) = (context.clone(), config.peer_limits());
-        let connect = move || context.upstream(&address, &limits);
+        let keys = access.and_then(|access| access.keys_for(endpoint));
+        let own = keys.as_ref().map(ClientKeys::public);
+        let connect =
+            move || context.upstream(&address, &limits, keys.as_ref().map(ClientKeys::raw));
         let link = connect()?;
         let name = format!("upstream {endpoint}");
-        Ok(Remote::new(name, link, Some(Box::new(connect)), config))
+        Ok(Remote { own_key: own, ..Remote::new(name, link, Some(Box::new(connect)), config) })
     }
 
     fn new(name: String, link: Monitored, connect: Option<Connect>, config: &Config) -> Remote {
+        let has_keys = config.keys.key.is_some();
         let peer = if connect.is_some() { "server of REQ clients" } else { "REP worker" };
         Remote {
-            refusals: Refusals::new(peer),
-            failed: 0,
+            refusals: Refusals::new(peer, has_keys),
+            own_key: None,
+            failed: Vec::new(),
             name,
             link,
             is_ready: connect.is_none(),
@@ -284,7 +293,8 @@ impl Remote {
         }
         if may_have_changed {
             // Of an upstream that does not shake hands the log was told already.
-            let is_told = self.connect.is_none() || self.trouble != Some(Trouble::NoHandshake);
+            let is_told =
+                self.connect.is_none() || !matches!(self.trouble, Some(Trouble::Handshake(_)));
             self.refusals.log_new(&format!("{}: ", self.name), &self.link.socket, is_told)?;
             match self.link.socket.can_send()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
@@ -305,12 +315,12 @@ impl Remote {
                 self.trouble = None;
                 self.is_ready = true;
             }
-            Event::HandshakeFailed => self.failed += 1,
-            Event::Disconnected if self.failed > 0 => {
-                self.failed -= 1;
+            Event::HandshakeFailed(why) => self.failed.push(why),
+            Event::Disconnected if !self.failed.is_empty() => {
+                let why = self.failed.remove(0);
                 if is_upstream {
-                    let what = "the connection ends before its handshake; is that a server of REQ clients?";
-                    self.warn_once(Trouble::NoHandshake, what);
+                    let what = self.handshake_trouble(why);
+                    self.warn_once(Trouble::Handshake(why), &what);
                 } else {
                     // Such as a health check of the port.
                     debug!("{}: a connection has ended before its handshake", self.name);
@@ -345,6 +355,27 @@ impl Remote {
         }
     }
 
+    /// Returns what the log is told of an upstream whose handshake fails.
+    fn handshake_trouble(&self, why: HandshakeFailure) -> String {
+        match (why, &self.own_key) {
+            (HandshakeFailure::ServerKey, _) => "it has another key than --servers says".into(),
+            (HandshakeFailure::NotListed, Some(key)) => {
+                format!(
+                    "it does not let this service in; add to the list of its clients: NAME {key}"
+                )
+            }
+            (HandshakeFailure::Mechanism, Some(_)) => {
+                "it has no keys; take it off the list of --servers".into()
+            }
+            (HandshakeFailure::Mechanism, None) => {
+                "it wants keys; give --key, and its public key in --servers".into()
+            }
+            _ => {
+                "the connection ends before its handshake; is that a server of REQ clients?".into()
+            }
+        }
+    }
+
     /// Tells the log why the upstream is not connected, unless that is what it was told last.
     fn warn_once(&mut self, trouble: Trouble, what: &str) {
         if self.trouble.replace(trouble) != Some(trouble) {
@@ -373,7 +404,7 @@ impl Remote {
             Some(Ok(link)) => {
                 (self.link, self.is_ready) = (link, false);
                 self.refusals.reset();
-                self.failed = 0;
+                self.failed.clear();
             }
             Some(Err(error)) => warn!("{}: {error:#}", self.name),
             None => (),

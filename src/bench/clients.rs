@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::load::{Clients, End, Load, Outcome, Shared};
 use super::open_loop::Schedule;
 use super::watch::Watch;
+use crate::auth::ClientKeys;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
@@ -107,13 +108,14 @@ impl Part<'_> {
 
     /// Returns a new REQ socket that is watched as number `index`.
     fn watched_req(&self, watch: &Watch, index: usize) -> Result<Socket, Error> {
-        let socket = self.context.req(&self.load.endpoint, self.load.timeout)?;
+        let Load { endpoint, timeout, keys, .. } = self.load;
+        let socket = self.context.req(endpoint, *timeout, keys.as_ref().map(ClientKeys::raw))?;
         watch.add(&socket, index)?;
         Ok(socket)
     }
 
     fn run_dealer(mut self, outstanding: usize) -> Result<Outcome, Error> {
-        let socket = self.context.dealer(&self.load.endpoint, self.load.timeout)?;
+        let socket = self.dealer()?;
         // A slot's number differs from request to request, so that a late reply is not taken for
         // the next one's.
         let mut slots: Vec<(u32, Option<Pending>)> = vec![(0, None); outstanding];
@@ -163,6 +165,12 @@ impl Part<'_> {
             }
             busy -= free.len();
         }
+    }
+
+    /// Returns a new DEALER, connected.
+    pub(super) fn dealer(&self) -> Result<Socket, Error> {
+        let Load { endpoint, timeout, keys, .. } = self.load;
+        self.context.dealer(endpoint, *timeout, keys.as_ref().map(ClientKeys::raw))
     }
 
     /// Sends the next request with `envelope` in front, or returns `Option::None` if the load is
@@ -254,6 +262,7 @@ mod tests {
         let timeout = Duration::from_secs(1);
         let load = Load {
             endpoint: "tcp://127.0.0.1:1".parse().unwrap(),
+            keys: None,
             clients: Clients::Req(1),
             threads: 1,
             bodies: vec![Body { bytes: b"a".to_vec(), weight: 1, expected: None }],

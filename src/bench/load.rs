@@ -12,6 +12,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::clients::Part;
 use super::open_loop::Schedule;
+use crate::auth::ClientKeys;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::frame::Frame;
@@ -25,6 +26,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 pub struct Load {
     /// Endpoint of the service.
     pub endpoint: Endpoint,
+    /// The keys of the clients, if the service wants keys.
+    pub keys: Option<ClientKeys>,
     /// The clients.
     pub clients: Clients,
     /// Maximum number of threads over which REQ clients are spread, 1 or more. A DEALER has one.

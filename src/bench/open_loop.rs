@@ -36,7 +36,7 @@ impl Part<'_> {
         let mut watch = Watch::new()?;
         let mut clients = Vec::new();
         for number in 0..sockets {
-            let client = self.context.dealer(&self.load.endpoint, self.load.timeout)?;
+            let client = self.dealer()?;
             watch.add(&client, number)?;
             clients.push(client);
         }

@@ -1,10 +1,12 @@
 //! The options of `repd bench`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{Builtin, parse, parse_builtin};
+use super::{Builtin, client_keys, parse, parse_builtin};
+use crate::auth::{ClientKeys, PublicKey};
 use crate::config;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -83,6 +85,14 @@ pub struct Bench {
     )]
     pub timeout: Duration,
 
+    /// public key of a service that wants keys, or the file NAME.key with it; needs --key
+    #[argh(option, arg_name = "key", from_str_fn(parse::server_key))]
+    server_key: Option<PublicKey>,
+
+    /// file with the secret key to be known by, NAME.key_secret; needs --server-key
+    #[argh(option, arg_name = "file")]
+    key: Option<PathBuf>,
+
     /// verify that each reply is that of this handler: reverse or echo
     #[argh(option, arg_name = "handler", from_str_fn(parse_builtin))]
     pub expect: Option<Builtin>,
@@ -93,6 +103,14 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// Returns the keys to connect with, if they are given.
+    ///
+    /// # Errors
+    /// One without the other, or a file that holds no key (exit code 2).
+    pub(crate) fn keys(&self) -> Result<Option<ClientKeys>, Error> {
+        client_keys(self.key.as_deref(), self.server_key)
+    }
+
     /// Checks that no two options exclude each other.
     ///
     /// # Errors

@@ -1,12 +1,15 @@
 //! The options of `repd call`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::parse;
+use super::{client_keys, parse};
+use crate::auth::{ClientKeys, PublicKey};
 use crate::config;
 use crate::endpoint::Endpoint;
+use crate::error::Error;
 
 /// Send one request and print the reply, each frame on a line. Characters that cannot be printed
 /// are escaped.
@@ -42,6 +45,14 @@ pub struct Call {
     #[argh(option, arg_name = "n", default = "0", from_str_fn(parse::call_retries))]
     pub retries: usize,
 
+    /// public key of a service that wants keys, or the file NAME.key with it; needs --key
+    #[argh(option, arg_name = "key", from_str_fn(parse::server_key))]
+    server_key: Option<PublicKey>,
+
+    /// file with the secret key to be known by, NAME.key_secret; needs --server-key
+    #[argh(option, arg_name = "file")]
+    key: Option<PathBuf>,
+
     /// send standard input as it is; otherwise the line end at the end of a text is left off
     #[argh(switch)]
     pub keep_newline: bool,
@@ -49,4 +60,14 @@ pub struct Call {
     /// print the bytes of the reply unchanged, and nothing else
     #[argh(switch)]
     pub raw: bool,
+}
+
+impl Call {
+    /// Returns the keys to connect with, if they are given.
+    ///
+    /// # Errors
+    /// One without the other, or a file that holds no key (exit code 2).
+    pub(crate) fn keys(&self) -> Result<Option<ClientKeys>, Error> {
+        client_keys(self.key.as_deref(), self.server_key)
+    }
 }

@@ -9,7 +9,7 @@ const COLUMN: usize = 28;
 
 /// The options of each group, in the order in which they are shown. Others are shown under
 /// "Options".
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Service", &["listen", "timeout", "drain", "io-threads", "backlog", "heartbeat", "check"]),
     ("Workers", &["workers", "handler", "retries"]),
     ("Programs", &["framing", "multipart"]),
@@ -25,6 +25,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "client-rate",
         ],
     ),
+    ("Access", &["key", "clients", "backend-clients", "servers", "allow", "deny"]),
     ("Log", &["log", "verbose"]),
 ];
 

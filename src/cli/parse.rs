@@ -1,8 +1,10 @@
 //! Parses the values of options, and says what to give instead of a wrong one.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::auth::{PublicKey, read_public};
 use crate::config::{
     BACKLOG_RANGE, CALL_RETRIES_RANGE, CLIENT_OUTSTANDING_RANGE, CLIENT_RATE_RANGE, CLIENTS_RANGE,
     DRAIN_RANGE, FRAMES_RANGE, HEARTBEAT_RANGE, IO_THREADS_RANGE, MAX_CLIENTS_RANGE, MEMORY_RANGE,
@@ -76,6 +78,16 @@ pub fn clients(text: &str) -> Result<usize, String> {
 
 pub fn pipeline(text: &str) -> Result<usize, String> {
     number(text, PIPELINE_RANGE)
+}
+
+/// Parses a public key, or the path of a file with it.
+pub fn server_key(text: &str) -> Result<PublicKey, String> {
+    let path = Path::new(text);
+    match text.parse() {
+        Ok(key) => Ok(key),
+        Err(error) if !path.exists() => Err(format!("{error}, and there is no such file")),
+        Err(_) => read_public(path).map_err(|error| format!("{error:#}")),
+    }
 }
 
 pub fn open_loop(text: &str) -> Result<usize, String> {

@@ -1,11 +1,13 @@
 //! The options of `repd serve`.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::{Builtin, parse, parse_builtin};
+use crate::auth::Network;
 use crate::config::{self, Backend, Config};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -78,6 +80,34 @@ pub struct Serve {
     /// maximum number of seconds to finish requests in flight on a stop, 0 to 86400 (default 5)
     #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(parse::drain))]
     drain: Duration,
+
+    /// file with the service's secret key, NAME.key_secret: tcp endpoints of --listen and --backend
+    /// then want keys; needs --clients
+    #[argh(option, arg_name = "file")]
+    key: Option<PathBuf>,
+
+    /// list of the clients that may connect, a line NAME KEY for each; needs --key
+    #[argh(option, arg_name = "file")]
+    clients: Option<PathBuf>,
+
+    /// list of the workers that may connect to tcp endpoints of --backend, likewise; needs --key
+    #[argh(option, arg_name = "file")]
+    backend_clients: Option<PathBuf>,
+
+    /// list of the public keys of --upstream services, a line ENDPOINT KEY for each; needs --key, by
+    /// which they know this service
+    #[argh(option, arg_name = "file")]
+    servers: Option<PathBuf>,
+
+    /// network or address from which clients and workers may connect over TCP, such as 10.0.0.0/8;
+    /// may be given several times (default any)
+    #[argh(option, arg_name = "network")]
+    allow: Vec<Network>,
+
+    /// network or address from which they may not, though it is in one of --allow; may be given
+    /// several times
+    #[argh(option, arg_name = "network")]
+    deny: Vec<Network>,
 
     /// maximum size of a request in bytes, all frames of its body together, 1 to 1024M, with k for
     /// KiB or M for MiB; a larger one gets a 413, and one of more than four times this size plus
@@ -213,7 +243,16 @@ impl Serve {
             let what = "cannot use --max-memory with so large a --max-message-size";
             return Err(Error::config(what).with_remedy("give at least twice as much memory"));
         }
+        self.check_keys()?;
         self.check_retries()
+    }
+
+    /// Checks that the keys and the lists that go together are there.
+    fn check_keys(&self) -> Result<(), Error> {
+        let Some((given, missing)) = self.config().missing_file() else { return Ok(()) };
+        let value = if ["backend", "upstream"].contains(&missing) { "ENDPOINT" } else { "FILE" };
+        Err(Error::config(format!("cannot use --{given} without --{missing}"))
+            .with_remedy(format!("give --{missing} {value}, too")))
     }
 
     /// Checks that what may be lost can be given to another.
@@ -274,10 +313,16 @@ impl Serve {
             .io_threads(self.io_threads)
             .backlog(self.backlog)
             .heartbeat(self.heartbeat)
-            .client_outstanding(self.client_outstanding);
+            .client_outstanding(self.client_outstanding)
+            .allow(self.allow.iter().copied())
+            .deny(self.deny.iter().copied());
         let config = self.max_memory.into_iter().fold(config, Config::max_memory);
         let config = self.max_clients.into_iter().fold(config, Config::max_clients);
         let config = self.client_rate.into_iter().fold(config, Config::client_rate);
+        let config = self.key.iter().fold(config, Config::key);
+        let config = self.clients.iter().fold(config, Config::clients);
+        let config = self.backend_clients.iter().fold(config, Config::backend_clients);
+        let config = self.servers.iter().fold(config, Config::servers);
         if self.listen.is_empty() { config } else { config.listen(self.listen.clone()) }
     }
 
@@ -307,6 +352,17 @@ impl Serve {
                 }
             }
         }
+        let files = [
+            ("key", &self.key),
+            ("clients", &self.clients),
+            ("backend-clients", &self.backend_clients),
+            ("servers", &self.servers),
+        ];
+        for (name, file) in files {
+            file.iter().for_each(|file| line(name, &quoted(&file.to_string_lossy())));
+        }
+        config.allow.iter().for_each(|network| line("allow", network));
+        config.deny.iter().for_each(|network| line("deny", network));
         line("timeout", &config.timeout.as_secs_f64());
         line("retries", &config.retries);
         line("drain", &config.drain.as_secs_f64());

@@ -106,6 +106,11 @@ impl Listener {
         Ok(Listener { fd, endpoint: endpoint.clone(), file, place, backlog })
     }
 
+    /// Returns true if clients come over TCP.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.place, Place::Tcp(_))
+    }
+
     /// Lets clients connect. At ipc endpoints they can since `bind`: another service would remove a
     /// socket file where nobody listens, as one that was left behind.
     pub fn listen(&self) -> Result<(), Error> {

@@ -1,15 +1,18 @@
 //! What the proxy and the single-threaded server have in common: requests come in from the
 //! frontend, are queued and bounded, and replies go out. It never opens a body.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::clients::{ClientLimits, Handshake};
+use super::account::ClientLimits;
+use super::clients::Handshake;
 use super::dispatcher::{Change, Dispatcher, Lost, Rules};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
 use super::in_flight::{Pending, Place, Request};
+use crate::auth::Access;
 use crate::backend::{LaneState, Ticket};
 use crate::config::Config;
 use crate::error::Error;
@@ -24,6 +27,8 @@ pub(crate) struct Broker {
     /// A buffer for what comes in.
     request: Request,
     has_rate: bool,
+    /// Who the clients are, if they have keys.
+    access: Option<Arc<Access>>,
     /// Time that a client has to take its error reply.
     timeout: Duration,
     /// Maximum number of bytes that requests and unsent replies may take.
@@ -42,9 +47,19 @@ pub(crate) enum Taken {
     Request,
 }
 
+/// Returns the error of a service that has lost a thread it needs.
+pub(crate) fn thread_ended() -> Error {
+    Error::failed("a thread of the service has ended").with_remedy("start repd again")
+}
+
 impl Broker {
     /// Makes a broker over that many lanes.
-    pub fn new(frontend: Frontend, lanes: usize, config: &Config) -> Broker {
+    pub fn new(
+        frontend: Frontend,
+        access: Option<Arc<Access>>,
+        lanes: usize,
+        config: &Config,
+    ) -> Broker {
         let now = Instant::now();
         let client_limits = ClientLimits {
             outstanding: config.client_outstanding,
@@ -56,7 +71,9 @@ impl Broker {
             dispatcher: Dispatcher::new(lanes, rules, now),
             drain: Drain::new(config.drain),
             request: Request::default(),
-            has_rate: client_limits.rate.is_some(),
+            has_rate: client_limits.rate.is_some()
+                || access.as_ref().is_some_and(|access| access.has_rates()),
+            access,
             timeout: config.timeout,
             max_memory: config.max_memory_bytes(),
             memory: Memory::new(now),
@@ -93,7 +110,9 @@ impl Broker {
             Received::TooLarge(fault) => self.refuse(&fault)?,
             Received::Request => {
                 let (request, now) = (&mut self.request, self.now);
-                match self.dispatcher.on_request(request, Handshake::of, lanes, now) {
+                let access = self.access.as_deref();
+                let handshake = |frame: &mut Frame| Handshake::of(frame, access);
+                match self.dispatcher.on_request(request, handshake, lanes, now) {
                     Ok(()) => Taken::Request,
                     Err(fault) => self.refuse(&fault)?,
                 }

@@ -2,10 +2,13 @@
 //! socket and reads no clock.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::account::{Account, ClientLimits};
+use crate::auth::{Access, Listed};
 use crate::deadline;
-use crate::fault::{Code, Fault};
+use crate::fault::Fault;
 use crate::frame::Frame;
 
 /// Names a client as long as it is connected, or something of it is held.
@@ -19,18 +22,6 @@ impl ClientId {
     }
 }
 
-/// How much one client may ask for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ClientLimits {
-    /// Maximum number of requests that it may have outstanding.
-    pub outstanding: usize,
-    /// Maximum number of requests a second; `None` for any.
-    pub rate: Option<u32>,
-}
-
-/// Time whose requests a client may send at once, within its rate.
-const BURST: Duration = Duration::from_secs(1);
-
 /// The clients that have asked, by their routing ids.
 pub(crate) struct Clients {
     by_routing_id: HashMap<Box<[u8]>, ClientId>,
@@ -39,42 +30,46 @@ pub(crate) struct Clients {
     clients: Vec<Client>,
     free: Vec<ClientId>,
     limits: ClientLimits,
+    /// The accounts of listed clients, which may have several connections, and their places by name.
+    listed: Vec<Account>,
+    by_name: HashMap<Arc<str>, usize>,
     /// Bytes that are held for all of them.
     bytes: usize,
 }
 
 /// What a client has said of itself when it connected (ZMTP 3.1, RFC 37: the metadata of READY).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Handshake {
     /// It is a REQ, which has one request outstanding: with the next one it has given up the last.
     pub is_req: bool,
     /// Time for which it waits for the reply to each of its requests, if it has said so.
     pub patience: Option<Duration>,
+    /// Who it is, by its key.
+    pub listed: Option<Listed>,
 }
 
 impl Handshake {
     /// Reads what the sender of a message has said, from its first frame.
-    pub fn of(frame: &mut Frame) -> Handshake {
+    pub fn of(frame: &mut Frame, access: Option<&Access>) -> Handshake {
         let is_req = frame.property("Socket-Type") == Some("REQ");
-        Handshake { is_req, patience: deadline::of_sender(frame) }
+        let listed = access.and_then(|access| access.sender_of(frame));
+        Handshake { is_req, patience: deadline::of_sender(frame), listed }
     }
 }
 
 struct Client {
     routing_id: Box<[u8]>,
     handshake: Handshake,
+    account: Account,
+    /// The place of its account if it is a listed client.
+    listed: Option<usize>,
     /// Its connection has ended.
     is_gone: bool,
-    /// Number of its requests that were taken and not answered.
-    outstanding: usize,
     /// Number of its requests that are held: also those that were answered by their deadline, and
     /// that a lane still has.
     held: usize,
     /// Bytes of these.
     bytes: usize,
-    /// When its requests so far would all have come at its rate: the theoretical arrival time of
-    /// the generic cell rate algorithm (ITU-T I.371), which is a token bucket in one number.
-    paid_until: Option<Instant>,
 }
 
 impl Clients {
@@ -85,6 +80,8 @@ impl Clients {
             clients: Vec::new(),
             free: Vec::new(),
             limits,
+            listed: Vec::new(),
+            by_name: HashMap::new(),
             bytes: 0,
         }
     }
@@ -100,14 +97,15 @@ impl Clients {
 
     /// Inserts a client that is new.
     pub fn insert(&mut self, routing_id: &[u8], handshake: Handshake) -> ClientId {
+        let listed = handshake.listed.as_ref().map(|it| self.place_of(it));
         let client = Client {
             routing_id: routing_id.into(),
             handshake,
+            account: Account::new(self.limits),
+            listed,
             is_gone: false,
-            outstanding: 0,
             held: 0,
             bytes: 0,
-            paid_until: None,
         };
         let id = match self.free.pop() {
             Some(id) => {
@@ -123,37 +121,44 @@ impl Clients {
         id
     }
 
+    /// Returns the place of a listed client's account. It stays: with a new connection there is no
+    /// new allowance.
+    fn place_of(&mut self, Listed { name, limits }: &Listed) -> usize {
+        *self.by_name.entry(Arc::clone(name)).or_insert_with(|| {
+            let limits = ClientLimits {
+                outstanding: limits.outstanding.unwrap_or(self.limits.outstanding),
+                rate: limits.rate.or(self.limits.rate),
+            };
+            self.listed.push(Account::new(limits));
+            self.listed.len() - 1
+        })
+    }
+
     /// Takes account of one more request that a client sends.
     ///
     /// # Errors
     /// The fault that it is told if that is more than it may: the request does not count then.
     pub fn admit(&mut self, id: ClientId, bytes: usize, now: Instant) -> Result<(), Fault> {
+        self.account_mut(id).admit(now)?;
         let client = &mut self.clients[id.index()];
-        // It may have come back.
-        client.is_gone = false;
-        let most = self.limits.outstanding;
-        if client.outstanding >= most {
-            let text = format!("the client has {most} requests outstanding, and may have no more");
-            return Err(Fault::new(Code::TOO_MANY, text));
-        }
-        if let Some(rate) = self.limits.rate {
-            let paid_until = client.paid_until.map_or(now, |time| time.max(now));
-            if paid_until > now + BURST {
-                let text = format!("the client asks for more than {rate} requests a second");
-                return Err(Fault::new(Code::TOO_MANY, text));
-            }
-            client.paid_until = Some(paid_until + Duration::from_secs(1) / rate);
-        }
-        client.outstanding += 1;
         client.held += 1;
         client.bytes += bytes;
         self.bytes += bytes;
         Ok(())
     }
 
+    /// Returns the account of a client: the listed client's, or its own.
+    fn account_mut(&mut self, id: ClientId) -> &mut Account {
+        let client = &mut self.clients[id.index()];
+        match client.listed {
+            Some(place) => &mut self.listed[place],
+            None => &mut client.account,
+        }
+    }
+
     /// Takes account of a request that has ended; with `is_held` a lane still has it.
     pub fn on_ended(&mut self, id: ClientId, bytes: usize, is_held: bool) {
-        self.clients[id.index()].outstanding -= 1;
+        self.account_mut(id).on_ended();
         if !is_held {
             self.release(id, bytes);
         }
@@ -168,22 +173,25 @@ impl Clients {
         self.forget_if_done(id);
     }
 
-    /// Takes account of a client whose connection has ended.
+    /// Takes account of a client whose connection has ended: who comes under its routing id from now
+    /// on is another.
     pub fn on_gone(&mut self, id: ClientId) {
-        self.clients[id.index()].is_gone = true;
+        let client = &mut self.clients[id.index()];
+        client.is_gone = true;
+        self.by_routing_id.remove(&std::mem::take(&mut client.routing_id));
+        self.latest = None;
         self.forget_if_done(id);
     }
 
     fn forget_if_done(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
+        let client = &self.clients[id.index()];
         if client.is_gone && client.held == 0 {
-            self.by_routing_id.remove(&std::mem::take(&mut client.routing_id));
             self.free.push(id);
         }
     }
 
-    pub fn handshake(&self, id: ClientId) -> Handshake {
-        self.clients[id.index()].handshake
+    pub fn handshake(&self, id: ClientId) -> &Handshake {
+        &self.clients[id.index()].handshake
     }
 
     pub fn is_gone(&self, id: ClientId) -> bool {
@@ -204,6 +212,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Limits;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -266,24 +275,47 @@ mod tests {
         let one = enter(&mut clients, "one");
         clients.admit(one, 10, now).unwrap();
         clients.on_gone(one);
-        assert!(clients.is_gone(one) && clients.find(b"one") == Some(one));
+        assert!(clients.is_gone(one) && clients.find(b"one").is_none());
         // Its place is not given away before.
         assert_ne!(enter(&mut clients, "other"), one);
         clients.on_ended(one, 10, false);
         assert_eq!(clients.find(b"one"), None);
-        let req = Handshake { is_req: true, patience: None };
-        assert_eq!(clients.insert(b"another", req), one);
-        assert!(clients.handshake(one) == req && !clients.is_gone(one));
+        let req = Handshake { is_req: true, ..Handshake::default() };
+        assert_eq!(clients.insert(b"another", req.clone()), one);
+        assert!(*clients.handshake(one) == req && !clients.is_gone(one));
     }
 
     #[test]
-    fn a_client_that_comes_back_is_the_same() {
-        let (mut clients, now) = (clients(9, None), Instant::now());
+    fn who_comes_under_the_name_of_one_that_has_gone_is_another() {
+        let (mut clients, now) = (clients(1, None), Instant::now());
         let one = enter(&mut clients, "one");
         clients.admit(one, 10, now).unwrap();
         clients.on_gone(one);
-        assert_eq!(clients.find(b"one"), Some(one));
-        clients.admit(one, 10, now).unwrap();
-        assert!(!clients.is_gone(one));
+        assert_eq!(clients.find(b"one"), None);
+        let other = enter(&mut clients, "one");
+        assert!(other != one && clients.find(b"one") == Some(other));
+        assert!(clients.admit(other, 5, now).is_ok());
+        clients.on_ended(one, 10, false);
+        assert_eq!((clients.bytes(), clients.find(b"one")), (5, Some(other)));
+    }
+
+    #[test]
+    fn a_listed_client_has_one_limit_for_all_its_connections() {
+        let (mut clients, now) = (clients(9, None), Instant::now());
+        let listed = |name: &str, outstanding| {
+            let limits = Limits { outstanding, ..Limits::default() };
+            Handshake { listed: Some(Listed { name: name.into(), limits }), ..Handshake::default() }
+        };
+        let one = clients.insert(b"1", listed("pump", Some(2)));
+        let two = clients.insert(b"2", listed("pump", Some(2)));
+        assert!(clients.admit(one, 0, now).is_ok() && clients.admit(two, 0, now).is_ok());
+        assert!(clients.admit(one, 0, now).is_err() && clients.admit(two, 0, now).is_err());
+        let other = clients.insert(b"3", listed("other", None));
+        assert!((0..9).all(|_| clients.admit(other, 0, now).is_ok()));
+        assert!(clients.admit(other, 0, now).is_err(), "the service's own limit");
+        clients.on_gone(one);
+        clients.on_ended(one, 0, false);
+        let back = clients.insert(b"4", listed("pump", Some(2)));
+        assert!(clients.admit(back, 0, now).is_ok() && clients.admit(two, 0, now).is_err());
     }
 }

@@ -6,7 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::clients::{ClientId, ClientLimits, Clients, Handshake};
+use super::account::ClientLimits;
+use super::clients::{ClientId, Clients, Handshake};
 use super::in_flight::{InFlight, Pending, Place, Request};
 use super::queue::Queue;
 use crate::backend::{LaneState, Recall, Ticket};
@@ -158,7 +159,7 @@ impl Dispatcher {
         let [routing_id, ..] = &mut request.envelope[..] else { return Ok(()) };
         let client = self.enter(routing_id, handshake);
         self.clients.admit(client, request.bytes, now)?;
-        let Handshake { is_req, patience } = self.clients.handshake(client);
+        let &Handshake { is_req, patience, .. } = self.clients.handshake(client);
         request.patience = request.patience.into_iter().chain(patience).min();
         if is_req {
             self.withdraw_queued(client, now);

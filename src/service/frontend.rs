@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::auth::{Access, CLIENTS};
 use crate::config::{Config, MAX_ENVELOPE, MAX_HOPS};
 use crate::deadline;
 use crate::endpoint::{Listener, SocketFile};
@@ -62,17 +63,14 @@ impl Frontend {
     /// # Errors
     /// An endpoint that cannot be listened on.
     pub fn listen(
-        mut socket: Socket,
+        socket: Socket,
         listeners: Vec<Listener>,
+        access: Option<&Access>,
         config: &Config,
     ) -> Result<Frontend, Error> {
         listeners.iter().try_for_each(Listener::listen)?;
-        let (mut endpoints, mut files) = (Vec::new(), Vec::new());
-        for listener in listeners {
-            let (endpoint, file) = socket.listen(listener)?;
-            endpoints.push(endpoint);
-            files.extend(file);
-        }
+        let secret = access.map(|access| (access.keys.secret.as_bytes(), CLIENTS));
+        let (endpoints, files) = socket.listen(listeners, secret)?;
         Ok(Frontend {
             socket,
             endpoints,
@@ -82,7 +80,7 @@ impl Frontend {
             outbox: Outbox::new(),
             stats: Stats::default(),
             dropped_before: 0,
-            refusals: Refusals::new("ZeroMQ client"),
+            refusals: Refusals::new("ZeroMQ client", access.is_some()),
             refusals_at: Instant::now(),
         })
     }

@@ -3,13 +3,15 @@
 
 use std::io::Read;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::broker::{Broker, Taken};
+use super::broker::{Broker, Taken, thread_ended};
 use super::dispatcher::Assignment;
 use super::frontend::{Frontend, Stopped};
+use crate::auth::Access;
 use crate::backend::{Lane, LaneEvent, Pool, Ticket};
 use crate::config::Config;
 use crate::error::Error;
@@ -37,16 +39,21 @@ pub(crate) struct Proxy {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wake {
     Stop,
-    /// A worker's thread has ended.
-    WorkerEnded,
+    /// A thread that the service needs has ended.
+    ThreadEnded,
     /// A worker takes requests again, or none any more: its lane's admission tells.
     WorkerChanged,
     Message,
 }
 
 impl Proxy {
-    pub fn new(frontend: Frontend, lanes: Vec<Lane>, config: &Config) -> Proxy {
-        let broker = Broker::new(frontend, lanes.len(), config);
+    pub fn new(
+        frontend: Frontend,
+        access: Option<Arc<Access>>,
+        lanes: Vec<Lane>,
+        config: &Config,
+    ) -> Proxy {
+        let broker = Broker::new(frontend, access, lanes.len(), config);
         Proxy { poll_at: broker.now, broker, lanes, reply: Vec::new() }
     }
 
@@ -56,16 +63,22 @@ impl Proxy {
     }
 
     /// Serves until one of `stops` is readable, and then until what is in flight has ended or the
-    /// drain's time is up. `pool` is that of the workers of this process, if it has some.
+    /// drain's time is up; or until one of `ends` is, which a thread of the service keeps from it.
+    /// `pool` is that of the workers of this process, if it has some.
     ///
     /// # Errors
-    /// A worker that has ended, or a socket that has failed.
-    pub fn run(mut self, stops: &[BorrowedFd<'_>], pool: Option<&Pool>) -> Result<Stopped, Error> {
+    /// A thread that has ended, or a socket that has failed.
+    pub fn run(
+        mut self,
+        stops: &[BorrowedFd<'_>],
+        ends: &[BorrowedFd<'_>],
+        pool: Option<&Pool>,
+    ) -> Result<Stopped, Error> {
         loop {
-            match self.wait(stops, pool)? {
-                Some(Wake::WorkerEnded) => {
+            match self.wait(stops, ends, pool)? {
+                Some(Wake::ThreadEnded) => {
                     self.broker.finish()?;
-                    return Err(Error::failed("a worker has ended").with_remedy("start repd again"));
+                    return Err(thread_ended());
                 }
                 Some(Wake::Stop) => self.begin_drain()?,
                 Some(Wake::WorkerChanged | Wake::Message) | None => (),
@@ -92,6 +105,7 @@ impl Proxy {
     fn wait(
         &mut self,
         stops: &[BorrowedFd<'_>],
+        ends: &[BorrowedFd<'_>],
         pool: Option<&Pool>,
     ) -> Result<Option<Wake>, Error> {
         let has_more =
@@ -107,8 +121,8 @@ impl Proxy {
         if !self.broker.drain.has_begun() {
             poll.add(Wake::Stop, stops.iter().map(readable));
         }
+        poll.add(Wake::ThreadEnded, ends.iter().map(readable));
         if let Some(pool) = pool {
-            poll.add(Wake::WorkerEnded, [readable(pool.ended())]);
             poll.add(Wake::WorkerChanged, [readable(pool.changed())]);
         }
         poll.add(Wake::Message, [self.broker.frontend.readable()]);
@@ -119,7 +133,7 @@ impl Proxy {
         if let (Some(pool), true) = (pool, poll.is_readable(Wake::WorkerChanged)) {
             let _ = pool.changed().read(&mut [0; 64]);
         }
-        let order = [Wake::WorkerEnded, Wake::Stop, Wake::WorkerChanged, Wake::Message];
+        let order = [Wake::ThreadEnded, Wake::Stop, Wake::WorkerChanged, Wake::Message];
         let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         self.broker.now = Instant::now();

@@ -5,12 +5,14 @@
 //! queued, as in the proxy, unless the handler is so quick that nothing grows old.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::info;
 
-use super::broker::{Broker, Taken};
+use super::broker::{Broker, Taken, thread_ended};
 use super::frontend::{Frontend, Stopped};
+use crate::auth::Access;
 use crate::backend::{Admission, LaneState, Recall, Unavailable};
 use crate::config::Config;
 use crate::error::Error;
@@ -54,6 +56,8 @@ enum Wake {
     Message,
     Maintenance,
     Stop,
+    /// A thread that the service needs has ended.
+    ThreadEnded,
 }
 
 impl SingleThreaded {
@@ -63,11 +67,16 @@ impl SingleThreaded {
     /// A handler that cannot be made.
     pub fn new(
         frontend: Frontend,
+        access: Option<Arc<Access>>,
         new_handler: NewHandler,
         config: &Config,
     ) -> Result<SingleThreaded, Error> {
         let handler = WorkerHandler::new(0, new_handler)?;
-        Ok(SingleThreaded { broker: Broker::new(frontend, 1, config), handler, is_behind: false })
+        Ok(SingleThreaded {
+            broker: Broker::new(frontend, access, 1, config),
+            handler,
+            is_behind: false,
+        })
     }
 
     /// Returns the endpoints as the system has them, with the ports that it chose.
@@ -75,13 +84,28 @@ impl SingleThreaded {
         self.broker.frontend.endpoints()
     }
 
-    /// Serves until one of `stops` is readable, and then until nothing more comes. Returns the
-    /// handler too, whose end may take its time.
-    pub fn run(mut self, stops: &[BorrowedFd<'_>]) -> Result<(Stopped, WorkerHandler), Error> {
+    /// Serves until one of `stops` is readable, and then until nothing more comes; or until one of
+    /// `ends` is, which a thread of the service keeps from it. Returns the handler too, whose end
+    /// may take its time.
+    ///
+    /// # Errors
+    /// A thread that has ended, or a socket that has failed.
+    pub fn run(
+        mut self,
+        stops: &[BorrowedFd<'_>],
+        ends: &[BorrowedFd<'_>],
+    ) -> Result<(Stopped, WorkerHandler), Error> {
         loop {
-            if self.wait(stops)? {
-                info!("stopping");
-                self.broker.begin_drain()?;
+            match self.wait(stops, ends)? {
+                Some(Wake::ThreadEnded) => {
+                    self.broker.finish()?;
+                    return Err(thread_ended());
+                }
+                Some(Wake::Stop) => {
+                    info!("stopping");
+                    self.broker.begin_drain()?;
+                }
+                Some(Wake::Maintenance | Wake::Message) | None => (),
             }
             if self.is_behind {
                 self.read_all()?;
@@ -123,8 +147,12 @@ impl SingleThreaded {
         Ok(false)
     }
 
-    /// Waits for messages or a deadline; returns true if the service is to stop.
-    fn wait(&mut self, stops: &[BorrowedFd<'_>]) -> Result<bool, Error> {
+    /// Waits for messages or a deadline; returns the most important of what has woken the loop.
+    fn wait(
+        &mut self,
+        stops: &[BorrowedFd<'_>],
+        ends: &[BorrowedFd<'_>],
+    ) -> Result<Option<Wake>, Error> {
         let retry_at = if self.handler.is_ready() { None } else { self.handler.maintain() };
         let lanes = [self.lane()];
         let now = self.broker.now;
@@ -135,19 +163,21 @@ impl SingleThreaded {
         let mut poll = PollSet::with_capacity(8);
         poll.add(Wake::Message, [self.broker.frontend.readable()]);
         poll.add(Wake::Maintenance, watched.iter().map(readable));
+        poll.add(Wake::ThreadEnded, ends.iter().map(readable));
         if !self.broker.drain.has_begun() {
             poll.add(Wake::Stop, stops.iter().map(readable));
         }
         poll.wait(if has_more { Some(Duration::ZERO) } else { time })?;
         let needs_maintenance = poll.is_readable(Wake::Maintenance);
-        let is_stopping = poll.is_readable(Wake::Stop);
+        let order = [Wake::ThreadEnded, Wake::Stop, Wake::Message];
+        let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         drop(watched);
         if needs_maintenance {
             self.handler.maintain();
         }
         self.broker.now = Instant::now();
-        Ok(is_stopping)
+        Ok(woken)
     }
 
     fn lane(&self) -> Lane {

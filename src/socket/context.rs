@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use zmq::SocketType;
 
+use super::accept::{self, AcceptCheck};
+use super::curve::ClientKeys;
 use super::{Monitor, Monitored, Socket, last_error, milliseconds, retry_on_eintr, socket_error};
 use crate::deadline;
 use crate::endpoint::Endpoint;
@@ -18,7 +20,11 @@ use crate::error::Error;
 #[derive(Clone)]
 pub(crate) struct Context(Arc<RawContext>);
 
-struct RawContext(*mut c_void);
+struct RawContext {
+    raw: *mut c_void,
+    /// What the I/O threads ask as long as they run.
+    accept_checks: Mutex<Vec<Arc<AcceptCheck>>>,
+}
 
 // SAFETY: zmq.h says of contexts that they are thread safe and may be shared.
 unsafe impl Send for RawContext {}
@@ -29,7 +35,7 @@ impl Drop for RawContext {
     fn drop(&mut self) {
         // SAFETY: the pointer is a context's. No clone and no socket of it is left: each holds this
         // value.
-        while unsafe { zmq_sys::zmq_ctx_term(self.0) } == -1
+        while unsafe { zmq_sys::zmq_ctx_term(self.raw) } == -1
             && unsafe { zmq_sys::zmq_errno() } == zmq_sys::errno::EINTR
         {}
     }
@@ -44,6 +50,8 @@ pub(crate) struct PeerLimits {
     pub message_bytes: i64,
     /// Maximum number of frames of a message. One with more is not received whole.
     pub message_frames: c_int,
+    /// Asked of each connection that is accepted over TCP, before it counts.
+    pub accept_check: Option<Arc<AcceptCheck>>,
 }
 
 impl Context {
@@ -54,7 +62,7 @@ impl Context {
         if raw.is_null() {
             return Err(socket_error("cannot make a ZeroMQ context", last_error()));
         }
-        let context = Context(Arc::new(RawContext(raw)));
+        let context = Context(Arc::new(RawContext { raw, accept_checks: Mutex::default() }));
         context.set(zmq_sys::ZMQ_IO_THREADS, io_threads)?;
         Ok(context)
     }
@@ -68,7 +76,7 @@ impl Context {
     fn set(&self, option: u32, value: usize) -> Result<(), Error> {
         let value = c_int::try_from(value).unwrap_or(c_int::MAX);
         // SAFETY: the pointer is a live context's.
-        match unsafe { zmq_sys::zmq_ctx_set(self.0.0, option as c_int, value) } {
+        match unsafe { zmq_sys::zmq_ctx_set(self.0.raw, option as c_int, value) } {
             0 => Ok(()),
             _ => Err(socket_error("cannot set up a context", last_error())),
         }
@@ -78,12 +86,12 @@ impl Context {
     /// wait.
     pub fn shutdown(&self) {
         // SAFETY: the pointer is a live context's. The call fails only on an invalid one.
-        unsafe { zmq_sys::zmq_ctx_shutdown(self.0.0) };
+        unsafe { zmq_sys::zmq_ctx_shutdown(self.0.raw) };
     }
 
     fn socket(&self, kind: SocketType) -> Result<Socket, Error> {
         // SAFETY: the pointer is a live context's.
-        let raw = unsafe { zmq_sys::zmq_socket(self.0.0, kind as c_int) };
+        let raw = unsafe { zmq_sys::zmq_socket(self.0.raw, kind as c_int) };
         if raw.is_null() {
             // Such as EAGAIN: the first socket of a context starts its threads.
             return Err(socket_error("cannot make a socket", last_error()));
@@ -119,12 +127,32 @@ impl Context {
         set_buffer_limits(&socket, limits)?;
         set_keepalive(&socket, limits)?;
         set_handshake_limits(&socket)?;
+        self.set_accept_check(&socket, limits)?;
         Ok(socket)
+    }
+
+    /// Makes the REP that answers libzmq's questions about who may connect.
+    pub fn zap_handler(&self, endpoint: &str) -> Result<Socket, Error> {
+        let socket = self.socket(zmq::REP)?;
+        retry_on_eintr(|| socket.inner.bind(endpoint))
+            .map_err(|error| socket_error(&format!("cannot bind {endpoint}"), error))?;
+        Ok(socket)
+    }
+
+    /// Has `socket` ask of each connection that it accepts over TCP, if there is something to ask.
+    fn set_accept_check(&self, socket: &Socket, limits: &PeerLimits) -> Result<(), Error> {
+        let Some(check) = &limits.accept_check else { return Ok(()) };
+        socket.set_option(zmq_sys::ZMQ_ACCEPT_CHECK, accept::to_option(check))?;
+        let mut checks = self.0.accept_checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.push(Arc::clone(check));
+        Ok(())
     }
 
     /// Makes the DEALER that REP workers connect to.
     pub fn backend(&self, limits: &PeerLimits) -> Result<Monitored, Error> {
-        self.monitored(self.remote_dealer(limits)?)
+        let socket = self.remote_dealer(limits)?;
+        self.set_accept_check(&socket, limits)?;
+        self.monitored(socket)
     }
 
     /// Makes a DEALER that stays connected to another repd. The address, and whether it is one of
@@ -133,8 +161,10 @@ impl Context {
         &self,
         (address, v6): &(String, bool),
         limits: &PeerLimits,
+        keys: Option<&ClientKeys>,
     ) -> Result<Monitored, Error> {
         let socket = self.remote_dealer(limits)?;
+        keys.map_or(Ok(()), |keys| socket.use_server_key(keys))?;
         // Not ZMQ_IMMEDIATE: when a connection ends, libzmq 4.3.5 then drops the replies that have
         // come, and aborts if one of them is half received.
         socket.set_option(zmq_sys::ZMQ_CONNECT_TIMEOUT, milliseconds(CONNECT_TIMEOUT))?;
@@ -174,8 +204,14 @@ impl Context {
 
     /// Makes the socket of a client, not connected yet, which tells the service that it waits for
     /// each reply for that long.
-    fn client(&self, kind: zmq::SocketType, patience: Duration) -> Result<Socket, Error> {
+    fn client(
+        &self,
+        kind: zmq::SocketType,
+        patience: Duration,
+        keys: Option<&ClientKeys>,
+    ) -> Result<Socket, Error> {
         let socket = self.socket(kind)?;
+        keys.map_or(Ok(()), |keys| socket.use_server_key(keys))?;
         let property = deadline::to_property(patience);
         socket.set_slice(zmq_sys::ZMQ_METADATA, property.as_bytes())?;
         Ok(socket)
@@ -186,8 +222,9 @@ impl Context {
         &self,
         endpoint: &Endpoint,
         patience: Duration,
+        keys: Option<&ClientKeys>,
     ) -> Result<Monitored, Error> {
-        let monitored = self.monitored(self.client(zmq::REQ, patience)?)?;
+        let monitored = self.monitored(self.client(zmq::REQ, patience, keys)?)?;
         monitored.socket.connect_endpoint(endpoint)?;
         Ok(monitored)
     }
@@ -208,15 +245,25 @@ impl Context {
     }
 
     /// Makes a REQ client of `endpoint`.
-    pub fn req(&self, endpoint: &Endpoint, patience: Duration) -> Result<Socket, Error> {
-        let socket = self.client(zmq::REQ, patience)?;
+    pub fn req(
+        &self,
+        endpoint: &Endpoint,
+        patience: Duration,
+        keys: Option<&ClientKeys>,
+    ) -> Result<Socket, Error> {
+        let socket = self.client(zmq::REQ, patience, keys)?;
         socket.connect_endpoint(endpoint)?;
         Ok(socket)
     }
 
     /// Makes a client of `endpoint` that may have any number of requests outstanding.
-    pub fn dealer(&self, endpoint: &Endpoint, patience: Duration) -> Result<Socket, Error> {
-        let socket = self.client(zmq::DEALER, patience)?;
+    pub fn dealer(
+        &self,
+        endpoint: &Endpoint,
+        patience: Duration,
+        keys: Option<&ClientKeys>,
+    ) -> Result<Socket, Error> {
+        let socket = self.client(zmq::DEALER, patience, keys)?;
         socket.set(|s| s.set_sndhwm(0))?;
         socket.set(|s| s.set_rcvhwm(0))?;
         socket.connect_endpoint(endpoint)?;
@@ -324,10 +371,14 @@ mod tests {
         socket
     }
 
-    fn listen(socket: &mut Socket) -> SocketAddrV4 {
+    fn listen(socket: &Socket) -> SocketAddrV4 {
         let listener = Listener::bind(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap();
         listener.listen().unwrap();
-        socket.listen(listener).unwrap().0.strip_prefix("tcp://").unwrap().parse().unwrap()
+        socket.listen(vec![listener], None).unwrap().0[0]
+            .strip_prefix("tcp://")
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     /// Connects from 127.0.0.`host`. Returns the connection, or `None` if the service closes it
@@ -348,9 +399,9 @@ mod tests {
     #[test]
     fn connections_over_the_limit_are_closed_at_once() {
         let context = Context::new(1).unwrap();
-        let mut socket = router(&context, &[(zmq_sys::ZMQ_MAX_CONNECTIONS, 2)]);
+        let socket = router(&context, &[(zmq_sys::ZMQ_MAX_CONNECTIONS, 2)]);
         // One limit for both endpoints together.
-        let addresses = [listen(&mut socket), listen(&mut socket)];
+        let addresses = [listen(&socket), listen(&socket)];
         let held = addresses.map(|address| knock(1, address));
         assert!(held.iter().all(Option::is_some));
         (0..10).for_each(|n| assert!(knock(1, addresses[n % 2]).is_none()));
@@ -362,8 +413,8 @@ mod tests {
     fn handshakes_under_way_are_bounded_in_all_and_from_one_host() {
         let context = Context::new(1).unwrap();
         let limits = [(zmq_sys::ZMQ_MAX_HANDSHAKES, 16), (zmq_sys::ZMQ_MAX_HANDSHAKES_FROM, 8)];
-        let mut socket = router(&context, &limits);
-        let address = listen(&mut socket);
+        let socket = router(&context, &limits);
+        let address = listen(&socket);
         // Near a limit one attempt in four is accepted, or one in eight.
         let all_from = |host| (0..500).filter_map(|_| knock(host, address)).collect::<Vec<_>>();
         let mut first = all_from(1);

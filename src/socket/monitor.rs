@@ -11,13 +11,25 @@ pub(crate) enum Event {
     /// Its handshake is done: messages may be sent over it.
     Ready,
     /// Its handshake failed; `Disconnected` follows.
-    HandshakeFailed,
+    HandshakeFailed(HandshakeFailure),
     /// It ended.
     Disconnected,
     /// It could not be made: nobody listens there, or the host cannot be reached.
     Closed,
     /// Another attempt to connect is about to be made.
     Retried,
+    Other,
+}
+
+/// Why a handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandshakeFailure {
+    /// The peer has another security mechanism: one of both has keys, and the other none.
+    Mechanism,
+    /// Of a client: the server has another key.
+    ServerKey,
+    /// Of a client: the server does not let its key in (ZAP's code 400, ZeroMQ RFC 27).
+    NotListed,
     Other,
 }
 
@@ -50,19 +62,36 @@ impl Monitor {
         if !self.0.try_recv_message(&mut frames)? {
             return Ok(None);
         }
-        // The first frame begins with the event's 16-bit number.
+        // The first frame is the event's 16-bit number and its 32-bit value.
         let number = frames[0].first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes));
+        let value = frames[0].last_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
         Ok(Some(match u32::from(number) {
             zmq_sys::ZMQ_EVENT_CONNECTED => Event::Connected,
             zmq_sys::ZMQ_EVENT_HANDSHAKE_SUCCEEDED => Event::Ready,
-            zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
-            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
-            | zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => Event::HandshakeFailed,
+            zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL => {
+                Event::HandshakeFailed(HandshakeFailure::Other)
+            }
+            zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL => {
+                Event::HandshakeFailed(HandshakeFailure::of_protocol(value))
+            }
+            zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => {
+                Event::HandshakeFailed(HandshakeFailure::NotListed)
+            }
             zmq_sys::ZMQ_EVENT_DISCONNECTED => Event::Disconnected,
             zmq_sys::ZMQ_EVENT_CLOSED => Event::Closed,
             zmq_sys::ZMQ_EVENT_CONNECT_RETRIED => Event::Retried,
             _ => Event::Other,
         }))
+    }
+}
+
+impl HandshakeFailure {
+    fn of_protocol(code: u32) -> HandshakeFailure {
+        match code {
+            zmq_sys::ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH => HandshakeFailure::Mechanism,
+            zmq_sys::ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC => HandshakeFailure::ServerKey,
+            _ => HandshakeFailure::Other,
+        }
     }
 }
 
@@ -105,11 +134,11 @@ mod tests {
             let endpoint: Endpoint = endpoint.parse().unwrap();
             let context = Context::new(1).unwrap();
             for _ in 0..300 {
-                let _monitored = context.monitored_req(&endpoint, WAIT).unwrap();
+                let _monitored = context.monitored_req(&endpoint, WAIT, None).unwrap();
                 drop(listener.accept().unwrap());
             }
             let Monitored { socket: _socket, monitor } =
-                context.monitored_req(&endpoint, WAIT).unwrap();
+                context.monitored_req(&endpoint, WAIT, None).unwrap();
             while monitor.next().unwrap().is_none() {
                 wait(&mut [monitor.readable()], None).unwrap();
             }

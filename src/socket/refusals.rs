@@ -9,7 +9,7 @@ use super::Socket;
 use crate::error::Error;
 
 /// The refusals of one socket that are already logged, by kind.
-pub(crate) struct Refusals([Kind; 4]);
+pub(crate) struct Refusals([Kind; 7]);
 
 struct Kind {
     /// What was done to the peer, and why.
@@ -29,17 +29,27 @@ impl Kind {
 }
 
 impl Refusals {
-    /// Makes the record for a socket whose peers are each to be a `peer`, such as "REP worker".
-    pub fn new(peer: &str) -> Refusals {
+    /// Makes the record for a socket whose peers are each to be a `peer`, such as "REP worker", and
+    /// with `has_keys` to have a key.
+    pub fn new(peer: &str, has_keys: bool) -> Refusals {
         use zmq_sys as z;
         let too_large = "its message or handshake is far larger than this service takes".into();
         let not_a_peer = format!("it is no {peer}, or breaks the protocol");
         let too_many = "there are as many connections as this service takes".into();
         let same_id = "another connection has its routing id".into();
+        let keyless = match has_keys {
+            true => "it has no key of CURVE: it needs its own, and the public key of this service",
+            false => "it wants keys or a password, and this service has none; see --key",
+        };
+        let wrong_key = "it has not the public key of this service, but another".into();
+        let denied = "--allow and --deny do not let its address in".into();
         Refusals([
             Kind::new("cut off", too_large, z::ZMQ_CUT_OFF, z::ZMQ_LAST_CUT_OFF),
             Kind::new("refused", not_a_peer, z::ZMQ_REFUSED, z::ZMQ_LAST_REFUSED),
             Kind::new("refused", same_id, z::ZMQ_NAMESAKES, z::ZMQ_LAST_NAMESAKE),
+            Kind::new("refused", denied, z::ZMQ_DENIED, z::ZMQ_LAST_DENIED),
+            Kind::new("refused", keyless.into(), z::ZMQ_KEYLESS, z::ZMQ_LAST_KEYLESS),
+            Kind::new("refused", wrong_key, z::ZMQ_WRONG_KEY, z::ZMQ_LAST_WRONG_KEY),
             Kind::new("turned away", too_many, z::ZMQ_TURNED_AWAY, z::ZMQ_LAST_TURNED_AWAY),
         ])
     }

@@ -51,7 +51,7 @@ fn the_readmes_figures_are_those_of_the_benchmarks() {
     let sections = sections("docs/benchmarks.md");
     let all: Vec<Vec<String>> = sections.iter().flat_map(rows).collect();
     let readme = rows(&section("README.md", "How fast"));
-    assert_eq!(readme.len(), 4);
+    assert_eq!(readme.len(), 7);
     for row in readme {
         let full = all.iter().find(|full| full[0] == row[0]).expect("a row of that load");
         assert!(row.iter().all(|cell| full.contains(cell)), "{row:?} {full:?}");

@@ -216,7 +216,8 @@ fn steps(lines: &[String], place: &str) -> Vec<Step> {
     for line in lines {
         if let Some(command) = line.strip_prefix("$ ") {
             steps.push(Step { command: command.into(), shown: Vec::new() });
-        } else {
+        } else if !line.ends_with("is served; see --key") {
+            // The test listens at an address that only this machine reaches.
             let step = steps.last_mut().unwrap_or_else(|| panic!("{place}: who prints {line:?}?"));
             step.shown.push(line.clone());
         }

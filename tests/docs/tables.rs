@@ -25,10 +25,11 @@ pub fn options(command: &str) -> Vec<(String, String)> {
 }
 
 /// The commands, and where their options are described.
-pub const COMMANDS: [(&str, &str, &str); 3] = [
+pub const COMMANDS: [(&str, &str, &str); 4] = [
     ("serve", "docs/configuration.md", "The options of `repd serve`"),
     ("call", "docs/tools.md", "`repd call`"),
     ("bench", "docs/tools.md", "`repd bench`"),
+    ("keygen", "docs/tools.md", "`repd keygen`"),
 ];
 
 #[test]
@@ -52,7 +53,7 @@ fn the_tables_of_options_are_the_helps() {
 fn the_man_pages_options_are_the_helps() {
     let _limit = time_limit(60);
     let page = file("packaging/repd.1");
-    for command in ["serve", "call", "bench"] {
+    for command in ["serve", "call", "bench", "keygen"] {
         let section = page.split(&format!(".Ss repd {command}\n")).nth(1).unwrap();
         let list = section.split(".El").next().unwrap();
         let listed = list.split(".It Fl Fl ").skip(1).map(|item| {
@@ -142,7 +143,7 @@ fn errors_and_log_lines_are_quoted_as_they_are() {
     let system = ["Connection refused", "Permission denied", "No such file or directory"];
     let composed = ["the request ", "worker 1"];
     let mut compared = 0;
-    for page in ["docs/troubleshooting.md", "docs/programs.md"] {
+    for page in ["docs/troubleshooting.md", "docs/programs.md", "docs/security.md"] {
         for section in sections(page) {
             let column = usize::from(section.heading == "Error replies");
             let cells = rows(&section).into_iter().map(|mut row| row.remove(column));

@@ -18,7 +18,8 @@ use crate::backend::simulated::{Availability, Peer};
 use crate::backend::{Admission, LaneEvent, LaneState, Ticket};
 use crate::fault::Code;
 use crate::frame::Frame;
-use crate::service::clients::{ClientLimits, Handshake};
+use crate::service::account::ClientLimits;
+use crate::service::clients::Handshake;
 use crate::service::in_flight::Request;
 
 use lanes::{Lane, Upstream, Worker};
@@ -349,7 +350,7 @@ impl Simulation {
         let envelope = vec![name, Frame::from(&number.to_be_bytes()[..])];
         let Load { are_req: is_req, patience, .. } = self.load;
         let mut request = Request { envelope, bytes: 400, ..Request::default() };
-        let handshake = |_: &mut Frame| Handshake { is_req, patience };
+        let handshake = |_: &mut Frame| Handshake { is_req, patience, listed: None };
         match self.dispatcher.on_request(&mut request, handshake, &self.lanes, self.now) {
             Ok(()) => self.dispatch(),
             Err(fault) => self.answer(number, Some(fault.code())),

@@ -6,7 +6,8 @@ use super::{Assignment, Change, Dispatcher, Lost, Rules};
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
-use crate::service::clients::{ClientLimits, Handshake};
+use crate::service::account::ClientLimits;
+use crate::service::clients::Handshake;
 use crate::service::in_flight::Request;
 
 const MS: Duration = Duration::from_millis(1);
@@ -68,6 +69,7 @@ impl Harness {
         let handshake = |name: &mut Frame| Handshake {
             is_req: name.starts_with(b"req"),
             patience: name.starts_with(b"hurried").then_some(50 * MS),
+            listed: None,
         };
         let refused = self.dispatcher.on_request(&mut request, handshake, lanes, self.now);
         refused.map_err(|fault| fault.to_string())

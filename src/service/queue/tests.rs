@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::*;
-use crate::service::clients::{ClientLimits, Clients, Handshake};
+use crate::service::account::ClientLimits;
+use crate::service::clients::{Clients, Handshake};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,0 +1,25 @@
+//! Who may connect: keys and the files that hold them, the lists of who is let in, and the ZAP
+//! handler that libzmq asks.
+
+mod access;
+mod key;
+mod key_file;
+mod list;
+mod network;
+mod servers;
+mod zap;
+
+pub use key::{ClientKeys, NoKey, PublicKey};
+pub use network::Network;
+
+pub(crate) use access::{Access, CLIENTS, Files, Listed, WORKERS};
+#[cfg(any(test, feature = "cli"))]
+pub(crate) use key::KeyPair;
+#[cfg(feature = "cli")]
+pub(crate) use key_file::{read_pair, read_public};
+#[cfg(test)]
+pub(crate) use list::Limits;
+#[cfg(feature = "cli")]
+pub(crate) use list::check_name;
+pub(crate) use network::admits;
+pub(crate) use zap::ZapHandler;

@@ -1,0 +1,127 @@
+//! Files of keys, as CZMQ (zcert) and pyzmq (`zmq.auth`) write and read them: lines `name = "value"`
+//! of a section `curve`. A file that holds a key and nothing else is read too.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::key::{KeyPair, NoKey, PublicKey, SecretKey};
+use crate::error::{Error, plain};
+use crate::text::printable;
+
+/// Maximum size of a file of keys or of a list, in bytes: ten thousand clients have room.
+pub(super) const MAX_FILE: u64 = 4 << 20;
+
+/// Reads a secret key and its public one.
+///
+/// # Errors
+/// A file that cannot be read, that everybody may read, or that holds no secret key.
+pub(crate) fn read_pair(path: &Path) -> Result<KeyPair, Error> {
+    let (text, mode) = read(path)?;
+    let cannot = || Error::config(format!("cannot use the key in {}", path.display()));
+    let found = Found::in_text(&text);
+    let secret = found.secret.or(found.bare).ok_or_else(|| {
+        cannot()
+            .with_cause("it holds no secret key")
+            .with_remedy("give the file NAME.key_secret that repd keygen NAME writes")
+    })?;
+    if mode & 0o007 != 0 {
+        return Err(cannot()
+            .with_cause(format!(
+                "every user may read or change it (its mode is {:04o})",
+                mode & 0o7777
+            ))
+            .with_remedy(format!("chmod 600 {}", path.display())));
+    }
+    let pair = SecretKey::parse(secret).and_then(KeyPair::of);
+    let pair = pair.ok_or_else(|| cannot().with_cause(NoKey))?;
+    match found.public.map(str::parse::<PublicKey>) {
+        Some(public) if public != Ok(pair.public) => Err(cannot()
+            .with_cause("its public key is not that of its secret key")
+            .with_remedy("make a new pair by repd keygen NAME")),
+        _ => Ok(pair),
+    }
+}
+
+/// Reads a public key.
+///
+/// # Errors
+/// A file that cannot be read, or that holds no public key.
+#[cfg(feature = "cli")]
+pub(crate) fn read_public(path: &Path) -> Result<PublicKey, Error> {
+    let (text, _) = read(path)?;
+    let found = Found::in_text(&text);
+    let key = found.public.or(found.bare).map(str::parse);
+    let cannot = || Error::config(format!("cannot use the key in {}", path.display()));
+    match key {
+        Some(Ok(key)) => Ok(key),
+        Some(Err(error)) => Err(cannot().with_cause(error)),
+        None => Err(cannot()
+            .with_cause("it holds no public key")
+            .with_remedy("give the file NAME.key that repd keygen NAME writes")),
+    }
+}
+
+/// Reads a file of text; returns its mode too.
+///
+/// # Errors
+/// A file that cannot be read, that is too long, or that is not UTF-8.
+pub(super) fn read(path: &Path) -> Result<(String, u32), Error> {
+    let cannot = |error: io::Error| {
+        Error::config(format!("cannot read {}", path.display())).with_cause(plain(error))
+    };
+    let file = File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    if metadata.is_dir() {
+        return Err(cannot(Errno::EISDIR.into()));
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(cannot)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(cannot(io::Error::other(format!("it has more than {MAX_FILE} bytes"))));
+    }
+    Ok((text, metadata.mode()))
+}
+
+/// Returns the error of a line of a list.
+pub(super) fn at_line(path: &Path, line: usize, what: &str) -> Error {
+    Error::config(format!("{}:{line}: {what}", printable(path.as_os_str().as_encoded_bytes())))
+}
+
+/// The keys that a text holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found<'a> {
+    public: Option<&'a str>,
+    secret: Option<&'a str>,
+    /// A key without a name.
+    bare: Option<&'a str>,
+}
+
+impl Found<'_> {
+    /// Finds the keys in a text in ZPL (ZeroMQ RFC 4), as far as certificates need it.
+    fn in_text(text: &str) -> Found<'_> {
+        let mut found = Found::default();
+        let lines: Vec<&str> =
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        if let [bare] = lines[..]
+            && bare.parse::<PublicKey>().is_ok()
+        {
+            return Found { bare: Some(bare), ..found };
+        }
+        for line in lines.into_iter().filter(|line| !line.starts_with('#')) {
+            let Some((name, value)) = line.split_once('=') else { continue };
+            let value = value.trim();
+            let quoted = |quote| value.strip_prefix(quote).and_then(|it| it.strip_suffix(quote));
+            let value = quoted('"').or_else(|| quoted('\'')).unwrap_or(value);
+            match name.trim() {
+                "public-key" => found.public = Some(value),
+                "secret-key" => found.secret = Some(value),
+                _ => (),
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,244 @@
+//! The list of clients: who may connect, and what each may do. One line is one key.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use time::{Date, Month, Time};
+
+use super::access::Listed;
+use super::key::PublicKey;
+use super::key_file::{at_line, read};
+use super::network::Network;
+use crate::config::{CLIENT_OUTSTANDING_RANGE, CLIENT_RATE_RANGE};
+use crate::error::Error;
+use crate::text::{printable, shorten};
+
+/// Maximum number of bytes of a client's name.
+const MAX_NAME: usize = 64;
+
+/// Who may connect, by their keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct List {
+    entries: HashMap<PublicKey, Entry>,
+    /// What each client may do, by its name.
+    clients: HashMap<Arc<str>, Limits>,
+}
+
+/// A line of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub name: Arc<str>,
+    /// Where it may come from; from anywhere if there is nothing.
+    from: Vec<Network>,
+    /// When its key is no longer valid.
+    until: Option<SystemTime>,
+    limits: Limits,
+}
+
+/// What one client may do, all its connections together, in place of the service's own limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Maximum number of requests a second.
+    pub rate: Option<u32>,
+    /// Maximum number of requests outstanding.
+    pub outstanding: Option<usize>,
+}
+
+/// Why a key is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is not in the list.
+    Unknown,
+    /// Its client may not come from there.
+    Elsewhere,
+    /// Its time is over.
+    Expired,
+}
+
+impl List {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// A file that cannot be read; or the first line that is wrong, and what to write instead.
+    pub fn read(path: &Path) -> Result<List, Error> {
+        let (text, _) = read(path)?;
+        List::parse(&text).map_err(|(line, what)| at_line(path, line, &what))
+    }
+
+    /// Reads the text of a list; an error has the number of the line.
+    fn parse(text: &str) -> Result<List, (usize, String)> {
+        let mut list = List::default();
+        let mut lines: HashMap<Arc<str>, (usize, Limits)> = HashMap::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let (key, entry) = match parse_line(line) {
+                Ok(None) => continue,
+                Ok(Some(parsed)) => parsed,
+                Err(what) => return Err((number, what)),
+            };
+            let (first, limits) =
+                *lines.entry(Arc::clone(&entry.name)).or_insert((number, entry.limits));
+            if limits != entry.limits {
+                let name = &entry.name;
+                let what = format!(
+                    "{name} has other limits in line {first}: give rate and outstanding alike for \
+                     all its keys"
+                );
+                return Err((number, what));
+            }
+            match list.entries.entry(key) {
+                Place::Vacant(place) => _ = place.insert(entry),
+                Place::Occupied(other) => {
+                    let name = &other.get().name;
+                    return Err((number, format!("{name} has this key already: give each once")));
+                }
+            }
+        }
+        list.clients = lines.into_iter().map(|(name, (_, limits))| (name, limits)).collect();
+        Ok(list)
+    }
+
+    /// Returns the client of that name.
+    pub fn by_name(&self, name: &str) -> Option<Listed> {
+        let (name, limits) = self.clients.get_key_value(name)?;
+        Some(Listed { name: Arc::clone(name), limits: *limits })
+    }
+
+    /// Returns true if a client may ask only so often.
+    pub fn has_rates(&self) -> bool {
+        self.clients.values().any(|limits| limits.rate.is_some())
+    }
+
+    /// Returns the entry of a key that may connect from that address now; the address is `None` on
+    /// a transport without.
+    pub fn find(
+        &self,
+        key: &PublicKey,
+        address: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Result<&Entry, (Refusal, Option<&Entry>)> {
+        let entry = self.entries.get(key).ok_or((Refusal::Unknown, None))?;
+        let is_there = |network: &Network| address.is_some_and(|address| network.has(address));
+        if !entry.from.is_empty() && !entry.from.iter().any(is_there) {
+            return Err((Refusal::Elsewhere, Some(entry)));
+        }
+        if entry.until.is_some_and(|until| until <= now) {
+            return Err((Refusal::Expired, Some(entry)));
+        }
+        Ok(entry)
+    }
+
+    /// Returns the number of keys.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// Reads a line; `None` if it is empty or a comment.
+fn parse_line(line: &str) -> Result<Option<(PublicKey, Entry)>, String> {
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    let name = match words.next() {
+        None => return Ok(None),
+        Some(word) if word.starts_with('#') => return Ok(None),
+        Some(name) => name,
+    };
+    // What follows a name is its key, also if that begins with a #.
+    let key = words.next().ok_or("a key is missing: give NAME KEY")?;
+    check_name(name)?;
+    let key = key.parse().map_err(|error| {
+        // It may be a secret that was pasted by mistake: it is not repeated.
+        format!("the key of {name} is none: {error}")
+    })?;
+    let mut entry =
+        Entry { name: name.into(), from: Vec::new(), until: None, limits: Limits::default() };
+    for word in words.take_while(|word| !word.starts_with('#')) {
+        parse_option(word, &mut entry)?;
+    }
+    Ok(Some((key, entry)))
+}
+
+/// Checks that a client may have that name.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    if name.parse::<PublicKey>().is_ok() {
+        return Err("a name is missing: give NAME KEY".into());
+    }
+    if name.len() > MAX_NAME || !name.chars().all(is_allowed) {
+        return Err(format!(
+            "{} is no name: give up to {MAX_NAME} letters, digits and -_.@",
+            quoted(name)
+        ));
+    }
+    Ok(())
+}
+
+fn parse_option(word: &str, entry: &mut Entry) -> Result<(), String> {
+    let unknown =
+        || format!("{} is no option: give from, rate, outstanding or until", quoted(word));
+    let (name, value) = word.split_once('=').ok_or_else(unknown)?;
+    let limits = &mut entry.limits;
+    let is_new = match name {
+        "from" => {
+            let is_new = entry.from.is_empty();
+            let networks = value.split(',').map(str::parse).collect::<Result<Vec<Network>, _>>()?;
+            entry.from.extend(networks);
+            is_new
+        }
+        "until" => entry.until.replace(parse_date(value)?).is_none(),
+        "rate" => {
+            let rate = number(word, value, &CLIENT_RATE_RANGE)?;
+            limits.rate.replace(u32::try_from(rate).unwrap_or(u32::MAX)).is_none()
+        }
+        "outstanding" => {
+            limits.outstanding.replace(number(word, value, &CLIENT_OUTSTANDING_RANGE)?).is_none()
+        }
+        _ => return Err(unknown()),
+    };
+    is_new.then_some(()).ok_or_else(|| format!("{name}= is given twice: give it once"))
+}
+
+fn number(
+    word: &str,
+    value: &str,
+    range: &std::ops::RangeInclusive<usize>,
+) -> Result<usize, String> {
+    let number = value.parse().ok().filter(|number| range.contains(number));
+    // A sign is no digit.
+    number.filter(|_| value.bytes().all(|digit| digit.is_ascii_digit())).ok_or_else(|| {
+        let (least, most) = (range.start(), range.end());
+        format!("{} is out of range: give a whole number from {least} to {most}", quoted(word))
+    })
+}
+
+/// Returns the end of a day in UTC.
+fn parse_date(text: &str) -> Result<SystemTime, String> {
+    let date = || {
+        let [year, month, day] = text.split('-').collect::<Vec<_>>()[..] else { return None };
+        let has_lengths = (year.len(), month.len(), day.len()) == (4, 2, 2);
+        let is_number = |part: &str| part.bytes().all(|digit| digit.is_ascii_digit());
+        if !has_lengths || ![year, month, day].into_iter().all(is_number) {
+            return None;
+        }
+        let month = Month::try_from(month.parse::<u8>().ok()?).ok()?;
+        let date = Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+        let end = date.next_day()?.with_time(Time::MIDNIGHT).assume_utc().unix_timestamp();
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(end).ok()?))
+    };
+    date().ok_or_else(|| {
+        format!("{} is no date: give YEAR-MONTH-DAY, such as 2027-03-31", quoted(text))
+    })
+}
+
+/// Returns a word of a list in quotes, escaped and shortened.
+fn quoted(word: &str) -> String {
+    let mut text = printable(word.as_bytes());
+    shorten(&mut text, 80);
+    format!("\"{text}\"")
+}
+
+#[cfg(test)]
+mod tests;

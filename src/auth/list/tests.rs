@@ -1,0 +1,153 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::auth::KeyPair;
+
+const KEY: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+/// A key with a # in it, which none begins with.
+const COMMENT_LIKE: &str = "Y#e@$w-vo<fVvi]a<NY6T1#d:M$fCG*[IaLV{hID";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn key(text: &str) -> PublicKey {
+    text.parse().unwrap()
+}
+
+#[test]
+fn it_has_a_line_for_each_key() {
+    let text = format!(
+        "# the pumps\n\n  pump-7\t{KEY}   from=10.0.0.0/8,::1 rate=50 # east\r\n\
+         pump_8@x.y {COMMENT_LIKE} #west\n\
+         old {:x} until=2026-12-31 outstanding=9",
+        KeyPair::new().unwrap().public
+    );
+    let list = List::parse(&text).unwrap();
+    assert_eq!(list.len(), 3);
+    let find = |key, address: &str, now| list.find(&key, address.parse().ok(), now);
+    let now = SystemTime::UNIX_EPOCH;
+    let pump = find(key(KEY), "10.1.1.1", now).unwrap();
+    assert_eq!(&*pump.name, "pump-7");
+    assert_eq!(pump.limits, Limits { rate: Some(50), outstanding: None });
+    assert_eq!(find(key(KEY), "::1", now), Ok(pump));
+    assert_eq!(find(key(KEY), "11.0.0.1", now), Err((Refusal::Elsewhere, Some(pump))));
+    assert_eq!(list.find(&key(KEY), None, now), Err((Refusal::Elsewhere, Some(pump))));
+    assert_eq!(&*find(key(COMMENT_LIKE), "::2", now).unwrap().name, "pump_8@x.y");
+    let stranger = KeyPair::new().unwrap().public;
+    assert_eq!(find(stranger, "10.1.1.1", now), Err((Refusal::Unknown, None)));
+}
+
+#[test]
+fn a_key_is_valid_to_the_end_of_its_last_day() {
+    let list = List::parse(&format!("a {KEY} until=1970-02-28")).unwrap();
+    let at = |time| list.find(&key(KEY), None, SystemTime::UNIX_EPOCH + time).map(|_| ());
+    let end = 59 * DAY;
+    assert_eq!(at(end - Duration::from_secs(1)), Ok(()));
+    assert_eq!(at(end).map_err(|(why, _)| why), Err(Refusal::Expired));
+}
+
+#[test]
+fn who_changes_his_key_has_two_for_a_while() {
+    let other = KeyPair::new().unwrap().public;
+    let list = format!("a {KEY} until=2030-01-01 rate=5\na {other} rate=5");
+    assert_eq!(List::parse(&list).unwrap().len(), 2);
+    let mistake = List::parse(&list.replace("\na", "\n\n# new\na").replace("=5\n", "=6\n"));
+    assert_eq!(mistake.unwrap_err().0, 4);
+}
+
+#[test]
+fn an_empty_list_lets_nobody_in() {
+    for empty in ["", "\n", "# nobody\n", " \t \r\n"] {
+        let list = List::parse(empty).unwrap();
+        assert_eq!(list.len(), 0);
+        let found = list.find(&key(KEY), None, SystemTime::UNIX_EPOCH);
+        assert_eq!(found, Err((Refusal::Unknown, None)));
+    }
+}
+
+#[test]
+fn each_mistake_is_refused_with_its_line() {
+    let long = "a".repeat(65);
+    let line = |words: &str| words.replace("KEY", KEY);
+    for (text, why) in [
+        ("a", "a key is missing"),
+        ("a\t", "a key is missing"),
+        ("KEY", "a key is missing"),
+        ("KEY a", "a name is missing"),
+        ("KEY KEY", "a name is missing"),
+        ("a # KEY", "the key of a is none"),
+        ("a key", "the key of a is none"),
+        ("a \"KEY\"", "the key of a is none"),
+        ("a KEYa", "the key of a is none"),
+        ("a 0123456789abcdef", "the key of a is none"),
+        ("ä KEY", "is no name"),
+        ("a:b KEY", "is no name"),
+        ("a/b KEY", "is no name"),
+        ("a\u{0}b KEY", "is no name"),
+        ("\u{feff}a KEY", "is no name"),
+        ("a\u{a0}b KEY", "is no name"),
+        (&format!("{long} KEY"), "is no name"),
+        ("a KEY rate", "is no option"),
+        ("a KEY Rate=5", "is no option"),
+        ("a KEY rates=5", "is no option"),
+        ("a KEY =5", "is no option"),
+        ("a KEY b KEY", "is no option"),
+        ("a KEY rate=", "is out of range"),
+        ("a KEY rate=0", "is out of range"),
+        ("a KEY rate=-1", "is out of range"),
+        ("a KEY rate=+1", "is out of range"),
+        ("a KEY rate=1.5", "is out of range"),
+        ("a KEY rate=5/s", "is out of range"),
+        ("a KEY rate=1000001", "is out of range"),
+        ("a KEY outstanding=0", "is out of range"),
+        ("a KEY outstanding=99999999999999999999", "is out of range"),
+        ("a KEY connections=1", "is no option"),
+        ("a KEY rate=5 rate=5", "given twice"),
+        ("a KEY from=::1 from=::2", "given twice"),
+        ("a KEY until=2030-01-01 until=2030-01-01", "given twice"),
+        ("a KEY from=", "is no network"),
+        ("a KEY from=::1,", "is no network"),
+        ("a KEY from=10.0.0.0/33", "is no network"),
+        ("a KEY from=10.0.0.1/8", "give 10.0.0.0/8"),
+        ("a KEY from=localhost", "is no network"),
+        ("a KEY until=", "is no date"),
+        ("a KEY until=tomorrow", "is no date"),
+        ("a KEY until=2030-02-30", "is no date"),
+        ("a KEY until=2030-1-1", "is no date"),
+        ("a KEY until=1969-01-01", "is no date"),
+        ("a KEY until=2030-01-01T00:00", "is no date"),
+        ("b KEY", "has this key already"),
+    ] {
+        let text = format!("first {KEY}\n\n{}\n", line(text));
+        // Of the same key twice only the last one is about.
+        let text = if why.contains("already") {
+            text
+        } else {
+            text.replacen(KEY, &KeyPair::new().unwrap().public.to_string(), 1)
+        };
+        let (number, what) = List::parse(&text).expect_err(&text);
+        assert!(number == 3 && what.contains(why), "{text:?}: {number}: {what}");
+        assert!(!what.contains(char::is_control), "{what:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_is_a_list_or_a_mistake(text in "[ \\ta#=\\n\\PC]{0,200}") {
+        if let Err((line, what)) = List::parse(&text) {
+            prop_assert!((1..=text.lines().count()).contains(&line), "{line}");
+            prop_assert!(!what.is_empty() && !what.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn what_is_right_with_one_byte_changed_lets_in_no_other(at in 0..44_usize, byte in 32..127_u8) {
+        let right = format!("ab {KEY}");
+        let mut changed = right.clone().into_bytes();
+        let at = at.min(changed.len() - 1);
+        changed[at] = byte;
+        let changed = String::from_utf8(changed).unwrap();
+        if let Ok(list) = List::parse(&changed) {
+            let is_let_in = list.find(&key(KEY), None, SystemTime::UNIX_EPOCH).is_ok();
+            prop_assert_eq!(is_let_in, changed[3..] == *KEY && !changed.starts_with('#'));
+        }
+    }
+}

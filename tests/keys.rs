@@ -1,0 +1,567 @@
+//! Keys: who has one that is listed is served, and nobody else.
+
+mod common;
+
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+
+use common::raw::{self, Raw};
+use common::{Client, Folder, Process, REPD, code, repd, time_limit};
+
+/// A folder of keys and lists.
+struct Keys(Folder);
+
+impl Keys {
+    /// Makes a folder with the key of a service, that of a client, and a list of that client.
+    fn new(name: &str) -> Keys {
+        let keys = Keys(Folder::new(&format!("keys-{name}")));
+        keys.make("service");
+        let line = keys.make("pump-7");
+        keys.write("clients", &line);
+        keys
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.0.join(name).to_str().unwrap().into()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Makes a pair of keys, and returns its line for a list.
+    fn make(&self, name: &str) -> String {
+        let made = repd(&["keygen", &self.path(name)], b"");
+        assert!(made.status.success(), "{made:?}");
+        String::from_utf8(made.stdout).unwrap()
+    }
+
+    fn public(&self, name: &str) -> String {
+        let printed = repd(&["keygen", "--public", &self.path(&format!("{name}.key_secret"))], b"");
+        String::from_utf8(printed.stdout).unwrap().trim_end().into()
+    }
+
+    fn secret(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.path(&format!("{name}.key_secret"))).unwrap();
+        text.split("secret-key = \"").nth(1).unwrap().split('"').next().unwrap().into()
+    }
+
+    /// Starts a service whose clients these are.
+    fn serve(&self, options: &[&str]) -> Process {
+        let (key, clients) = (self.path("service.key_secret"), self.path("clients"));
+        Process::start(&[&["--key", &key, "--clients", &clients], options].concat())
+    }
+
+    /// Asks for `hello`, reversed, with the key of that name.
+    fn call(&self, endpoint: &str, name: &str) -> Output {
+        let (server, key) = (self.public("service"), self.path(&format!("{name}.key_secret")));
+        repd(&["call", endpoint, "--server-key", &server, "--key", &key, "hello"], b"")
+    }
+
+    /// Connects a client with the key of that name.
+    fn client(&self, kind: zmq::SocketType, endpoint: &str, name: &str) -> Client {
+        let decode = |key: &str| zmq::z85_decode(key).unwrap();
+        let (public, secret) = (decode(&self.public(name)), decode(&self.secret(name)));
+        let server = decode(&self.public("service"));
+        Client::with(kind, endpoint, |socket| {
+            socket.set_curve_publickey(&public).unwrap();
+            socket.set_curve_secretkey(&secret).unwrap();
+            socket.set_curve_serverkey(&server).unwrap();
+        })
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn mode(path: &str) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn keys_are_made_once_and_only_their_owner_may_read_the_secret_one() {
+    let _limit = time_limit(60);
+    let keys = Keys(Folder::new("keygen"));
+    let name = keys.path("pump-7");
+    let (public, secret) = (keys.path("pump-7.key"), keys.path("pump-7.key_secret"));
+    let keygen = |options: &[&str]| repd(&[&["keygen"], options].concat(), b"");
+    let made = Command::new("sh")
+        .args(["-c", "umask 0; exec \"$0\" keygen \"$1\"", REPD, &name])
+        .output()
+        .unwrap();
+    let line = String::from_utf8(made.stdout).unwrap();
+    let key = line.strip_prefix("pump-7 ").unwrap().trim_end();
+    assert_eq!(key.parse::<repd::PublicKey>().unwrap().to_string(), key);
+    assert_eq!((mode(&public), mode(&secret)), (0o644, 0o600));
+    assert!(!fs::read_to_string(&public).unwrap().contains("secret-key"));
+    assert_eq!(keygen(&["--public", &secret]).stdout, format!("{key}\n").as_bytes());
+    // Neither is overwritten, nor made where the other one is.
+    let before = fs::read(&secret).unwrap();
+    let again = keygen(&[&name]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("pump-7.key: File exists; no key is overwritten"), "{again:?}");
+    fs::remove_file(&public).unwrap();
+    let again = keygen(&[&name]);
+    assert!(said(&again).contains("pump-7.key_secret: File exists"), "{again:?}");
+    assert!(!fs::exists(&public).unwrap());
+    // At a further first boot: the public one is made again.
+    assert_eq!(keygen(&["--if-missing", &name]).stdout, line.as_bytes());
+    assert_eq!((fs::read(&secret).unwrap(), mode(&public)), (before, 0o644));
+    let names: Vec<_> =
+        fs::read_dir(&keys.0.0).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let other = keygen(&["--if-missing", &keys.path("other")]);
+    assert!(other.stdout.starts_with(b"other "), "{other:?}");
+    for (options, why) in [
+        (&[][..], "give repd keygen NAME"),
+        (&["a", "--public", &secret], "cannot use --public with a name"),
+        (&[&keys.path("a b")], "is no name"),
+        (&["--public", &public], "it holds no secret key"),
+        (&[&keys.path("none/a")], "No such file or directory"),
+    ] {
+        let refused = keygen(options);
+        assert!(!refused.status.success() && said(&refused).contains(why), "{refused:?}");
+        assert_eq!(said(&refused).lines().count(), 1);
+    }
+}
+
+#[test]
+fn each_stranger_is_refused_and_told_apart() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("strangers");
+    let pump = fs::read_to_string(keys.path("clients")).unwrap();
+    let list = [
+        pump.trim_end(),
+        &format!("{} until=2020-12-31", keys.make("expired").trim_end()),
+        &format!("{} from=10.0.0.0/8,::1", keys.make("elsewhere").trim_end()),
+    ];
+    keys.write("clients", &list.join("\n"));
+    let mut service = keys.serve(&[]);
+    let endpoint = service.endpoint.clone();
+    let called = keys.call(&endpoint, "pump-7");
+    assert_eq!(called.stdout, b"olleh\n", "{called:?}");
+
+    let mut refused = |called: Output, said_there: &str, said_here: &str| {
+        assert_eq!((called.status.code(), &called.stdout[..]), (Some(1), &b""[..]), "{called:?}");
+        assert!(said(&called).contains(said_there), "{called:?}");
+        let line = service.wait_for_line("refused ");
+        assert!(line.contains("127.0.0.1") && line.contains(said_here), "{line}");
+    };
+    let unlisted = keys.make("unlisted");
+    let key = unlisted.split(' ').nth(1).unwrap().trim_end();
+    refused(
+        keys.call(&endpoint, "unlisted"),
+        &format!("does not let this key in; have it added to the list of its clients: NAME {key}"),
+        &format!(
+            "its key is not listed; to let it in, add to {} the line: NAME {key}",
+            keys.path("clients")
+        ),
+    );
+    refused(keys.call(&endpoint, "expired"), "does not let this key in", "refused expired from");
+    refused(
+        keys.call(&endpoint, "elsewhere"),
+        "does not let this key in",
+        "refused elsewhere from",
+    );
+    refused(
+        repd(&["call", &endpoint, "hello"], b""),
+        "wants keys; give --server-key",
+        "has no key",
+    );
+    let (own, other) = (keys.path("pump-7.key_secret"), keys.path("unlisted.key"));
+    let wrong = ["call", &endpoint, "--key", &own, "--server-key", &other, "hello"];
+    refused(repd(&wrong, b""), "has another key than --server-key says", "another");
+    // The same one is told of once a minute.
+    for _ in 0..3 {
+        assert_eq!(keys.call(&endpoint, "unlisted").status.code(), Some(1));
+    }
+    assert_eq!(keys.call(&endpoint, "pump-7").stdout, b"olleh\n");
+    service.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(service.wait().code(), Some(0));
+    let told = service.log.iter().filter(|line| line.contains("its key is not listed")).count();
+    assert_eq!(told, 1, "{:#?}", service.log);
+    let log = service.log.join("\n");
+    for name in ["service", "pump-7", "unlisted"] {
+        assert!(!log.contains(&keys.secret(name)), "{log}");
+    }
+}
+
+#[test]
+fn a_service_without_keys_says_so_to_who_has_some() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("none");
+    let mut service = Process::start(&[]);
+    let called = keys.call(&service.endpoint, "pump-7");
+    assert!(said(&called).contains("has no keys; leave out --key and --server-key"), "{called:?}");
+    service.wait_for_line(
+        "it wants keys or a password, and this service has none; see --key; so far: 1",
+    );
+}
+
+#[test]
+fn no_other_mechanism_and_no_older_protocol_gets_in() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("mechanisms");
+    let service = keys.serve(&["--handler", "echo"]);
+    let greeting = |mechanism: &str| {
+        let mut greeting = raw::greeting();
+        greeting[12..32].fill(0);
+        greeting[12..12 + mechanism.len()].copy_from_slice(mechanism.as_bytes());
+        greeting
+    };
+    let hello = raw::command("HELLO", b"\x05admin\x05admin");
+    let ready = raw::ready(b"");
+    let [_, older] = raw::handshakes(b"");
+    for (greeting, then) in [
+        (greeting("NULL"), ready.clone()),
+        (greeting("PLAIN"), hello),
+        (greeting("CURVE"), ready),
+        (older, Vec::new()),
+        (b"\x01\0".to_vec(), Vec::new()),
+    ] {
+        let mut stranger = Raw::connect(&service.endpoint);
+        stranger.send(&greeting);
+        // Its greeting the service sends in any case.
+        let _ = stranger.0.read_exact(&mut [0; 64]);
+        stranger.send(&then);
+        let _ = stranger.0.read(&mut [0; 64]);
+        stranger.send(&raw::request(b"let me in"));
+        let rest = stranger.rest();
+        assert!(!rest.windows(9).any(|it| it == b"let me in"), "{rest:?}");
+    }
+    assert_eq!(keys.call(&service.endpoint, "pump-7").stdout, b"hello\n");
+}
+
+#[test]
+fn an_ipc_endpoint_is_for_whom_its_file_lets_in() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("ipc");
+    let ipc = format!("ipc://{}", keys.path("socket"));
+    for order in [["--listen", &ipc, "--workers", "0"], ["--workers", "1", "--listen", &ipc]] {
+        let service = keys.serve(&order);
+        assert_eq!(Client::req(&ipc).ask_text("abc"), "cba");
+        assert_eq!(keys.call(&service.endpoint, "pump-7").stdout, b"olleh\n");
+        assert_eq!(repd(&["call", &service.endpoint, "hello"], b"").status.code(), Some(1));
+    }
+}
+
+#[test]
+fn a_message_has_the_same_limits_with_keys() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("limits");
+    let service = keys.serve(&["--handler", "echo", "--max-message-size", "1000"]);
+    let client = keys.client(zmq::REQ, &service.endpoint, "pump-7");
+    let asked = |sizes: &[usize]| {
+        let frames: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'a'; *size]).collect();
+        let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        let reply = client.ask(&frames);
+        code(&reply).unwrap_or_else(|| {
+            assert_eq!(reply, frames);
+            200
+        })
+    };
+    for (sizes, code) in [
+        (&[0][..], 200),
+        (&[1000], 200),
+        (&[999, 1], 200),
+        (&[1; 64], 200),
+        (&[1001], 413),
+        (&[1000, 1], 413),
+        (&[4000], 413),
+        (&[500, 400, 3000], 413),
+        (&[1; 65], 413),
+        (&[1000], 200),
+    ] {
+        assert_eq!(asked(sizes), code, "{sizes:?}");
+    }
+    // Far beyond them it is cut off.
+    for sizes in [&[100_000][..], &[60_000, 60_000]] {
+        let client = keys.client(zmq::DEALER, &service.endpoint, "pump-7");
+        client
+            .socket
+            .monitor("inproc://monitor", zmq::SocketEvent::DISCONNECTED.to_raw().into())
+            .unwrap();
+        let monitor = client.context().socket(zmq::PAIR).unwrap();
+        monitor.connect("inproc://monitor").unwrap();
+        let frames: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'a'; *size]).collect();
+        client.send(&frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        monitor.set_rcvtimeo(common::LIMIT.as_millis() as i32).unwrap();
+        assert!(monitor.recv_multipart(0).is_ok(), "{sizes:?}");
+    }
+    let mebibyte = keys.serve(&["--handler", "echo"]);
+    let client = keys.client(zmq::REQ, &mebibyte.endpoint, "pump-7");
+    let largest = vec![7; 1 << 20];
+    assert_eq!(client.ask(&[&largest]), [largest]);
+}
+
+#[test]
+fn a_wrong_file_is_refused_before_anything_starts() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("files");
+    let (secret, clients) = (keys.path("service.key_secret"), keys.path("clients"));
+    let check = |options: &[&str]| {
+        let base = ["serve", "--check", "--listen", "tcp://127.0.0.1:*"];
+        repd(&[&base, options].concat(), b"")
+    };
+    let right = check(&["--key", &secret, "--clients", &clients]);
+    assert!(right.status.success(), "{right:?}");
+    let printed = String::from_utf8(right.stdout).unwrap();
+    assert!(printed.contains(&format!("--key {secret}\n--clients {clients}\n")), "{printed}");
+    assert!(!printed.contains(&keys.secret("service")));
+    let key = keys.public("pump-7");
+    let list = keys.write("wrong", &format!("# the pumps\npump-7 {key}\npump-8 {key} rate=0\n"));
+    let text = fs::read_to_string(&secret).unwrap();
+    let open = keys.write("open", &text);
+    let mixed = keys.write("mixed", &text.replace(&keys.public("service"), &key));
+    let none = keys.write("no-key", "metadata\ncurve\n    secret-key = \"abc\"\n");
+    for path in [&mixed, &none] {
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
+    let (public, folder, backend) = (keys.path("service.key"), keys.path("."), "tcp://127.0.0.1:*");
+    for (options, why) in [
+        (&["--key", &secret][..], "give --clients FILE"),
+        (&["--clients", &clients], "give --key FILE"),
+        (&["--key", &secret, "--clients", &clients, "--backend-clients", &clients], "--backend"),
+        (
+            &["--key", &secret, "--clients", &clients, "--backend", backend],
+            "--backend-clients FILE",
+        ),
+        (&["--key", &secret, "--clients", &list], "wrong:3: \"rate=0\" is out of range"),
+        (&["--key", &secret, "--clients", "none"], "cannot read none: No such file or directory"),
+        (&["--key", &secret, "--clients", &folder], "is a directory"),
+        (
+            &["--key", &open, "--clients", &clients],
+            "open: every user may read or change it (its mode is 0644); chmod 600 ",
+        ),
+        (&["--key", &public, "--clients", &clients], "it holds no secret key"),
+        (&["--key", &mixed, "--clients", &clients], "its public key is not that of its secret key"),
+        (&["--key", &none, "--clients", &clients], "a key has 40 characters"),
+    ] {
+        let refused = check(options);
+        assert_eq!(refused.status.code(), Some(2), "{options:?}: {refused:?}");
+        let said = said(&refused);
+        assert!(said.to_lowercase().contains(&why.to_lowercase()), "{options:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_worker_needs_a_key_too() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("workers");
+    let line = keys.make("worker");
+    let list = keys.write("backend", &line);
+    let options = ["--backend", "tcp://127.0.0.1:*", "--backend-clients", &list];
+    let mut service = keys.serve(&options);
+    let line =
+        service.log.iter().find(|line| line.contains("workers connect to ")).unwrap().clone();
+    let backend = line.split("workers connect to ").nth(1).unwrap();
+    let keyless = Client::new(zmq::REP, backend);
+    service.wait_for_line("has no key");
+    // Who may ask may not answer.
+    let other = keys.client(zmq::REP, backend, "pump-7");
+    service.wait_for_line("its key is not listed");
+    let worker = keys.client(zmq::REP, backend, "worker");
+    let client = keys.client(zmq::REQ, &service.endpoint, "pump-7");
+    for _ in 0..20 {
+        client.send(&[b"abc"]);
+        assert_eq!(worker.socket.recv_multipart(0).unwrap(), [b"abc"]);
+        worker.socket.send("done", 0).unwrap();
+        assert_eq!(client.receive(), [b"done"]);
+    }
+    drop((keyless, other));
+}
+
+#[test]
+fn keys_of_pyzmq_are_read_and_it_reads_ours() {
+    let _limit = time_limit(60);
+    let Some(python) = common::python_with_pyzmq() else { return };
+    let keys = Keys::new("pyzmq");
+    const CLIENT: &str = r#"
+import sys, zmq, zmq.auth
+folder, endpoint = sys.argv[1:]
+with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+    socket.linger = 0
+    server, _ = zmq.auth.load_certificate(f"{folder}/service.key")
+    public, secret = zmq.auth.load_certificate(f"{folder}/pump-7.key_secret")
+    socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = public, secret, server
+    socket.connect(endpoint)
+    socket.send(b"hello")
+    print(socket.recv().decode())
+zmq.auth.create_certificates(folder, "theirs")
+"#;
+    let service = keys.serve(&[]);
+    let folder = keys.0.0.to_str().unwrap();
+    let run =
+        Command::new(python).args(["-c", CLIENT, folder, &service.endpoint]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "olleh\n", "{run:?}");
+    let theirs = keys.path("theirs.key_secret");
+    fs::set_permissions(&theirs, Permissions::from_mode(0o600)).unwrap();
+    let public = fs::read_to_string(keys.path("theirs.key")).unwrap();
+    assert!(public.contains(&keys.public("theirs")), "{public}");
+    let list = format!("theirs {}\n", keys.public("theirs"));
+    fs::write(keys.path("clients"), list).unwrap();
+    let service = keys.serve(&[]);
+    assert_eq!(keys.call(&service.endpoint, "theirs").stdout, b"olleh\n");
+}
+
+#[test]
+fn an_upstream_and_its_front_know_each_other() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("upstream");
+    let front_line = keys.make("front");
+    let back = keys.serve(&["--handler", "reverse"]);
+    // The front is not listed there yet; and it has a key for its own clients.
+    let (front, clients) = (keys.path("front.key_secret"), keys.path("clients"));
+    let public = keys.public("service");
+    let servers = keys.write("servers", &format!("{} {public}\n", back.endpoint));
+    let start = |servers: &str, upstream: &str| {
+        let options = ["--key", &front, "--clients", &clients, "--upstream", upstream];
+        Process::start(&[&options[..], &["--servers", servers]].concat())
+    };
+    let mut refused = start(&servers, &back.endpoint);
+    let line = refused.wait_for_line("it does not let this service in");
+    assert!(line.contains(&format!("NAME {}", keys.public("front"))), "{line}");
+    let wrong = keys.write("wrong", &format!("{} {}\n", back.endpoint, keys.public("front")));
+    start(&wrong, &back.endpoint).wait_for_line("it has another key than --servers says");
+    let open = Process::start(&[]);
+    let stranger = keys.write("open", &format!("{} {public}\n", open.endpoint));
+    start(&stranger, &open.endpoint).wait_for_line("it has no keys");
+    let mut keyless = Process::start(&["--upstream", &back.endpoint]);
+    keyless.wait_for_line("it wants keys");
+    // Listed at a service that is started anew, it is let in by itself.
+    fs::write(&clients, fs::read_to_string(&clients).unwrap() + &front_line).unwrap();
+    let endpoint = back.endpoint.clone();
+    drop(back);
+    let listen = ["--listen", &endpoint, "--key", &keys.path("service.key_secret")];
+    let _back =
+        Process::run(Command::new(REPD).args(["serve", "--clients", &clients]).args(listen));
+    refused.wait_for_line("connected");
+    let server = keys.public("front");
+    let pump = keys.path("pump-7.key_secret");
+    let call = ["call", &refused.endpoint, "--server-key", &server, "--key", &pump, "hello"];
+    assert_eq!(repd(&call, b"").stdout, b"olleh\n");
+    for (list, why) in [
+        (format!("{endpoint} {server} x"), "unnamed:1: what follows the key"),
+        ("tcp://127.0.0.1:1 key".into(), "unnamed:1: the key of tcp://127.0.0.1:1 is none"),
+        (String::new(), "add the line: tcp://127.0.0.1:1 KEY"),
+    ] {
+        let list = keys.write("unnamed", &list);
+        let options = ["--upstream", "tcp://127.0.0.1:1", "--servers", &list, "--check"];
+        let base = ["serve", "--listen", "tcp://127.0.0.1:*", "--key", &front];
+        let said = said(&repd(&[&base[..], &["--clients", &clients], &options].concat(), b""));
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn who_may_connect_is_said_by_allow_and_deny() {
+    let _limit = time_limit(60);
+    let connect_from = |last: u8, service: &Process| {
+        let from =
+            format!("tcp://127.0.0.{last}:0;{}", service.endpoint.strip_prefix("tcp://").unwrap());
+        let client = Client::new(zmq::REQ, &from);
+        client
+            .socket
+            .set_rcvtimeo(if last == 2 { 100 } else { common::LIMIT.as_millis() as i32 })
+            .unwrap();
+        client.send(&[b"abc"]);
+        client.receive_in_time()
+    };
+    for listen in ["tcp://127.0.0.1:*", "tcp://[::]:*"] {
+        if listen.contains("::") && !common::has_ipv6() {
+            continue;
+        }
+        for options in [["--deny", "127.0.0.2"], ["--allow", "127.0.0.1"]] {
+            let mut service =
+                Process::run(Command::new(REPD).args(["serve", "--listen", listen]).args(options));
+            service.endpoint = service.endpoint.replace("[::]", "127.0.0.1");
+            assert_eq!(connect_from(1, &service), Some(vec![b"cba".to_vec()]));
+            assert_eq!(connect_from(2, &service), None);
+            let line = service.wait_for_line("refused ");
+            assert!(
+                line.contains("127.0.0.2") && line.contains("do not let its address in"),
+                "{line}"
+            );
+            assert_eq!(connect_from(1, &service), Some(vec![b"cba".to_vec()]));
+        }
+    }
+    for (network, why) in [("10.0.0.0/33", "is no network"), ("10.0.0.1/8", "give 10.0.0.0/8")] {
+        let refused = repd(&["serve", "--check", "--allow", network], b"");
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(said(&refused).contains(why), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_listed_client_has_its_own_limits_over_all_its_connections() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("own-limits");
+    let (hurried, other) = (keys.make("hurried"), keys.make("other"));
+    keys.write("clients", &format!("{} rate=1\n{other}", hurried.trim_end()));
+    for workers in ["1", "0"] {
+        let service = keys.serve(&["--workers", workers]);
+        let connect = |name| keys.client(zmq::REQ, &service.endpoint, name);
+        let (one, two, free) = (connect("hurried"), connect("hurried"), connect("other"));
+        let refused = |client: &Client| (0..4).find_map(|_| code(&client.ask(&[b"a"])));
+        assert_eq!(refused(&one), Some(429));
+        assert_eq!(code(&two.ask(&[b"a"])), Some(429));
+        assert_eq!(code(&connect("hurried").ask(&[b"a"])), Some(429));
+        assert!((0..100).all(|_| free.ask_text("ab") == "ba"));
+    }
+}
+
+#[test]
+fn what_a_client_calls_itself_counts_for_nothing() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("user-id");
+    let line = keys.make("hurried");
+    keys.write("clients", &format!("{} rate=1\n", line.trim_end()));
+    let path = keys.path("socket");
+    let service = keys.serve(&["--listen", &format!("ipc://{path}")]);
+    // Over ipc nobody is asked for a key, and this one says that it is the listed client.
+    let mut impostor = UnixStream::connect(&path).unwrap();
+    impostor.set_read_timeout(Some(common::LIMIT)).unwrap();
+    let properties =
+        [raw::property("Socket-Type", b"DEALER"), raw::property("User-Id", b"hurried")].concat();
+    impostor.write_all(&raw::greeting()).unwrap();
+    impostor.read_exact(&mut [0; 64]).unwrap();
+    impostor.write_all(&raw::command("READY", &properties)).unwrap();
+    let _ = impostor.read(&mut [0; 64]).unwrap();
+    impostor.write_all(&raw::request(b"let me").repeat(10)).unwrap();
+    let mut replies: Vec<u8> = Vec::new();
+    while replies.windows(6).filter(|it| it == b"em tel").count() < 10 {
+        let mut part = [0; 1024];
+        let length = impostor.read(&mut part).unwrap();
+        assert!(length > 0, "{replies:?}");
+        replies.extend(&part[..length]);
+        assert!(!replies.windows(3).any(|it| it == b"429"), "{replies:?}");
+    }
+    let client = keys.client(zmq::REQ, &service.endpoint, "hurried");
+    assert_eq!(client.ask_text("abc"), "cba");
+}
+
+#[test]
+fn a_service_that_everybody_can_reach_says_so() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("open");
+    let (key, clients) = (keys.path("service.key_secret"), keys.path("clients"));
+    let told = |options: &[&str]| {
+        let mut service = Process::run(Command::new(REPD).arg("serve").args(options));
+        service.signal(nix::sys::signal::Signal::SIGTERM);
+        service.wait();
+        service.log.iter().any(|line| line.contains("warning: whoever reaches tcp://0.0.0.0:"))
+    };
+    let open = ["--listen", "tcp://127.0.0.1:*", "--listen", "tcp://*:*"];
+    assert!(told(&open));
+    assert!(!told(&open[..2]));
+    assert!(!told(&[&open[..], &["--key", &key, "--clients", &clients]].concat()));
+    assert!(!told(&[&open[..], &["--allow", "127.0.0.1"]].concat()));
+}
