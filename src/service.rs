@@ -25,6 +25,7 @@ use crate::service::single_threaded::SingleThreaded;
 use crate::socket::{Context, readable, wait};
 use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
+use crate::sys::secrecy;
 use crate::sys::signals::Signals;
 
 mod account;
@@ -49,7 +50,8 @@ pub use running::{Running, StopHandle};
 /// the signal's number. The signals stay caught after that: this is for one service in a process.
 /// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
 /// (sched(7)), unless this one has another policy than the usual. systemd is told when the service
-/// is ready (sd_notify(3)).
+/// is ready (sd_notify(3)). With [`Config::key`] the process writes no core, other processes of its
+/// user cannot look into it, and its programs gain no privileges.
 ///
 /// # Errors
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
@@ -57,6 +59,11 @@ pub use running::{Running, StopHandle};
 pub fn serve(config: &Config) -> Result<(), Error> {
     let signals = Signals::catch()?;
     sched::use_batch_policy();
+    if config.keys.key.is_some() {
+        // Before the key is read.
+        secrecy::begin()
+            .map_err(|error| Error::of_system("cannot keep the key from other processes", error))?;
+    }
     let serving = config.is_single_threaded().then(|| watch(&signals, config.drain)).transpose()?;
     let service = Service::start(config)?;
     for endpoint in service.endpoints() {

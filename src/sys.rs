@@ -7,5 +7,6 @@ pub(crate) mod nss;
 pub(crate) mod pidfd;
 pub(crate) mod rlimit;
 pub(crate) mod sched;
+pub(crate) mod secrecy;
 pub(crate) mod signals;
 pub(crate) mod spawn;

@@ -7,10 +7,12 @@ use std::io::{Read, Write};
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use common::raw::{self, Raw};
 use common::{Client, Folder, Process, REPD, code, repd, time_limit};
+use nix::unistd::{Gid, Uid, chown};
 
 /// A folder of keys and lists.
 struct Keys(Folder);
@@ -566,4 +568,45 @@ fn a_service_that_everybody_can_reach_says_so() {
     assert!(!told(&open[..2]));
     assert!(!told(&[&open[..], &["--key", &key, "--clients", &clients]].concat()));
     assert!(!told(&[&open[..], &["--allow", "127.0.0.1"]].concat()));
+}
+
+#[test]
+fn other_processes_of_its_user_and_its_programs_do_not_see_the_key() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("secrecy");
+    let program = r#"
+while read -r line; do
+    cat "/proc/$PPID/environ" > /dev/null 2>&1 && seen=seen || seen=hidden
+    echo "${CREDENTIALS_DIRECTORY:-none} $seen $(grep NoNewPrivs /proc/self/status)"
+done"#;
+    let serve = |options: &[&str]| {
+        let program = ["--workers", "1", "--framing", "lines", "--", "sh", "-c", program];
+        let mut command = Command::new(REPD);
+        if Uid::effective().is_root() {
+            // Root sees all.
+            let (nobody, group) = (Uid::from_raw(65534), Gid::from_raw(65534));
+            for file in ["service.key_secret", "clients", "."] {
+                chown(Path::new(&keys.path(file)), Some(nobody), Some(group)).unwrap();
+            }
+            command = Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+            let copy = keys.path("repd");
+            let _ = fs::copy(REPD, &copy);
+            command.arg(copy);
+        }
+        let listen = ["serve", "--listen", "tcp://127.0.0.1:*"];
+        command.args(listen).args(options).args(program).env("CREDENTIALS_DIRECTORY", "/c");
+        command.current_dir("/");
+        Process::run(&mut command)
+    };
+    let open = serve(&[]);
+    let said = Client::req(&open.endpoint).ask_text("what?");
+    assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["/c", "seen", "NoNewPrivs:", "0"]);
+    let (key, clients) = (keys.path("service.key_secret"), keys.path("clients"));
+    let service = serve(&["--key", &key, "--clients", &clients]);
+    let said = keys.client(zmq::REQ, &service.endpoint, "pump-7").ask_text("what?");
+    assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["none", "hidden", "NoNewPrivs:", "1"]);
+    let arguments = fs::read(format!("/proc/{}/cmdline", service.pid())).unwrap();
+    let secret = keys.secret("service");
+    assert!(!arguments.windows(secret.len()).any(|it| it == secret.as_bytes()));
 }

@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
 use super::rlimit::initial_limits;
+use super::secrecy;
 
 /// Variables that are meant for this process alone: sd_notify(3), sd_listen_fds(3),
 /// systemd.exec(5).
@@ -30,11 +31,17 @@ const PRIVATE_VARIABLES: [&str; 7] = [
     "JOURNAL_STREAM",
 ];
 
+/// Says where the service's own key may be (systemd.exec(5)).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// Has the program inherit nothing that is meant for this process, and has the system kill it when
 /// the thread that starts it ends.
 pub(crate) fn limit_inheritance(command: &mut Command) {
     for name in PRIVATE_VARIABLES {
         command.env_remove(name);
+    }
+    if secrecy::has_begun() {
+        command.env_remove(CREDENTIALS);
     }
     let parent = getpid();
     let inherited = Inherited::now();
