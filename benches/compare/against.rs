@@ -37,17 +37,21 @@ impl Row {
 }
 
 /// Returns the rows that `plan` selects.
-fn rows(plan: &Plan) -> Vec<Row> {
+fn rows(plan: &Plan) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for kind in [Kind::Repd, Kind::Single] {
-        for case in cases().into_iter().filter(|case| case.peers.contains(&kind)) {
+        for case in cases()?.into_iter().filter(|case| case.peers.contains(&kind)) {
+            // An older build may have no keys.
+            if case.keys.is_some() {
+                continue;
+            }
             let suffix = if kind == Kind::Single { ", --workers 0" } else { "" };
             let name = format!("{}{suffix}", case.name);
             rows.push(Row { name, case, kind, rates: Vec::new() });
         }
     }
     rows.retain(|row| plan.has(&row.name));
-    rows
+    Ok(rows)
 }
 
 /// Runs each load on this build of repd and on `binary`, in turns, and prints the ratios of their
@@ -55,7 +59,7 @@ fn rows(plan: &Plan) -> Vec<Row> {
 /// ratio of one load is certainly below it.
 pub fn compare(binary: &Path, bound: f64, plan: &Plan) -> Result<ExitCode, Failure> {
     let binaries = [Path::new(REPD), &binary.canonicalize()?];
-    let mut rows = rows(plan);
+    let mut rows = rows(plan)?;
     if rows.is_empty() {
         return Err("no load has that in its name; give --only a part of a name".into());
     }
@@ -96,7 +100,8 @@ fn try_rates(
     part: &Plan,
 ) -> Result<[f64; 2], Failure> {
     let start = |binary| {
-        let server = Server::start_repd(binary, *kind, case.workers, case.slow_one_in.is_some())?;
+        let server =
+            Server::start_repd(binary, *kind, case.workers, case.slow_one_in.is_some(), None)?;
         let silent = connect_silent(&server, case)?;
         Ok::<_, Failure>((server, silent))
     };

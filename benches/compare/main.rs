@@ -8,6 +8,7 @@
 //!     cargo bench -- --against BINARY  # another build of repd: does a rate fall?
 
 mod against;
+mod keys;
 mod nats;
 mod options;
 mod overload;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use repd::Frame;
 use repd::bench::{Body, Clients, End, Load, Outcome};
 
+use keys::Keys;
 use options::{Options, Plan};
 use peers::{Kind, SLOW, Server};
 
@@ -50,6 +52,8 @@ struct Case {
     workers: usize,
     /// Time after which a client gives a request up.
     patience: Duration,
+    /// Those of the service and its clients, if they have keys.
+    keys: Option<Keys>,
     /// Number of clients that are connected and send nothing.
     silent_connections: usize,
     peers: Vec<Kind>,
@@ -64,6 +68,7 @@ impl Case {
             slow_one_in: None,
             workers: 5,
             patience: Duration::from_secs(10),
+            keys: None,
             silent_connections: 0,
             peers: peers.into(),
         }
@@ -71,7 +76,7 @@ impl Case {
 }
 
 /// Returns all loads, in the order of the report.
-fn cases() -> Vec<Case> {
+fn cases() -> Result<Vec<Case>, Failure> {
     use Clients::{Pipeline, Req};
     use Kind::{Go, Nats, Rep, Repd, Single, ZmqProxy};
     let all = [Repd, ZmqProxy, Go, Nats, Single, Rep];
@@ -105,7 +110,16 @@ fn cases() -> Vec<Case> {
     }
     let title = "1,000 connections, 10 of them active";
     cases.push(Case { silent_connections: 990, ..Case::new(title, Req(10), &own) });
-    cases
+    let keys = Some(Keys::make()?);
+    for (title, clients) in [
+        ("keys, one REQ client", Req(1)),
+        ("keys, 50 REQ clients", Req(50)),
+        ("keys, pipelined 20", Pipeline(20)),
+        ("keys, pipelined 200", Pipeline(200)),
+    ] {
+        cases.push(Case { keys: keys.clone(), ..Case::new(title, clients, &pair) });
+    }
+    Ok(cases)
 }
 
 fn main() -> ExitCode {
@@ -138,7 +152,7 @@ fn compare_with_others(plan: &Plan) -> Result<(), Failure> {
         }
     }
     let mut measured = Vec::new();
-    for case in cases().into_iter().filter(|case| plan.has(&case.name)) {
+    for case in cases()?.into_iter().filter(|case| plan.has(&case.name)) {
         let figures = measure(&case, plan)?;
         let seen: Vec<String> = figures
             .iter()
@@ -167,7 +181,8 @@ fn measure(case: &Case, plan: &Plan) -> Result<Rounds, Failure> {
         let first = round % measured.len();
         for turn in (first..measured.len()).chain(0..first) {
             let (kind, rounds) = &mut measured[turn];
-            let server = Server::start(*kind, case.workers, case.slow_one_in.is_some())?;
+            let server =
+                Server::start(*kind, case.workers, case.slow_one_in.is_some(), case.keys.as_ref())?;
             let _silent = connect_silent(&server, case)?;
             rounds.push(figures(&server, *kind, case, plan)?);
         }
@@ -222,7 +237,7 @@ fn load(kind: Kind, server: &Server, case: &Case, plan: &Plan) -> Result<Outcome
     }
     let load = Load {
         endpoint: server.endpoint.parse()?,
-        keys: None,
+        keys: case.keys.as_ref().map(|keys| keys.client.clone()),
         clients: case.clients,
         threads: std::thread::available_parallelism()?.get(),
         bodies,
@@ -321,7 +336,7 @@ fn footprint(rounds: usize) -> Result<String, Failure> {
         }
         let mut figures: [Vec<f64>; 3] = Default::default();
         for _ in 0..rounds.max(2) * 2 - 1 {
-            let server = Server::start(kind, 5, false)?;
+            let server = Server::start(kind, 5, false, None)?;
             let idle = server.resident_mebibytes()?;
             let first_reply = server.first_reply()?.as_secs_f64() * 1e3;
             load(kind, &server, &after, &plan)?;

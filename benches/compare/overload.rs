@@ -40,7 +40,7 @@ pub fn measure(plan: &Plan) -> Result<String, Failure> {
         let mut goodput = [Vec::new(), Vec::new()];
         for round in 0..plan.rounds {
             for turn in [round % 2, 1 - round % 2] {
-                let server = Server::start(PEERS[turn], case.workers, true)?;
+                let server = Server::start(PEERS[turn], case.workers, true, None)?;
                 goodput[turn].push(load(PEERS[turn], &server, &case, &longer)?.goodput());
             }
         }

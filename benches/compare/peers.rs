@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use repd::{Backend, Config, Frame, reverse, serve};
 
 use crate::Failure;
+use crate::keys::Keys;
 
 pub const REPD: &str = env!("CARGO_BIN_EXE_repd");
 
@@ -105,9 +106,13 @@ impl Server {
         kind: Kind,
         workers: usize,
         has_slow: bool,
+        keys: Option<&Keys>,
     ) -> Result<Server, Failure> {
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "tcp://127.0.0.1:*"]);
+        if let Some(keys) = keys {
+            command.arg("--key").arg(&keys.service).arg("--clients").arg(&keys.clients);
+        }
         command.args(["--workers", &kind.workers(workers)]);
         if has_slow {
             command.args(["--framing", "packet", "--"]).arg(std::env::current_exe()?);
@@ -117,7 +122,12 @@ impl Server {
     }
 
     /// Starts a server with that number of workers. If `has_slow`, it looks for slow requests.
-    pub fn start(kind: Kind, workers: usize, has_slow: bool) -> Result<Server, Failure> {
+    pub fn start(
+        kind: Kind,
+        workers: usize,
+        has_slow: bool,
+        keys: Option<&Keys>,
+    ) -> Result<Server, Failure> {
         let program = std::env::current_exe()?;
         let serve = |what: &str| {
             let mut command = Command::new(&program);
@@ -127,10 +137,16 @@ impl Server {
         match kind {
             // The program as users have it: its own handlers do.
             Kind::Repd | Kind::Single if !has_slow => {
-                Server::start_repd(Path::new(REPD), kind, workers, false)
+                Server::start_repd(Path::new(REPD), kind, workers, false, keys)
             }
             Kind::Repd | Kind::Single => Server::run(&mut serve("repd")),
-            Kind::ZmqProxy => Server::run(&mut serve("zmq_proxy")),
+            Kind::ZmqProxy => {
+                let mut command = serve("zmq_proxy");
+                if let Some(keys) = keys {
+                    command.arg(&keys.service);
+                }
+                Server::run(&mut command)
+            }
             Kind::Rep => Server::run(&mut serve("rep")),
             Kind::Go => {
                 let binary = go().as_ref().map_err(|why| why.as_str())?;
@@ -203,7 +219,8 @@ pub fn serve_if_asked() -> Result<bool, Failure> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["serve", "repd", workers] => repd(workers.parse()?)?,
-        ["serve", "zmq_proxy", workers] => zmq_proxy(workers.parse()?)?,
+        ["serve", "zmq_proxy", workers] => zmq_proxy(workers.parse()?, None)?,
+        ["serve", "zmq_proxy", workers, key] => zmq_proxy(workers.parse()?, Some(key))?,
         ["serve", "rep", _] => rep()?,
         ["serve", "packet", _] => packet()?,
         ["serve", "nats", workers, address] => crate::nats::respond(address, workers.parse()?)?,
@@ -249,10 +266,14 @@ fn reply_to(mut text: Vec<u8>) -> Vec<u8> {
     text
 }
 
-/// Runs the guide's multithreaded server, mtserver.
-fn zmq_proxy(workers: usize) -> Result<(), Failure> {
+/// Runs the guide's multithreaded server, mtserver; with the secret key in that file, over CURVE.
+fn zmq_proxy(workers: usize, key: Option<&str>) -> Result<(), Failure> {
     let context = zmq::Context::new();
     let clients = context.socket(zmq::ROUTER)?;
+    if let Some(file) = key {
+        clients.set_curve_server(true)?;
+        clients.set_curve_secretkey(&zmq::z85_decode(&Keys::secret(file)?)?)?;
+    }
     let backend = context.socket(zmq::DEALER)?;
     backend.bind("inproc://workers")?;
     for _ in 0..workers {
