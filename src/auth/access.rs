@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::key::{ClientKeys, KeyPair, PublicKey};
@@ -49,7 +49,7 @@ pub(crate) struct Access {
 #[derive(Debug)]
 struct Guard {
     path: PathBuf,
-    list: RwLock<Arc<List>>,
+    list: List,
 }
 
 /// What becomes of a client that has shown its key.
@@ -100,12 +100,12 @@ impl Access {
         frame.property("Peer-Address")?.parse::<IpAddr>().ok()?;
         // What the ZAP handler has said, which a client's own word does not replace.
         let name = frame.property("User-Id")?;
-        self.clients.as_ref()?.list().by_name(name)
+        self.clients.as_ref()?.list.by_name(name)
     }
 
     /// Returns true if a listed client may ask only so often.
     pub fn has_rates(&self) -> bool {
-        self.clients.as_ref().is_some_and(|clients| clients.list().has_rates())
+        self.clients.as_ref().is_some_and(|clients| clients.list.has_rates())
     }
 
     /// Decides on who has shown that key.
@@ -121,8 +121,7 @@ impl Access {
         let Some(guard) = guard.and_then(|(_, guard)| guard.as_ref()) else {
             return Decision::Refused("refused a peer: no list says who may connect there".into());
         };
-        let list = guard.list();
-        let (refusal, entry) = match list.find(key, address, now) {
+        let (refusal, entry) = match guard.list.find(key, address, now) {
             Ok(entry) => return Decision::LetIn(Arc::clone(&entry.name)),
             Err(refusal) => refusal,
         };
@@ -170,10 +169,6 @@ impl Access {
 impl Guard {
     fn open(path: PathBuf) -> Result<Guard, Error> {
         let list = List::read(&path)?;
-        Ok(Guard { path, list: RwLock::new(Arc::new(list)) })
-    }
-
-    fn list(&self) -> Arc<List> {
-        Arc::clone(&self.list.read().unwrap_or_else(PoisonError::into_inner))
+        Ok(Guard { path, list })
     }
 }
