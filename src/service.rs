@@ -130,7 +130,6 @@ pub fn check(config: &Config) -> Result<(), Error> {
         }
         Server::SingleThreaded(single) => drop(single),
     }
-    service.context.shutdown();
     service.zap.map_or(Ok(()), ZapHandler::end)
 }
 
@@ -263,7 +262,6 @@ impl Service {
         };
         on_answered();
         pool.iter().for_each(Pool::begin_end);
-        context.shutdown();
         let access_checked = zap.map_or(Ok(()), ZapHandler::end);
         // The last replies leave before anything that may take longer is waited for. libzmq does
         // not tell whether they did, but it waits no longer than it must.

@@ -13,6 +13,7 @@ use std::process::{Command, Output};
 use common::raw::{self, Raw};
 use common::{Client, Folder, Process, REPD, code, repd, time_limit};
 use nix::unistd::{Gid, Uid, chown};
+use repd::{Backend, Config, Service};
 
 /// A folder of keys and lists.
 struct Keys(Folder);
@@ -609,4 +610,20 @@ done"#;
     let arguments = fs::read(format!("/proc/{}/cmdline", service.pid())).unwrap();
     let secret = keys.secret("service");
     assert!(!arguments.windows(secret.len()).any(|it| it == secret.as_bytes()));
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_thread() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("no-start");
+    let unknown = Backend::Upstream(vec!["tcp://no-such-host.invalid:1".parse().unwrap()]);
+    let config = Config::new(unknown)
+        .listen(["tcp://127.0.0.1:*".parse().unwrap()])
+        .key(keys.path("service.key_secret"))
+        .clients(keys.path("clients"));
+    assert!(Service::start(&config).is_err());
+    let mut tasks = fs::read_dir("/proc/self/task").unwrap();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm"));
+    // No other test has a service in this process.
+    assert!(tasks.all(|task| name(task.unwrap()).unwrap_or_default() != "zap\n"));
 }

@@ -20,7 +20,8 @@ pub(crate) const ENDPOINT: &str = "inproc://zeromq.zap.01";
 
 /// The thread that answers. Who was let in is not asked about again, so it is in nobody's way.
 pub(crate) struct ZapHandler {
-    thread: JoinHandle<Result<(), Error>>,
+    context: Context,
+    thread: Option<JoinHandle<Result<(), Error>>>,
     ended: PipeReader,
 }
 
@@ -33,17 +34,17 @@ impl ZapHandler {
         let cannot = |error| Error::of_system("cannot start the check of keys", error);
         let (ended, ending) = pipe().map_err(cannot)?;
         let (ready, is_ready) = channel();
-        let context = context.clone();
+        let (context, own) = (context.clone(), context.clone());
         let body = move || {
             // Closed however the thread ends.
             let _ending: PipeWriter = ending;
-            let socket = context.zap_handler(ENDPOINT)?;
+            let socket = own.zap_handler(ENDPOINT)?;
             let _ = ready.send(());
-            drop((ready, context));
+            drop((ready, own));
             run(&socket, &access)
         };
         let thread = Builder::new().name("zap".into()).spawn(body).map_err(cannot)?;
-        let handler = ZapHandler { thread, ended };
+        let handler = ZapHandler { context, thread: Some(thread), ended };
         match is_ready.recv() {
             Ok(()) => Ok(handler),
             Err(_) => {
@@ -58,12 +59,25 @@ impl ZapHandler {
         &self.ended
     }
 
-    /// Waits until it has ended: once its context is shut down.
+    /// Shuts its context down, and waits until it has ended.
     ///
     /// # Errors
     /// Why it had ended before.
-    pub fn end(self) -> Result<(), Error> {
-        self.thread.join().unwrap_or_else(|_| Err(Error::failed("the check of keys panicked")))
+    pub fn end(mut self) -> Result<(), Error> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        self.context.shutdown();
+        let thread = self.thread.take().map_or(Ok(Ok(())), JoinHandle::join);
+        thread.unwrap_or_else(|_| Err(Error::failed("the check of keys panicked")))
+    }
+}
+
+/// Of a service that did not start.
+impl Drop for ZapHandler {
+    fn drop(&mut self) {
+        let _ = self.join();
     }
 }
 
