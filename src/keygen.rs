@@ -6,7 +6,6 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use crate::auth::{KeyPair, check_name, read_pair};
 use crate::cli::{Keygen, print};
@@ -101,26 +100,28 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
     let mut new = path.as_os_str().to_owned();
     new.push(format!(".{}", std::process::id()));
     let new = PathBuf::from(new);
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(cannot)?;
-    let written = file
-        .write_all(text.as_bytes())
-        // Whatever the umask is.
-        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| {
-            let (from, to) = (new.as_path(), path);
-            let flags = RenameFlags::RENAME_NOREPLACE;
-            renameat2(AT_FDCWD, from, AT_FDCWD, to, flags).map_err(io::Error::from)
-        });
-    written.map_err(|error| {
-        let _ = fs::remove_file(&new);
-        cannot(error)
-    })?;
+    let written = write_new(&new, mode, text).and_then(|()| match fs::hard_link(&new, path) {
+        // A file system may have no links, such as that of a boot partition.
+        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
+            write_new(path, mode, text)
+        }
+        linked => linked,
+    });
+    let _ = fs::remove_file(&new);
+    written.map_err(cannot)?;
     // The name lasts only when the folder is written too.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(cannot)?;
     folder.sync_all().map_err(cannot)
+}
+
+/// Writes a file that is not there yet.
+fn write_new(path: &Path, mode: u32, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(text.as_bytes())?;
+    // Whatever the umask is.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
 }
 
 fn cannot_write(path: &Path, error: io::Error) -> Error {

@@ -11,7 +11,7 @@ use super::clients::Handshake;
 use super::dispatcher::{Change, Dispatcher, Lost, Rules};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
-use super::in_flight::{Pending, Place, Request};
+use super::in_flight::{Pending, Request};
 use crate::auth::Access;
 use crate::backend::{LaneState, Ticket};
 use crate::config::Config;
@@ -185,16 +185,12 @@ impl Broker {
         Ok(())
     }
 
-    /// Tells the client of a request whose deadline has passed. Returns the request, and the lane
-    /// that has it; `None` if no deadline has passed.
-    pub fn expire(&mut self) -> Result<Option<(Ticket, Option<usize>)>, Error> {
-        let Some(ticket) = self.dispatcher.overdue(self.now) else { return Ok(None) };
-        let lane = match self.dispatcher.in_flight().get(ticket).map(|pending| pending.place) {
-            Some(Place::Lane(lane)) => Some(lane),
-            _ => None,
-        };
-        self.give_up(ticket, &Fault::timeout())?;
-        Ok(Some((ticket, lane)))
+    /// Tells the clients of requests whose deadline has passed.
+    pub fn expire(&mut self) -> Result<(), Error> {
+        while let Some(ticket) = self.dispatcher.overdue(self.now) {
+            self.give_up(ticket, &Fault::timeout())?;
+        }
+        Ok(())
     }
 
     /// Answers the requests that wait with an error, if no lane is available.
@@ -248,6 +244,9 @@ impl Broker {
             }
         }
         self.frontend.retry(self.now)?;
+        if self.now >= self.memory.trim_at() {
+            self.dispatcher.shrink();
+        }
         self.memory.trim_if_due(self.now);
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! It is told what happened and the time. It holds no socket and reads no clock, so that each rule
 //! has a unit test, and all of them a simulation.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::account::ClientLimits;
@@ -30,6 +30,11 @@ pub(crate) struct Dispatcher {
     waiting: VecDeque<Ticket>,
     /// Requests that were answered by their deadline, and that a lane still has.
     late: HashMap<Ticket, Late>,
+    /// When lanes are to be told that they take too long, of late requests that they were not told
+    /// of yet. A client that gives up sooner says nothing about the lane.
+    overruns: BTreeMap<(Instant, Ticket), usize>,
+    /// Time that a request may take.
+    timeout: Duration,
     recent: Recent,
     retries: usize,
     /// Number of requests that were dropped unhandled, since nobody waits for a reply.
@@ -41,11 +46,17 @@ pub(crate) struct Dispatcher {
     changes: VecDeque<Change>,
 }
 
-/// Whose a late request was, and what it takes in memory, in bytes.
+/// A request that a lane still has, though its client does not wait any more.
 struct Late {
     client: ClientId,
+    /// What it takes in memory.
     bytes: usize,
+    /// When the lane has had it for as long as any request may take.
+    overruns_at: Instant,
 }
+
+/// Number of requests that there is place for though there are none.
+const MAX_IDLE_REQUESTS: usize = 1024;
 
 /// How requests are dispatched.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +109,8 @@ impl Dispatcher {
             queue: Queue::new(now),
             waiting: VecDeque::new(),
             late: HashMap::new(),
+            overruns: BTreeMap::new(),
+            timeout: rules.timeout,
             recent: Recent::new(lanes),
             retries: rules.retries,
             withdrawn: 0,
@@ -155,6 +168,9 @@ impl Dispatcher {
         }
         if std::mem::take(&mut self.is_refusing) {
             self.changes.push_back(Change::Answering);
+        }
+        if request.patience == Some(Duration::ZERO) {
+            return Err(Fault::timeout());
         }
         let [routing_id, ..] = &mut request.envelope[..] else { return Ok(()) };
         let client = self.enter(routing_id, handshake);
@@ -251,7 +267,7 @@ impl Dispatcher {
         }
         let lane = self.recent.take(place);
         let pending = self.in_flight.get_mut(ticket)?;
-        (pending.place, pending.lost_on) = (Place::Lane(lane), None);
+        (pending.place, pending.lost_on, pending.sent_at) = (Place::Lane(lane), None, now);
         let left = pending.deadline.saturating_duration_since(now);
         let patience = pending.request.patience.map(|_| left);
         Some(Assignment { ticket, lane, keep, lost_on, patience })
@@ -301,8 +317,9 @@ impl Dispatcher {
 
     /// Takes account of a late request that its lane is done with.
     fn on_late_done(&mut self, ticket: Ticket) {
-        if let Some(late) = self.late.remove(&ticket) {
-            self.clients.release(late.client, late.bytes);
+        if let Some(Late { client, bytes, overruns_at }) = self.late.remove(&ticket) {
+            self.overruns.remove(&(overruns_at, ticket));
+            self.clients.release(client, bytes);
         }
     }
 
@@ -352,16 +369,25 @@ impl Dispatcher {
         self.in_flight.overdue(now)
     }
 
-    /// Ends a request without a reply; returns `None` if it had ended before. The lane that has it
+    /// Returns a late request that its lane has had for as long as any may take, and the lane, which
     /// is to be told.
+    pub fn next_overrun(&mut self, now: Instant) -> Option<(Ticket, usize)> {
+        let first = self.overruns.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let ((_, ticket), lane) = first.remove_entry();
+        Some((ticket, lane))
+    }
+
+    /// Ends a request without a reply; returns `None` if it had ended before.
     pub fn give_up(&mut self, ticket: Ticket, now: Instant) -> Option<&mut Pending> {
         let pending = self.in_flight.get(ticket)?;
         let (client, bytes) = (pending.client, pending.request.bytes);
+        let overruns_at = pending.sent_at + self.timeout;
         match pending.place {
             Place::Queue => self.queue.remove(client, ticket, now),
             Place::Waiting => self.waiting.retain(|waiting| *waiting != ticket),
-            Place::Lane(_) => {
-                self.late.insert(ticket, Late { client, bytes });
+            Place::Lane(lane) => {
+                self.late.insert(ticket, Late { client, bytes, overruns_at });
+                self.overruns.insert((overruns_at, ticket), lane);
                 self.clients.on_ended(client, bytes, true);
                 return self.in_flight.remove(ticket);
             }
@@ -395,7 +421,14 @@ impl Dispatcher {
         });
         // Without capacity elsewhere what waits behind a slow request stays there.
         let recall = recall.min().filter(|_| self.recent.has_capacity(lanes, now));
-        recall.into_iter().chain(self.in_flight.earliest()).min()
+        let overrun = self.overruns.first_key_value().map(|((at, _), _)| *at);
+        recall.into_iter().chain(self.in_flight.earliest()).chain(overrun).min()
+    }
+
+    /// Gives back what a burst of requests has taken, once none is left.
+    pub fn shrink(&mut self) {
+        self.in_flight.shrink();
+        self.late.shrink_to(MAX_IDLE_REQUESTS);
     }
 
     /// Takes account of a change of lanes by itself, so that it is logged before the next request

@@ -40,16 +40,23 @@ pub(crate) struct Pending {
     /// When its client gets a 504.
     pub deadline: Instant,
     pub place: Place,
+    /// When it was given to the lane that has it.
+    pub sent_at: Instant,
     /// Number of times it was lost.
     pub lost: usize,
     /// The lane that lost it, until it is sent again.
     pub lost_on: Option<usize>,
 }
 
+/// Number of slots that are kept though none is in use.
+const MAX_IDLE_SLOTS: usize = 1024;
+
 /// The requests that were taken and not answered, by their tickets.
 pub(crate) struct InFlight {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// The generation of a slot that is new: above those of the slots that were given back.
+    first_generation: u32,
     /// Time that each has, unless its client says less.
     timeout: Duration,
     /// The oldest and the newest of those that have this time, which end in the order in which they
@@ -77,6 +84,7 @@ impl InFlight {
         InFlight {
             slots: Vec::new(),
             free: Vec::new(),
+            first_generation: 0,
             timeout,
             ends: None,
             hurried: BTreeSet::new(),
@@ -103,8 +111,10 @@ impl InFlight {
                 std::mem::take(&mut self.slots[slot as usize].pending.request),
             )
         };
-        let pending = Pending { request, client, deadline, place, lost: 0, lost_on: None };
-        let generation = self.slots.get(slot as usize).map_or(0, |entry| entry.generation);
+        let pending =
+            Pending { request, client, deadline, place, sent_at: now, lost: 0, lost_on: None };
+        let generation =
+            self.slots.get(slot as usize).map_or(self.first_generation, |entry| entry.generation);
         let is_hurried = patience.is_some();
         let entry =
             Slot { generation, is_live: true, is_hurried, before: None, next: None, pending };
@@ -176,6 +186,16 @@ impl InFlight {
         body.clear();
         body.shrink_to(MAX_IDLE_CAPACITY);
         Some(&mut slot.pending)
+    }
+
+    /// Gives back all slots with their buffers, if there are many and none is in use.
+    pub fn shrink(&mut self) {
+        if self.is_empty() && self.slots.len() > MAX_IDLE_SLOTS {
+            let newest = self.slots.iter().map(|slot| slot.generation).max();
+            self.first_generation = newest.unwrap_or(0).wrapping_add(1);
+            self.slots = Vec::new();
+            self.free = Vec::new();
+        }
     }
 
     /// Returns how many requests are in flight.
@@ -269,5 +289,24 @@ mod tests {
                 assert_eq!(table.earliest(), earliest, "{order:?}");
             }
         }
+    }
+
+    #[test]
+    fn after_a_burst_its_slots_are_given_back_and_no_ticket_comes_again() {
+        let (mut table, now) = (InFlight::new(S), Instant::now());
+        let burst: Vec<Ticket> = (0..2000).map(|_| insert(&mut table, None, now)).collect();
+        table.shrink();
+        assert_eq!(table.len(), 2000, "they are in use");
+        for ticket in &burst {
+            table.remove(*ticket);
+        }
+        table.shrink();
+        assert!(table.slots.is_empty() && table.is_empty());
+        let next = insert(&mut table, None, now);
+        assert!(!burst.contains(&next) && table.get(next).is_some());
+        assert!(burst.iter().all(|ticket| table.get(*ticket).is_none()));
+        table.remove(next);
+        table.shrink();
+        assert_eq!(table.slots.len(), 1, "few are kept");
     }
 }

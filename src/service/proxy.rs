@@ -231,15 +231,15 @@ impl Proxy {
 
     /// Tells the clients of requests whose deadline has passed.
     fn expire(&mut self) -> Result<(), Error> {
-        let mut has_expired = false;
-        while let Some((ticket, lane)) = self.broker.expire()? {
-            has_expired = true;
-            let Some(lane) = lane else { continue };
+        self.broker.expire()?;
+        let mut has_overrun = false;
+        while let Some((ticket, lane)) = self.broker.dispatcher.next_overrun(self.broker.now) {
+            has_overrun = true;
             if self.lanes[lane].on_deadline(ticket, self.broker.now) {
                 warn!("worker {}: its request has passed the deadline", lane + 1);
             }
         }
-        if has_expired {
+        if has_overrun {
             // The last lane may be stuck now, which the log should tell before the next request
             // comes.
             self.broker.dispatcher.on_lane_changed(&self.lanes, self.broker.now);

@@ -111,7 +111,7 @@ impl SingleThreaded {
                 self.read_all()?;
             }
             // However quick the handler is: libzmq keeps what it has to tell until then.
-            while self.broker.expire()?.is_some() {}
+            self.broker.expire()?;
             self.broker.forget_gone()?;
             self.is_behind = self.answer_some()?;
             self.broker.end_turn()?;

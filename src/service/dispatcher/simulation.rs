@@ -319,14 +319,14 @@ impl Simulation {
         }
         while let Some(ticket) = self.dispatcher.overdue(self.now) {
             self.give_up(ticket, Code::TIMEOUT);
-            for lane in &mut self.lanes {
-                match lane {
-                    Lane::Worker(worker) => _ = worker.window.on_deadline(ticket),
-                    Lane::Upstream(Upstream { peer: Some(peer), .. }) => {
-                        peer.on_deadline(ticket, self.now);
-                    }
-                    Lane::Upstream(_) => (),
+        }
+        while let Some((ticket, lane)) = self.dispatcher.next_overrun(self.now) {
+            match &mut self.lanes[lane] {
+                Lane::Worker(worker) => _ = worker.window.on_deadline(ticket),
+                Lane::Upstream(Upstream { peer: Some(peer), .. }) => {
+                    peer.on_deadline(ticket, self.now);
                 }
+                Lane::Upstream(_) => (),
             }
         }
         for lane in 0..self.lanes.len() {

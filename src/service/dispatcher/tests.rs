@@ -215,6 +215,40 @@ fn what_is_late_is_held_until_its_lane_is_done_with_it() {
 }
 
 #[test]
+fn who_gives_up_soon_says_nothing_about_the_lane_that_has_his_request() {
+    let mut harness = Harness::new(1);
+    let free = lanes([Preferred]);
+    let [replied, kept] = ["hurried", "hurried"].map(|client| {
+        harness.ask_as(client, &free).unwrap();
+        harness.next(&free).unwrap().ticket
+    });
+    harness.now += 50 * MS;
+    while let Some(ticket) = harness.dispatcher.overdue(harness.now) {
+        harness.dispatcher.give_up(ticket, harness.now);
+    }
+    assert!(harness.dispatcher.in_flight().is_empty());
+    assert_eq!(harness.dispatcher.next_overrun(harness.now), None);
+    assert!(harness.dispatcher.on_reply(replied).is_none());
+    harness.now += TIMEOUT - 50 * MS;
+    assert_eq!(harness.dispatcher.next_deadline(&free, harness.now), Some(harness.now));
+    assert_eq!(harness.dispatcher.next_overrun(harness.now), Some((kept, 0)));
+    assert_eq!(harness.dispatcher.next_overrun(harness.now), None);
+    assert_eq!(harness.dispatcher.next_deadline(&free, harness.now), None);
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_handled() {
+    let mut harness = Harness::new(1);
+    let mut request = Request { patience: Some(Duration::ZERO), ..Request::default() };
+    request.envelope = vec![Frame::from("dealer"), Frame::from("x")];
+    let handshake = |_: &mut Frame| Handshake::default();
+    let free = lanes([Preferred]);
+    let refused = harness.dispatcher.on_request(&mut request, handshake, &free, harness.now);
+    assert_eq!(refused.unwrap_err().code(), Code::TIMEOUT);
+    assert_eq!(harness.next(&free), None);
+}
+
+#[test]
 fn what_is_left_of_a_clients_time_goes_with_its_request() {
     let mut harness = Harness::new(1);
     let free = lanes([Preferred]);
