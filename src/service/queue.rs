@@ -158,8 +158,15 @@ impl Queue {
         if self.is_empty() {
             self.calm_at = now;
         }
-        self.leave(client);
         self.count += 1;
+        let line = &mut self.lines[client.index()];
+        if line.was_served && !line.requests.is_empty() {
+            // Its place stays.
+            line.requests.push_back((ticket, now));
+            self.len += 1;
+            return;
+        }
+        self.leave(client);
         let line = &mut self.lines[client.index()];
         line.requests.push_back((ticket, now));
         if !line.was_served {
@@ -238,13 +245,31 @@ impl Queue {
     pub fn pop(&mut self, now: Instant) -> Option<Ticket> {
         let client = self.first(now)?;
         let stands = self.stands(now);
+        // Of one alone the turns need no order.
+        let is_alone = self.fresh.is_empty() && self.served.len() == 1;
+        if is_alone && self.lines[client.index()].requests.len() > 1 {
+            let line = &mut self.lines[client.index()];
+            let next = if stands { line.requests.pop_back() } else { line.requests.pop_front() };
+            return self.on_popped(next, stands, now);
+        }
         self.leave(client);
+        if stands {
+            self.thrown = std::array::from_fn(|_| self.dice.f64());
+        }
         let line = &mut self.lines[client.index()];
-        self.thrown = std::array::from_fn(|_| self.dice.f64());
         let next = if stands { line.requests.pop_back() } else { line.requests.pop_front() };
         self.count += 1;
         (line.rank, line.was_served) = (self.count, true);
         self.join(client);
+        self.on_popped(next, stands, now)
+    }
+
+    fn on_popped(
+        &mut self,
+        next: Option<(Ticket, Instant)>,
+        stands: bool,
+        now: Instant,
+    ) -> Option<Ticket> {
         let (ticket, since) = next?;
         self.len -= 1;
         // While it stands, the newest come first: that they have not waited says nothing.
