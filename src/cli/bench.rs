@@ -36,8 +36,8 @@ pub struct Bench {
     #[argh(positional, arg_name = "endpoint")]
     pub endpoint: Endpoint,
 
-    /// number of clients, 1 to 10000, each a REQ socket with one request outstanding, or with
-    /// --open-loop a DEALER (default 50)
+    /// number of clients, 1 to 10000 (default 50), each a REQ socket with one request outstanding, or
+    /// a DEALER with --open-loop
     #[argh(option, arg_name = "n", from_str_fn(parse::clients))]
     pub clients: Option<usize>,
 
