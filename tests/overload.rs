@@ -137,39 +137,61 @@ fn what_a_client_asks_for_that_has_come_back_under_its_name_is_answered() {
     }
 }
 
-/// Clients that say how long they wait, each in its way, behind services that have more time.
+/// Asks from two clients that say that they wait for so many milliseconds, each in its way.
+fn ask_hurried(endpoint: &str, milliseconds: &str) -> (Client, Raw) {
+    let dealer = Client::dealer(endpoint);
+    let frame = format!("REPD-DEADLINE:{milliseconds}");
+    dealer.socket.send_multipart([frame.as_str(), "", "hurried"], 0).unwrap();
+    let mut req = Raw::connect(endpoint);
+    let deadline = raw::property("X-REPD-DEADLINE", milliseconds.as_bytes());
+    req.shake_hands(&[raw::property("Socket-Type", b"REQ"), deadline]);
+    req.send(&raw::request(b"hurried"));
+    (dealer, req)
+}
+
 #[test]
 fn a_request_has_no_more_time_than_its_client_says() {
     let _limit = time_limit(60);
     let service = Gated::start(1, |config| config);
-    let front = Process::start(&["--upstream", &service.service.endpoint]);
     let busy = Client::req(&service.service.endpoint);
     busy.send(&[b"busy"]);
     service.next_begun();
-    let mut open = Vec::new();
-    for endpoint in [&service.service.endpoint, &front.endpoint] {
-        let dealer = Client::dealer(endpoint);
-        let ask = |deadline: &str, text: &str| {
-            let frames = [deadline.as_bytes(), b"", text.as_bytes()];
-            dealer.socket.send_multipart(frames, 0).unwrap();
-        };
-        ask("REPD-DEADLINE:100", "hurried");
-        let reply = dealer.socket.recv_multipart(0).unwrap();
-        assert_eq!(reply[..4], [&b"REPD-DEADLINE:100"[..], b"", b"REPD-ERROR", b"504"]);
-        let mut req = Raw::connect(endpoint);
-        let deadline = raw::property("X-REPD-DEADLINE", b"100");
-        req.shake_hands(&[raw::property("Socket-Type", b"REQ"), deadline]);
-        assert_eq!(req.ask(b"hurried").unwrap()[1], b"504");
-        // What is malformed is a frame like any other.
-        for deadline in ["REPD-DEADLINE:-1", "REPD-DEADLINE:1e3", "REPD-DEADLINE:86400000"] {
-            ask(deadline, deadline);
-        }
-        open.push((dealer, req));
+    let (dealer, mut req) = ask_hurried(&service.service.endpoint, "100");
+    let reply = dealer.socket.recv_multipart(0).unwrap();
+    assert_eq!(reply[..4], [&b"REPD-DEADLINE:100"[..], b"", b"REPD-ERROR", b"504"]);
+    assert_eq!(req.reply().unwrap()[1], b"504");
+    // What is malformed is a frame like any other.
+    for deadline in ["REPD-DEADLINE:-1", "REPD-DEADLINE:1e3", "REPD-DEADLINE:86400000"] {
+        dealer.socket.send_multipart([deadline, "", deadline], 0).unwrap();
     }
     (0..99).for_each(|_| service.open());
     assert_eq!(busy.receive(), [b"busy"]);
-    let handled: Vec<String> = (0..6).map(|_| service.next_begun()).collect();
+    let handled: Vec<String> = (0..3).map(|_| service.next_begun()).collect();
     assert!(handled.iter().all(|text| text != "hurried"), "{handled:?}");
+}
+
+#[test]
+fn an_upstream_is_told_what_is_left_of_a_clients_time() {
+    let _limit = time_limit(60);
+    let context = zmq::Context::new();
+    let upstream = context.socket(zmq::ROUTER).unwrap();
+    upstream.set_rcvtimeo(common::LIMIT.as_millis() as i32).unwrap();
+    upstream.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = upstream.get_last_endpoint().unwrap().unwrap();
+    let front = Process::start(&["--upstream", &endpoint]);
+    let _clients = ask_hurried(&front.endpoint, "20000");
+    for _ in 0..2 {
+        let request = upstream.recv_multipart(0).unwrap();
+        let [_, _, deadline, delimiter, body] = &request[..] else { panic!("{request:?}") };
+        assert_eq!((&delimiter[..], &body[..]), (&b""[..], &b"hurried"[..]));
+        let left = deadline.strip_prefix(b"REPD-DEADLINE:").and_then(|it| str::from_utf8(it).ok());
+        let left: u64 = left.unwrap().parse().unwrap();
+        assert!((1..=20_000).contains(&left), "{left}");
+    }
+    let client = Client::req(&front.endpoint);
+    client.send(&[b"patient"]);
+    let patient = upstream.recv_multipart(0).unwrap();
+    assert_eq!(patient.len(), 4, "{patient:?}");
 }
 
 /// What a client gives up is no sign that its worker hangs, so nobody else is told so.
