@@ -10,7 +10,6 @@ use nix::errno::Errno;
 use crate::auth::{KeyPair, check_name, read_pair};
 use crate::cli::{Keygen, print};
 use crate::error::{Error, plain};
-use crate::text::printable;
 
 /// Makes the pair of keys, or prints the public key of a secret one.
 ///
@@ -46,7 +45,7 @@ fn make(path: &Path, if_missing: bool) -> Result<(), Error> {
         files.write(&pair)?;
         pair
     };
-    print(&format!("{} {}\n", printable(name.as_bytes()), pair.public))
+    print(&format!("{name} {}\n", pair.public))
 }
 
 /// Where a pair of keys is written.
@@ -100,13 +99,8 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<(), Error> {
     let mut new = path.as_os_str().to_owned();
     new.push(format!(".{}", std::process::id()));
     let new = PathBuf::from(new);
-    let written = write_new(&new, mode, text).and_then(|()| match fs::hard_link(&new, path) {
-        // A file system may have no links, such as that of a boot partition.
-        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
-            write_new(path, mode, text)
-        }
-        linked => linked,
-    });
+    // Unlike a rename, a link is never put over another file.
+    let written = write_new(&new, mode, text).and_then(|()| fs::hard_link(&new, path));
     let _ = fs::remove_file(&new);
     written.map_err(cannot)?;
     // The name lasts only when the folder is written too.

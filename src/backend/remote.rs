@@ -69,8 +69,10 @@ pub(crate) struct Remote {
     refusals: Refusals,
     /// The public key by which the upstream knows this service.
     own_key: Option<PublicKey>,
-    /// Why the handshakes of connections that are about to end have failed.
-    failed: Vec<HandshakeFailure>,
+    /// Number of connections that are about to end whose handshake has failed, and why that of the
+    /// last one has.
+    failed: usize,
+    failure: HandshakeFailure,
     /// Of the ipc endpoints where workers connect; removed in the end.
     files: Vec<SocketFile>,
 }
@@ -123,7 +125,8 @@ impl Remote {
         Remote {
             refusals: Refusals::new(peer, has_keys),
             own_key: None,
-            failed: Vec::new(),
+            failed: 0,
+            failure: HandshakeFailure::Other,
             name,
             link,
             is_ready: connect.is_none(),
@@ -315,12 +318,15 @@ impl Remote {
                 self.trouble = None;
                 self.is_ready = true;
             }
-            Event::HandshakeFailed(why) => self.failed.push(why),
-            Event::Disconnected if !self.failed.is_empty() => {
-                let why = self.failed.remove(0);
+            Event::HandshakeFailed(why) => {
+                self.failed += 1;
+                self.failure = why;
+            }
+            Event::Disconnected if self.failed > 0 => {
+                self.failed -= 1;
                 if is_upstream {
-                    let what = self.handshake_trouble(why);
-                    self.warn_once(Trouble::Handshake(why), &what);
+                    let what = self.handshake_trouble(self.failure);
+                    self.warn_once(Trouble::Handshake(self.failure), &what);
                 } else {
                     // Such as a health check of the port.
                     debug!("{}: a connection has ended before its handshake", self.name);
@@ -404,7 +410,7 @@ impl Remote {
             Some(Ok(link)) => {
                 (self.link, self.is_ready) = (link, false);
                 self.refusals.reset();
-                self.failed.clear();
+                self.failed = 0;
             }
             Some(Err(error)) => warn!("{}: {error:#}", self.name),
             None => (),

@@ -46,7 +46,7 @@ impl Account {
             let paid_until = self.paid_until.map_or(now, |time| time.max(now));
             let paid_until = paid_until + Duration::from_secs(1) / rate;
             if paid_until > now + BURST {
-                let text = format!("the client asks more often than {rate} times a second");
+                let text = format!("the client asks too often: its limit is {rate} a second");
                 return Err(Fault::new(Code::TOO_MANY, text));
             }
             self.paid_until = Some(paid_until);

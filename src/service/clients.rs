@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(sends(&mut clients, start + 600 * MS), 5);
         assert_eq!(sends(&mut clients, start + 60_000 * MS), 10);
         let text = clients.admit(one, 0, start + 60_000 * MS).unwrap_err().to_string();
-        assert_eq!(text, "429 the client asks more often than 10 times a second");
+        assert_eq!(text, "429 the client asks too often: its limit is 10 a second");
     }
 
     #[test]
