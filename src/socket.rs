@@ -203,6 +203,23 @@ impl Socket {
         Ok(sent)
     }
 
+    /// Sends what [`share`] makes of these frames, as [`Socket::send_message`] does.
+    pub fn send_shares(&self, frames: &mut [Frame]) -> Result<Sent, Error> {
+        let [first @ .., last] = frames else { return Ok(Sent::Done) };
+        let mut sent = Sent::Done;
+        for (place, frame) in first.iter_mut().enumerate() {
+            match self.send_frame(&mut share(frame), true)? {
+                Sent::Done => (),
+                outcome if place == 0 => return Ok(outcome),
+                outcome => sent = outcome,
+            }
+        }
+        Ok(match self.send_frame(&mut share(last), false)? {
+            Sent::Done => sent,
+            outcome => outcome,
+        })
+    }
+
     /// Accepts connections from `listeners`. Returns the bound endpoints, with the ports that the
     /// system chose for `*`, and the files of ipc endpoints, which are removed when dropped.
     ///

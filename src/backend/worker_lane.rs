@@ -9,7 +9,7 @@ use crate::backend::window::Window;
 use crate::backend::{Admission, LaneEvent, LaneState, Recall};
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::socket::{Sent, Socket, Watched, share};
+use crate::socket::{Sent, Socket, Watched};
 
 pub(crate) struct WorkerLane {
     socket: Socket,
@@ -59,7 +59,7 @@ impl WorkerLane {
                 self.socket.send_message(&mut body.to_vec())?
             } else if self.window.may_recall_next() {
                 // What is taken back, no worker has started: only one of the two is ever used.
-                self.socket.send_message(&mut body.iter_mut().map(share).collect::<Vec<_>>())?
+                self.socket.send_shares(body)?
             } else {
                 self.socket.send_message(body)?
             };

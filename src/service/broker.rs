@@ -11,7 +11,7 @@ use super::clients::Handshake;
 use super::dispatcher::{Change, Dispatcher, Lost, Rules};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
-use super::in_flight::{Pending, Request};
+use super::in_flight::{Pending, Place, Request};
 use crate::auth::Access;
 use crate::backend::{LaneState, Ticket};
 use crate::config::Config;
@@ -43,6 +43,8 @@ pub(crate) enum Taken {
     Nothing,
     /// A message that is answered already, or that was no request.
     Refused,
+    /// A request that no lane can take now.
+    Queued,
     /// A request, for the dispatcher to assign.
     Request,
 }
@@ -113,7 +115,8 @@ impl Broker {
                 let access = self.access.as_deref();
                 let handshake = |frame: &mut Frame| Handshake::of(frame, access);
                 match self.dispatcher.on_request(request, handshake, lanes, now) {
-                    Ok(()) => Taken::Request,
+                    Ok(Place::Queue) => Taken::Queued,
+                    Ok(_) => Taken::Request,
                     Err(fault) => self.refuse(&fault)?,
                 }
             }

@@ -148,8 +148,9 @@ impl Dispatcher {
         self.queue.drain(now)
     }
 
-    /// Takes a request, by swapping buffers, so that nothing is allocated. `handshake` tells what
-    /// its client has said when it connected; it is asked once of each client.
+    /// Takes a request, by swapping buffers, so that nothing is allocated. Returns where it is: in
+    /// the queue, or about to be sent. `handshake` tells what its client has said when it connected;
+    /// it is asked once of each client.
     ///
     /// # Errors
     /// The fault that its client is told, if the request is refused.
@@ -159,7 +160,7 @@ impl Dispatcher {
         handshake: impl FnOnce(&mut Frame) -> Handshake,
         lanes: &[impl LaneState],
         now: Instant,
-    ) -> Result<(), Fault> {
+    ) -> Result<Place, Fault> {
         if self.is_draining {
             return Err(Fault::stopping());
         }
@@ -172,7 +173,7 @@ impl Dispatcher {
         if request.patience == Some(Duration::ZERO) {
             return Err(Fault::timeout());
         }
-        let [routing_id, ..] = &mut request.envelope[..] else { return Ok(()) };
+        let [routing_id, ..] = &mut request.envelope[..] else { return Ok(Place::Queue) };
         let client = self.enter(routing_id, handshake);
         self.clients.admit(client, request.bytes, now)?;
         let &Handshake { is_req, patience, .. } = self.clients.handshake(client);
@@ -185,11 +186,12 @@ impl Dispatcher {
             let ticket = self.in_flight.insert(request, client, Place::Waiting, now);
             self.queue.on_served(client);
             self.waiting.push_back(ticket);
+            Ok(Place::Waiting)
         } else {
             let ticket = self.in_flight.insert(request, client, Place::Queue, now);
             self.queue.push(client, ticket, now);
+            Ok(Place::Queue)
         }
-        Ok(())
     }
 
     fn enter(
@@ -258,13 +260,15 @@ impl Dispatcher {
         lanes: &[impl LaneState],
         now: Instant,
     ) -> Option<Assignment> {
-        let ticket = self.waiting.front().copied().or_else(|| self.queue.peek(now))?;
+        let queued = if self.waiting.is_empty() { self.queue.peek(now) } else { None };
+        let ticket = self.waiting.front().copied().or(queued.map(|(_, ticket)| ticket))?;
         let pending = self.in_flight.get(ticket)?;
         let (keep, lost_on) = (pending.lost < self.retries, pending.lost_on);
         let place = self.recent.choose(lanes, lost_on, now)?;
-        if self.waiting.pop_front().is_none() {
-            self.queue.pop(now);
-        }
+        match queued {
+            Some((client, _)) => self.queue.pop(client, now),
+            None => self.waiting.pop_front(),
+        };
         let lane = self.recent.take(place);
         let pending = self.in_flight.get_mut(ticket)?;
         (pending.place, pending.lost_on, pending.sent_at) = (Place::Lane(lane), None, now);

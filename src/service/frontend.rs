@@ -130,13 +130,15 @@ impl Frontend {
                 break;
             }
             more = frame.has_more();
+            // Looked at once: libzmq is asked where it lies.
+            let content = &frame[..];
             if is_delimited {
-                bytes += frame.len();
+                bytes += content.len();
                 body.push(frame);
             } else {
-                is_delimited = frame.is_empty();
-                *patience = deadline::of_frame(&frame).into_iter().chain(*patience).min();
-                envelope_bytes += frame.len();
+                is_delimited = content.is_empty();
+                *patience = deadline::of_frame(content).into_iter().chain(*patience).min();
+                envelope_bytes += content.len();
                 envelope.push(frame);
             }
         }
@@ -174,7 +176,7 @@ impl Frontend {
     ) -> Result<(), Error> {
         self.stats.count_reply(body);
         let mut sent = Sent::Full;
-        if !self.outbox.has(&envelope[0]) {
+        if self.outbox.is_empty() || !self.outbox.has(&envelope[0]) {
             sent = self.socket.send_message(envelope.iter_mut().chain(&mut *body))?;
             if sent == Sent::Full {
                 // It may only seem so: libzmq learns only now and then what the client has taken.

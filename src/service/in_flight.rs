@@ -59,19 +59,29 @@ pub(crate) struct InFlight {
     first_generation: u32,
     /// Time that each has, unless its client says less.
     timeout: Duration,
-    /// The oldest and the newest of those that have this time, which end in the order in which they
-    /// came.
-    ends: Option<(u32, u32)>,
-    /// Those that have less.
-    hurried: BTreeSet<(Instant, u32)>,
+    /// Those that have the same time end in the order in which they came.
+    lines: Vec<Line>,
+    /// Those of which there is no line, by their deadlines.
+    others: BTreeSet<(Instant, u32)>,
 }
+
+/// The requests that have the same time.
+struct Line {
+    time: Duration,
+    /// The oldest and the newest; `None` if there are none, so that it may become one of another
+    /// time.
+    ends: Option<(u32, u32)>,
+}
+
+/// Maximum number of lines. Clients say how long they wait once, and few different times.
+const MAX_LINES: usize = 8;
 
 struct Slot {
     generation: u32,
     is_live: bool,
-    /// Its client has said how long it waits.
-    is_hurried: bool,
-    /// The one that came before and the one that came next, of those that have the same time.
+    /// Its line, if it is in one.
+    line: Option<u8>,
+    /// The one that came before and the one that came next in its line.
     before: Option<u32>,
     next: Option<u32>,
     /// Of a slot that is not live, its buffers are used again.
@@ -86,8 +96,8 @@ impl InFlight {
             free: Vec::new(),
             first_generation: 0,
             timeout,
-            ends: None,
-            hurried: BTreeSet::new(),
+            lines: Vec::new(),
+            others: BTreeSet::new(),
         }
     }
 
@@ -99,40 +109,63 @@ impl InFlight {
         place: Place,
         now: Instant,
     ) -> Ticket {
-        let patience = request.patience.filter(|patience| *patience < self.timeout);
-        let deadline = now + patience.unwrap_or(self.timeout);
-        let is_new = self.free.is_empty();
-        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
-        let request = if is_new {
-            std::mem::take(request)
-        } else {
-            std::mem::replace(
-                request,
-                std::mem::take(&mut self.slots[slot as usize].pending.request),
-            )
-        };
-        let pending =
-            Pending { request, client, deadline, place, sent_at: now, lost: 0, lost_on: None };
-        let generation =
-            self.slots.get(slot as usize).map_or(self.first_generation, |entry| entry.generation);
-        let is_hurried = patience.is_some();
-        let entry =
-            Slot { generation, is_live: true, is_hurried, before: None, next: None, pending };
-        if is_new {
-            self.slots.push(entry);
-        } else {
-            self.slots[slot as usize] = entry;
-        }
-        if is_hurried {
-            self.hurried.insert((deadline, slot));
-        } else {
-            self.link(slot);
+        let time = request.patience.unwrap_or(self.timeout).min(self.timeout);
+        let deadline = now + time;
+        let line = self.line_of(time);
+        let slot = self.free.pop().unwrap_or_else(|| self.add_slot(now));
+        let entry = &mut self.slots[slot as usize];
+        (entry.is_live, entry.line) = (true, line);
+        (entry.before, entry.next) = (None, None);
+        // Field by field: the slots are large, and this is done for each request.
+        let pending = &mut entry.pending;
+        std::mem::swap(&mut pending.request, request);
+        (pending.client, pending.deadline, pending.place) = (client, deadline, place);
+        (pending.sent_at, pending.lost, pending.lost_on) = (now, 0, None);
+        let generation = entry.generation;
+        match line {
+            Some(line) => self.link(slot, line),
+            None => _ = self.others.insert((deadline, slot)),
         }
         Ticket { slot, generation }
     }
 
-    fn link(&mut self, slot: u32) {
-        let oldest = match self.ends {
+    /// Returns the line of those that have so much time; `None` if there are too many lines.
+    fn line_of(&mut self, time: Duration) -> Option<u8> {
+        let found = self.lines.iter().position(|line| line.time == time);
+        let place = found.or_else(|| {
+            let idle = self.lines.iter().position(|line| line.ends.is_none());
+            if idle.is_none() && self.lines.len() < MAX_LINES {
+                self.lines.push(Line { time, ends: None });
+                return Some(self.lines.len() - 1);
+            }
+            idle.inspect(|place| self.lines[*place].time = time)
+        })?;
+        u8::try_from(place).ok()
+    }
+
+    fn add_slot(&mut self, now: Instant) -> u32 {
+        let pending = Pending {
+            request: Request::default(),
+            client: ClientId::default(),
+            deadline: now,
+            place: Place::Waiting,
+            sent_at: now,
+            lost: 0,
+            lost_on: None,
+        };
+        self.slots.push(Slot {
+            generation: self.first_generation,
+            is_live: false,
+            line: None,
+            before: None,
+            next: None,
+            pending,
+        });
+        self.slots.len() as u32 - 1
+    }
+
+    fn link(&mut self, slot: u32, line: u8) {
+        let oldest = match self.lines[usize::from(line)].ends {
             Some((oldest, newest)) => {
                 self.slots[newest as usize].next = Some(slot);
                 self.slots[slot as usize].before = Some(newest);
@@ -140,10 +173,10 @@ impl InFlight {
             }
             None => slot,
         };
-        self.ends = Some((oldest, slot));
+        self.lines[usize::from(line)].ends = Some((oldest, slot));
     }
 
-    fn unlink(&mut self, slot: u32) {
+    fn unlink(&mut self, slot: u32, line: u8) {
         let Slot { before, next, .. } = self.slots[slot as usize];
         if let Some(before) = before {
             self.slots[before as usize].next = next;
@@ -151,7 +184,8 @@ impl InFlight {
         if let Some(next) = next {
             self.slots[next as usize].before = before;
         }
-        self.ends = self.ends.and_then(|(oldest, newest)| {
+        let ends = &mut self.lines[usize::from(line)].ends;
+        *ends = ends.and_then(|(oldest, newest)| {
             let oldest = if oldest == slot { next? } else { oldest };
             Some((oldest, if newest == slot { before? } else { newest }))
         });
@@ -173,10 +207,9 @@ impl InFlight {
     /// left until the next [`InFlight::insert`].
     pub fn remove(&mut self, ticket: Ticket) -> Option<&mut Pending> {
         let deadline = self.get(ticket)?.deadline;
-        if self.slots[ticket.slot as usize].is_hurried {
-            self.hurried.remove(&(deadline, ticket.slot));
-        } else {
-            self.unlink(ticket.slot);
+        match self.slots[ticket.slot as usize].line {
+            Some(line) => self.unlink(ticket.slot, line),
+            None => _ = self.others.remove(&(deadline, ticket.slot)),
         }
         self.free.push(ticket.slot);
         let slot = &mut self.slots[ticket.slot as usize];
@@ -209,8 +242,11 @@ impl InFlight {
 
     /// Returns the request whose deadline is next, and that; `None` if nothing is in flight.
     fn next(&self) -> Option<(Instant, u32)> {
-        let oldest = self.ends.map(|(slot, _)| (self.slots[slot as usize].pending.deadline, slot));
-        oldest.into_iter().chain(self.hurried.first().copied()).min()
+        let oldest = self.lines.iter().filter_map(|line| {
+            let (slot, _) = line.ends?;
+            Some((self.slots[slot as usize].pending.deadline, slot))
+        });
+        oldest.chain(self.others.first().copied()).min()
     }
 
     /// Returns when the next deadline passes; `None` if nothing is in flight.
@@ -274,6 +310,24 @@ mod tests {
             [(tickets[0], 9), (hurried, 10), (tickets[2], 11), (tickets[3], 12), (patient, 13)];
         assert_eq!(ended, expected);
         assert_eq!((table.len(), table.earliest()), (0, None));
+    }
+
+    #[test]
+    fn clients_may_say_any_number_of_times() {
+        let (mut table, now) = (InFlight::new(99 * S), Instant::now());
+        let times: Vec<u32> = (0..40).map(|n| 1 + n * 7 % 40).collect();
+        let tickets: Vec<Ticket> =
+            times.iter().map(|time| insert(&mut table, Some(*time * S), now)).collect();
+        assert!(table.lines.len() == MAX_LINES && table.others.len() == 40 - MAX_LINES);
+        for second in 1..=40 {
+            let ticket = table.overdue(now + second * S).unwrap();
+            assert_eq!(times[tickets.iter().position(|it| *it == ticket).unwrap()], second);
+            table.remove(ticket);
+            assert_eq!(table.overdue(now + second * S), None);
+        }
+        // A line in which nothing is left is there for another time.
+        insert(&mut table, Some(50 * S), now);
+        assert!(table.others.is_empty());
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Outbox {
 
     /// Returns true if replies for this client are kept, which the next one must not overtake.
     pub fn has(&self, routing_id: &[u8]) -> bool {
-        !self.clients.is_empty() && self.clients.contains_key(routing_id)
+        self.clients.contains_key(routing_id)
     }
 
     /// Keeps a reply.

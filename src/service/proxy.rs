@@ -196,7 +196,7 @@ impl Proxy {
         for _ in 0..BURST {
             match self.broker.take_request(&self.lanes)? {
                 Taken::Nothing => break,
-                Taken::Refused => (),
+                Taken::Refused | Taken::Queued => (),
                 Taken::Request => self.dispatch()?,
             }
         }

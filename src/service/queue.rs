@@ -183,6 +183,9 @@ impl Queue {
 
     /// Returns the client whose turn is next.
     fn first(&self, now: Instant) -> Option<ClientId> {
+        if let ([client], true) = (&self.drawn_from[..], self.fresh.is_empty()) {
+            return Some(*client);
+        }
         if !self.stands(now) {
             let served = self.served.first_key_value();
             let next = self.fresh.first_key_value().into_iter().chain(served).min();
@@ -234,16 +237,16 @@ impl Queue {
         self.remove_all(client, now)
     }
 
-    /// Returns the next request, which stays.
-    pub fn peek(&self, now: Instant) -> Option<Ticket> {
-        let line = &self.lines[self.first(now)?.index()].requests;
+    /// Returns the next request, which stays, and the client whose turn it is.
+    pub fn peek(&self, now: Instant) -> Option<(ClientId, Ticket)> {
+        let client = self.first(now)?;
+        let line = &self.lines[client.index()].requests;
         let next = if self.stands(now) { line.back() } else { line.front() };
-        next.map(|(ticket, _)| *ticket)
+        next.map(|(ticket, _)| (client, *ticket))
     }
 
-    /// Removes the next request: that is its client's turn.
-    pub fn pop(&mut self, now: Instant) -> Option<Ticket> {
-        let client = self.first(now)?;
+    /// Removes the next request of the client whose turn it is, by [`Queue::peek`] at the same time.
+    pub fn pop(&mut self, client: ClientId, now: Instant) -> Option<Ticket> {
         let stands = self.stands(now);
         // Of one alone the turns need no order.
         let is_alone = self.fresh.is_empty() && self.served.len() == 1;

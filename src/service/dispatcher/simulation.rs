@@ -20,7 +20,7 @@ use crate::fault::Code;
 use crate::frame::Frame;
 use crate::service::account::ClientLimits;
 use crate::service::clients::Handshake;
-use crate::service::in_flight::Request;
+use crate::service::in_flight::{Place, Request};
 
 use lanes::{Lane, Upstream, Worker};
 use load::{Effect, Load};
@@ -352,7 +352,8 @@ impl Simulation {
         let mut request = Request { envelope, bytes: 400, ..Request::default() };
         let handshake = |_: &mut Frame| Handshake { is_req, patience, listed: None };
         match self.dispatcher.on_request(&mut request, handshake, &self.lanes, self.now) {
-            Ok(()) => self.dispatch(),
+            Ok(Place::Waiting) => self.dispatch(),
+            Ok(_) => (),
             Err(fault) => self.answer(number, Some(fault.code())),
         }
         // Now and then the service's memory is full.

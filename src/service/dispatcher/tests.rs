@@ -74,7 +74,7 @@ impl Harness {
             listed: None,
         };
         let refused = self.dispatcher.on_request(&mut request, handshake, lanes, self.now);
-        refused.map_err(|fault| fault.to_string())
+        refused.map(drop).map_err(|fault| fault.to_string())
     }
 
     fn next(&mut self, lanes: &[Says]) -> Option<Assignment> {

@@ -47,9 +47,9 @@ impl Harness {
     fn pop(&mut self, most: usize) -> Vec<u32> {
         let mut popped = Vec::new();
         while popped.len() < most
-            && let Some(ticket) = self.queue.peek(self.now)
+            && let Some((client, ticket)) = self.queue.peek(self.now)
         {
-            assert_eq!(self.queue.pop(self.now), Some(ticket));
+            assert_eq!(self.queue.pop(client, self.now), Some(ticket));
             popped.push(ticket.slot);
         }
         popped
@@ -136,7 +136,7 @@ fn while_it_stands_who_is_about_to_give_up_is_passed_over() {
     let throws = (0..20).filter_map(|_| {
         let queue = &mut harness.queue;
         queue.thrown = std::array::from_fn(|_| queue.dice.f64());
-        queue.peek(harness.now).map(|ticket| ticket.slot)
+        queue.peek(harness.now).map(|(_, ticket)| ticket.slot)
     });
     let firsts: Vec<u32> = throws.collect();
     let of_c = firsts.iter().filter(|slot| **slot == 8).count();
