@@ -94,6 +94,15 @@ pub const ZMQ_DENIED: u32 = 1030;
 /// Read only: the address of the last of them: a string.
 pub const ZMQ_LAST_DENIED: u32 = 1031;
 
+/// Of a ROUTER, read only: the next of its peers, one at each look. A byte with the length of the
+/// routing id, that, and the User-Id that the ZAP handler has said; nothing after the last one.
+pub const ZMQ_PEERS: u32 = 1032;
+/// Of a ROUTER: ends the connection of the peer of that routing id (binary data), once what was sent
+/// to it has left.
+pub const ZMQ_END: u32 = 1033;
+/// Which peers may connect whose key was found good: a [`zmq_user_check_t`].
+pub const ZMQ_USER_CHECK: u32 = 1034;
+
 /// The value of [`ZMQ_ACCEPT_CHECK`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -109,5 +118,31 @@ pub struct zmq_accept_check_t {
         ) -> libc::c_int,
     >,
     /// Passed to it.
+    pub hint: *mut libc::c_void,
+}
+
+/// The value of [`ZMQ_USER_CHECK`]. Both functions are called in I/O threads, with a User-Id of so
+/// many bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)]
+pub struct zmq_user_check_t {
+    /// Returns 0 if a peer that the ZAP handler has let in is to be refused for now.
+    pub came: Option<
+        unsafe extern "C" fn(
+            user_id: *const libc::c_void,
+            length: usize,
+            hint: *mut libc::c_void,
+        ) -> libc::c_int,
+    >,
+    /// Hears that the connection has ended of one that was not refused.
+    pub gone: Option<
+        unsafe extern "C" fn(
+            user_id: *const libc::c_void,
+            length: usize,
+            hint: *mut libc::c_void,
+        ),
+    >,
+    /// Passed to them.
     pub hint: *mut libc::c_void,
 }
