@@ -2,11 +2,14 @@
 //! handler that libzmq asks.
 
 mod access;
+mod guard;
+mod identity;
 mod key;
 mod key_file;
 mod list;
 mod network;
 mod servers;
+mod told;
 mod zap;
 
 pub use key::{ClientKeys, NoKey, PublicKey};
@@ -17,7 +20,6 @@ pub(crate) use access::{Access, CLIENTS, Files, Listed, WORKERS};
 pub(crate) use key::KeyPair;
 #[cfg(feature = "cli")]
 pub(crate) use key_file::{read_pair, read_public};
-#[cfg(test)]
 pub(crate) use list::Limits;
 #[cfg(feature = "cli")]
 pub(crate) use list::check_name;

@@ -198,6 +198,7 @@ pub struct Config {
     pub(crate) keys: Files,
     pub(crate) allow: Vec<Network>,
     pub(crate) deny: Vec<Network>,
+    pub(crate) name_clients: bool,
 }
 
 impl Default for Config {
@@ -229,6 +230,7 @@ impl Config {
             keys: Files::default(),
             allow: Vec::new(),
             deny: Vec::new(),
+            name_clients: false,
         }
     }
 
@@ -395,6 +397,13 @@ impl Config {
             Backend::Upstream(endpoints) => endpoints,
             Backend::Workers(_) | Backend::External(_) => &[],
         }
+    }
+
+    /// Sets whether what answers hears who asks: a handler by
+    /// [`Handler::handle_from`](crate::Handler::handle_from), a program by variables or in front of
+    /// each request, workers and upstreams elsewhere by a frame in front of the body.
+    pub fn name_clients(self, is_named: bool) -> Config {
+        Config { name_clients: is_named, ..self }
     }
 
     /// Returns the limits of a program's replies.

@@ -23,6 +23,8 @@ pub struct Code(u16);
 impl Code {
     /// 400: the request cannot be given to this handler.
     pub const BAD_REQUEST: Code = Code(400);
+    /// 403: the client's key is no longer listed.
+    pub const FORBIDDEN: Code = Code(403);
     /// 413: the request is larger than the service takes.
     pub const TOO_LARGE: Code = Code(413);
     /// 429: the client has too many requests outstanding, or asks too often.
@@ -37,7 +39,7 @@ impl Code {
     pub const TIMEOUT: Code = Code(504);
 
     /// Makes a code of a number of three digits; returns `None` if it is less than 100 or more than
-    /// 999. repd's own are 400, 413, 429 and from 500 on.
+    /// 999. repd's own are 400, 403, 413, 429 and from 500 on.
     ///
     /// ```
     /// use repd::Code;
@@ -91,6 +93,10 @@ impl Fault {
     /// Makes an error reply of that code, with one sentence that says what happened.
     pub fn new(code: Code, text: impl Into<String>) -> Fault {
         Fault { code, text: text.into() }
+    }
+
+    pub(crate) fn not_listed() -> Fault {
+        Fault::new(Code::FORBIDDEN, "the client's key is no longer listed")
     }
 
     pub(crate) fn stopping() -> Fault {

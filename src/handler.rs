@@ -13,9 +13,11 @@ use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};
 
+mod client;
 mod program;
 mod reverse;
 
+pub use client::Client;
 pub use program::{Framing, Program};
 pub(crate) use program::{Limits, kill_all};
 pub use reverse::reverse;
@@ -62,6 +64,33 @@ pub trait Handler {
     /// # Panics
     /// A panic is a 500 for this client; the worker goes on with a new handler.
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault>;
+
+    /// Does the same for a handler that wants to know who asks. It is called in the place of
+    /// [`Handler::handle`] with [`Config::name_clients`](crate::Config::name_clients); by default it
+    /// calls that.
+    ///
+    /// ```
+    /// use repd::{Client, Fault, Frame, Handler};
+    ///
+    /// struct Greeter;
+    ///
+    /// impl Handler for Greeter {
+    ///     fn handle(&mut self, _request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+    ///         Ok(vec![Frame::from("hello")])
+    ///     }
+    ///
+    ///     fn handle_from(&mut self, client: &Client, _: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+    ///         Ok(vec![Frame::from(format!("hello {}", client.name()))])
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`Handler::handle`].
+    fn handle_from(&mut self, client: &Client, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+        let _ = client;
+        self.handle(request)
+    }
 }
 
 impl<F> Handler for F
@@ -153,24 +182,32 @@ pub(crate) struct Answer {
 pub(crate) struct WorkerHandler {
     worker: usize,
     new_handler: NewHandler,
+    /// Each request has its client in front.
+    names_clients: bool,
     running: Instance,
 }
 
 impl WorkerHandler {
-    /// Makes the handler of the worker of that number.
+    /// Makes the handler of the worker of that number. With `names_clients` its requests have their
+    /// clients in front ([`Client::to_frames`]).
     ///
     /// # Errors
     /// A handler that cannot be made.
-    pub fn new(worker: usize, new_handler: NewHandler) -> Result<WorkerHandler, Error> {
+    pub fn new(
+        worker: usize,
+        new_handler: NewHandler,
+        names_clients: bool,
+    ) -> Result<WorkerHandler, Error> {
         let running = new_handler.make(worker)?;
-        Ok(WorkerHandler { worker, new_handler, running })
+        Ok(WorkerHandler { worker, new_handler, names_clients, running })
     }
 
     /// Answers a request.
     ///
     /// # Errors
     /// A new handler that cannot be made after a panic.
-    pub fn answer(&mut self, request: Vec<Frame>) -> Result<Answer, Error> {
+    pub fn answer(&mut self, mut request: Vec<Frame>) -> Result<Answer, Error> {
+        let client = self.names_clients.then(|| Client::take_from(&mut request));
         let worker = self.worker;
         if log_enabled!(log::Level::Debug) {
             debug!("worker {worker}: request {}", Excerpt(&request));
@@ -180,7 +217,11 @@ impl WorkerHandler {
             Instance::Program(copies) => &mut **copies,
         };
         // A handler that panicked is replaced, so nothing sees the state that it left.
-        let reply = match catch_unwind(AssertUnwindSafe(|| handler.handle(request))) {
+        let handle = || match &client {
+            Some(client) => handler.handle_from(client, request),
+            None => handler.handle(request),
+        };
+        let reply = match catch_unwind(AssertUnwindSafe(handle)) {
             Ok(Ok(reply)) if reply.is_empty() => {
                 Err(Fault::new(Code::FAILED, "the handler gave a reply of no frames"))
             }
@@ -247,7 +288,7 @@ mod tests {
             }
         };
         let new_handler = NewHandler::of(move |worker| Ok::<_, Error>(new_handler(worker)));
-        let mut handler = WorkerHandler::new(1, new_handler).unwrap();
+        let mut handler = WorkerHandler::new(1, new_handler, false).unwrap();
         let mut ask = |text: &str| handler.answer(vec![Frame::from(text)]).unwrap().reply;
         assert_eq!(ask("a"), ["1"]);
         assert_eq!(ask("b"), ["2"]);
@@ -258,7 +299,7 @@ mod tests {
     #[test]
     fn a_reply_of_no_frames_is_a_500() {
         let new_handler = NewHandler::of(|_| Ok::<_, Error>(|_| Ok(vec![])));
-        let mut handler = WorkerHandler::new(1, new_handler).unwrap();
+        let mut handler = WorkerHandler::new(1, new_handler, false).unwrap();
         let Answer { reply, .. } = handler.answer(vec![Frame::from("x")]).unwrap();
         assert_eq!(Fault::parse(&reply).map(|fault| fault.code()), Some(Code::FAILED));
     }
@@ -266,7 +307,7 @@ mod tests {
     #[test]
     fn a_handler_that_cannot_be_made_says_why() {
         let made = |new_handler| {
-            let made = WorkerHandler::new(3, new_handler);
+            let made = WorkerHandler::new(3, new_handler, false);
             made.err().map(|error| (format!("{error:#}"), error.exit_code()))
         };
         let failing = NewHandler::of(|_| Err::<fn(_) -> _, _>("no database"));

@@ -128,8 +128,8 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;
 pub use fault::{Code, Fault, MARK};
 pub use frame::Frame;
-pub use handler::{Framing, Handler, Program, echo, reverse};
-pub use service::{Running, Service, StopHandle, check, serve};
+pub use handler::{Client, Framing, Handler, Program, echo, reverse};
+pub use service::{ReloadHandle, Running, Service, StopHandle, check, serve};
 
 /// The README's code is compiled too.
 #[cfg(doctest)]

@@ -1,5 +1,6 @@
 //! The service, put together in the order in which it starts and ends.
 
+use std::env;
 use std::fmt;
 use std::io::PipeReader;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use crate::config::{Backend, Config, Workers, WorkersHandler};
 use crate::endpoint::Listeners;
 use crate::error::Error;
 use crate::handler::{NewHandler, echo, kill_all};
+use crate::service::broker::Wakers;
 use crate::service::frontend::Frontend;
 use crate::service::proxy::Proxy;
 use crate::service::single_threaded::SingleThreaded;
@@ -26,7 +28,7 @@ use crate::socket::{Context, readable, wait};
 use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
 use crate::sys::secrecy;
-use crate::sys::signals::Signals;
+use crate::sys::signals::{self, Signals};
 
 mod account;
 mod broker;
@@ -35,6 +37,7 @@ mod dispatcher;
 mod drain;
 mod frontend;
 mod in_flight;
+mod naming;
 mod outbox;
 mod proxy;
 mod queue;
@@ -42,7 +45,7 @@ mod running;
 mod single_threaded;
 mod stats;
 
-pub use running::{Running, StopHandle};
+pub use running::{ReloadHandle, Running, StopHandle};
 
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
 ///
@@ -50,7 +53,8 @@ pub use running::{Running, StopHandle};
 /// the signal's number. The signals stay caught after that: this is for one service in a process.
 /// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
 /// (sched(7)), unless this one has another policy than the usual. systemd is told when the service
-/// is ready (sd_notify(3)). With [`Config::key`] the process writes no core, other processes of its
+/// is ready (sd_notify(3)). With lists of clients or workers, SIGHUP has them read again; without, it
+/// ends the process, as usual, but for one that systemd has started, which goes on. With [`Config::key`] the process writes no core, other processes of its
 /// user cannot look into it, and its programs gain no privileges.
 ///
 /// # Errors
@@ -66,6 +70,15 @@ pub fn serve(config: &Config) -> Result<(), Error> {
     }
     let serving = config.is_single_threaded().then(|| watch(&signals, config.drain)).transpose()?;
     let service = Service::start(config)?;
+    let hangups = match &service.reload {
+        Some(reload) if config.keys.has_lists() => {
+            reload.writer().and_then(signals::send_hangups_to)
+        }
+        // `systemctl reload` is not to end it.
+        _ if env::var_os("NOTIFY_SOCKET").is_some() => signals::ignore_hangups(),
+        _ => Ok(()),
+    };
+    hangups.map_err(|error| Error::of_system("cannot catch SIGHUP", error))?;
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }
@@ -144,6 +157,8 @@ pub struct Service {
     context: Context,
     stop_handle: StopHandle,
     stopping: PipeReader,
+    /// With keys.
+    reload: Option<ReloadHandle>,
 }
 
 enum Server {
@@ -174,7 +189,14 @@ impl Service {
         // First, since libzmq's threads come with it: if there are too few, no worker and no
         // program is started.
         let router = context.router(&config.peer_limits(), clients)?;
-        let zap = access.clone().map(|access| ZapHandler::start(&context, access)).transpose()?;
+        let (zap, reload) = match &access {
+            Some(access) => {
+                let (reloading, reload) = running::reload_pipe()?;
+                let zap = ZapHandler::start(&context, Arc::clone(access), reloading)?;
+                (Some(zap), Some(reload))
+            }
+            None => (None, None),
+        };
         let accepts = access.as_deref();
         let server = match workers {
             Some((0, new_handler)) => {
@@ -187,7 +209,7 @@ impl Service {
                 )?))
             }
             Some((count, new_handler)) => {
-                let (pool, lanes) = Pool::start(count, &new_handler)?;
+                let (pool, lanes) = Pool::start(count, &new_handler, config.name_clients)?;
                 // Last, so that who connects is served.
                 match Frontend::listen(router, listeners.listen, accepts, config) {
                     Ok(frontend) => Server::Proxy(
@@ -215,7 +237,7 @@ impl Service {
                 Server::Proxy(Box::new(Proxy::new(frontend, access, lanes, config)), None)
             }
         };
-        Ok(Service { server, zap, context, stop_handle, stopping })
+        Ok(Service { server, zap, context, stop_handle, stopping, reload })
     }
 
     /// Returns where clients connect: the endpoints as the system has them, with the ports that it
@@ -232,6 +254,11 @@ impl Service {
         self.stop_handle.clone()
     }
 
+    /// Returns what has the lists of clients and workers read again; `None` without keys.
+    pub fn reload_handle(&self) -> Option<ReloadHandle> {
+        self.reload.clone()
+    }
+
     /// Serves until [`StopHandle::stop`] is called, then drains: finishes what is in flight and
     /// refuses what still comes with a 503, for about as long as [`Config::drain`] allows. A
     /// single-threaded service waits for its handler, however long that takes. It handles no
@@ -246,16 +273,20 @@ impl Service {
     /// Does the same, until one of `stops` is readable too, and calls `on_answered` when no more
     /// requests are answered.
     fn run_until(self, stops: &[BorrowedFd<'_>], on_answered: impl FnOnce()) -> Result<(), Error> {
-        // The handle is kept: a pipe that nobody can write to is readable.
-        let Service { server, zap, context, stop_handle: _kept, stopping } = self;
-        let stops = &[&[stopping.as_fd()], stops].concat();
-        let mut ends: Vec<_> = zap.iter().map(|zap| zap.ended().as_fd()).collect();
+        // The handles are kept: a pipe that nobody can write to is readable.
+        let Service { server, zap, context, stop_handle: _kept, stopping, reload: _kept_too } =
+            self;
+        let mut wakers = Wakers {
+            stops: [&[stopping.as_fd()], stops].concat(),
+            ends: zap.iter().map(|zap| zap.ended().as_fd()).collect(),
+            lists: zap.as_ref().map(ZapHandler::changed),
+        };
         let (stopped, pool, handler) = match server {
             Server::Proxy(proxy, pool) => {
-                ends.extend(pool.iter().map(|pool| pool.ended().as_fd()));
-                (proxy.run(stops, &ends, pool.as_ref()), pool, None)
+                wakers.ends.extend(pool.iter().map(|pool| pool.ended().as_fd()));
+                (proxy.run(&wakers, pool.as_ref()), pool, None)
             }
-            Server::SingleThreaded(single) => match single.run(stops, &ends) {
+            Server::SingleThreaded(single) => match single.run(&wakers) {
                 Ok((stopped, handler)) => (Ok(stopped), None, Some(handler)),
                 Err(error) => (Err(error), None, None),
             },

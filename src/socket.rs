@@ -9,6 +9,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zmq::{DONTWAIT, SNDMORE};
@@ -17,14 +18,14 @@ use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
 use crate::frame::Frame;
 
-mod accept;
+mod checks;
 mod context;
 pub(crate) mod curve;
 mod monitor;
 mod poll;
 mod refusals;
 
-pub(crate) use accept::AcceptCheck;
+pub(crate) use checks::{AcceptCheck, UserCheck};
 pub(crate) use context::{Context, PeerLimits};
 pub(crate) use monitor::{Event, HandshakeFailure, Monitor, Monitored};
 pub(crate) use poll::{PollSet, Watched, readable, wait};
@@ -81,6 +82,24 @@ impl Drop for Socket {
 }
 
 const _: () = assert!(size_of::<zmq::Message>() == size_of::<zmq_sys::zmq_msg_t>());
+
+/// A peer of a ROUTER.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub routing_id: Vec<u8>,
+    /// Who it is, as the ZAP handler has said; empty where that was not asked.
+    pub user_id: String,
+}
+
+/// What a socket needs to want keys of who connects.
+pub(crate) struct ServerKeys<'a> {
+    pub secret: &'a curve::Key,
+    /// The domain about which the ZAP handler is asked. It is not empty: with an empty one everybody
+    /// would be served.
+    pub domain: &'a str,
+    /// Hears of those that the ZAP handler lets in.
+    pub check: Option<Arc<Box<dyn UserCheck>>>,
+}
 
 /// The outcome of a send that does not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,12 +242,11 @@ impl Socket {
     /// Accepts connections from `listeners`. Returns the bound endpoints, with the ports that the
     /// system chose for `*`, and the files of ipc endpoints, which are removed when dropped.
     ///
-    /// With a secret key and a ZAP domain, tcp endpoints want keys. Who may connect to an ipc one is
-    /// what its file says.
+    /// With keys, tcp endpoints want some. Who may connect to an ipc one is what its file says.
     pub fn listen(
         &self,
         listeners: Vec<Listener>,
-        keys: Option<(&curve::Key, &str)>,
+        keys: Option<ServerKeys<'_>>,
     ) -> Result<(Vec<String>, Vec<SocketFile>), Error> {
         let (mut endpoints, mut files) = (vec![String::new(); listeners.len()], Vec::new());
         let (tcp, ipc): (Vec<_>, Vec<_>) =
@@ -243,7 +261,7 @@ impl Socket {
         };
         // An endpoint keeps the settings that the socket had then.
         hand_over(ipc)?;
-        keys.map_or(Ok(()), |(secret, domain)| self.use_keys(secret, domain))?;
+        keys.map_or(Ok(()), |keys| self.use_keys(keys))?;
         hand_over(tcp)?;
         Ok((endpoints, files))
     }
@@ -289,6 +307,36 @@ impl Socket {
         let mut size = id.len();
         let is_read = self.get_option(zmq_sys::ZMQ_GONE, id.as_mut_ptr().cast(), &mut size)?;
         Ok((is_read && size > 0).then(|| id[..size].to_vec()))
+    }
+
+    /// Returns the next of the connected peers, one at each call; `None` after the last, and then it
+    /// begins anew. Of a ROUTER.
+    pub fn next_peer(&self) -> Result<Option<Peer>, Error> {
+        // A routing id has 255 bytes at most, and the ZAP handler's identities are no longer.
+        let mut told = [0_u8; 1 + 2 * 255];
+        let mut size = told.len();
+        let is_read = self.get_option(zmq_sys::ZMQ_PEERS, told.as_mut_ptr().cast(), &mut size)?;
+        let Some((length, told)) = told[..size].split_first().filter(|_| is_read) else {
+            return Ok(None);
+        };
+        let (routing_id, user_id) = told.split_at(usize::from(*length).min(told.len()));
+        let user_id = String::from_utf8_lossy(user_id).into_owned();
+        Ok(Some(Peer { routing_id: routing_id.into(), user_id }))
+    }
+
+    /// Ends the connection of a ROUTER's peer, once what was sent to it has left. It does nothing if
+    /// that peer has gone.
+    pub fn end_peer(&self, routing_id: &[u8]) -> Result<(), Error> {
+        self.drained.set(false);
+        let (option, start) = (zmq_sys::ZMQ_END as c_int, routing_id.as_ptr().cast());
+        // SAFETY: the socket is live; libzmq reads so many bytes.
+        match unsafe { zmq_sys::zmq_setsockopt(self.raw, option, start, routing_id.len()) } {
+            0 => Ok(()),
+            _ => match last_error() {
+                zmq::Error::EHOSTUNREACH | zmq::Error::ETERM => Ok(()),
+                error => Err(socket_error("cannot end a connection", error)),
+            },
+        }
     }
 
     /// Returns the value of an int option, or 0 if the context is shut down.
@@ -363,13 +411,18 @@ impl Socket {
     }
 
     /// Has endpoints where the socket listens from now on want keys: CURVE, and the ZAP handler's
-    /// word, which is asked for that domain.
-    fn use_keys(&self, secret: &curve::Key, domain: &str) -> Result<(), Error> {
+    /// word.
+    fn use_keys(&self, ServerKeys { secret, domain, check }: ServerKeys<'_>) -> Result<(), Error> {
         self.set(|s| s.set_curve_server(true))?;
         self.set(|s| s.set_curve_secretkey(secret))?;
         // With an empty domain, or if nobody answers for it, libzmq lets everybody in.
         self.set(|s| s.set_zap_domain(domain))?;
-        self.set_option(zmq_sys::ZMQ_ZAP_ENFORCE_DOMAIN, 1)
+        self.set_option(zmq_sys::ZMQ_ZAP_ENFORCE_DOMAIN, 1)?;
+        if let Some(check) = check {
+            self.set_option(zmq_sys::ZMQ_USER_CHECK, checks::user_option(&check))?;
+            self._context.keep(check);
+        }
+        Ok(())
     }
 
     /// Has connections that the socket makes from now on use CURVE, with the pair of keys of its

@@ -3,82 +3,18 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use common::keys::Keys;
 use common::raw::{self, Raw};
-use common::{Client, Folder, Process, REPD, code, repd, time_limit};
+use common::{Client, Folder, Forwarder, Process, REPD, code, repd, time_limit, until};
 use nix::unistd::{Gid, Uid, chown};
 use repd::{Backend, Config, Service};
-
-/// A folder of keys and lists.
-struct Keys(Folder);
-
-impl Keys {
-    /// Makes a folder with the key of a service, that of a client, and a list of that client.
-    fn new(name: &str) -> Keys {
-        let keys = Keys(Folder::new(&format!("keys-{name}")));
-        keys.make("service");
-        let line = keys.make("pump-7");
-        keys.write("clients", &line);
-        keys
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.0.join(name).to_str().unwrap().into()
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.path(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// Makes a pair of keys, and returns its line for a list.
-    fn make(&self, name: &str) -> String {
-        let made = repd(&["keygen", &self.path(name)], b"");
-        assert!(made.status.success(), "{made:?}");
-        String::from_utf8(made.stdout).unwrap()
-    }
-
-    fn public(&self, name: &str) -> String {
-        let printed = repd(&["keygen", "--public", &self.path(&format!("{name}.key_secret"))], b"");
-        String::from_utf8(printed.stdout).unwrap().trim_end().into()
-    }
-
-    fn secret(&self, name: &str) -> String {
-        let text = fs::read_to_string(self.path(&format!("{name}.key_secret"))).unwrap();
-        text.split("secret-key = \"").nth(1).unwrap().split('"').next().unwrap().into()
-    }
-
-    /// Starts a service whose clients these are.
-    fn serve(&self, options: &[&str]) -> Process {
-        let (key, clients) = (self.path("service.key_secret"), self.path("clients"));
-        Process::start(&[&["--key", &key, "--clients", &clients], options].concat())
-    }
-
-    /// Asks for `hello`, reversed, with the key of that name.
-    fn call(&self, endpoint: &str, name: &str) -> Output {
-        let (server, key) = (self.public("service"), self.path(&format!("{name}.key_secret")));
-        repd(&["call", endpoint, "--server-key", &server, "--key", &key, "hello"], b"")
-    }
-
-    /// Connects a client with the key of that name.
-    fn client(&self, kind: zmq::SocketType, endpoint: &str, name: &str) -> Client {
-        let decode = |key: &str| zmq::z85_decode(key).unwrap();
-        let (public, secret) = (decode(&self.public(name)), decode(&self.secret(name)));
-        let server = decode(&self.public("service"));
-        Client::with(kind, endpoint, |socket| {
-            socket.set_curve_publickey(&public).unwrap();
-            socket.set_curve_secretkey(&secret).unwrap();
-            socket.set_curve_serverkey(&server).unwrap();
-        })
-    }
-}
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -288,17 +224,10 @@ fn a_message_has_the_same_limits_with_keys() {
     }
     // Far beyond them it is cut off.
     for sizes in [&[100_000][..], &[60_000, 60_000]] {
-        let client = keys.client(zmq::DEALER, &service.endpoint, "pump-7");
-        client
-            .socket
-            .monitor("inproc://monitor", zmq::SocketEvent::DISCONNECTED.to_raw().into())
-            .unwrap();
-        let monitor = client.context().socket(zmq::PAIR).unwrap();
-        monitor.connect("inproc://monitor").unwrap();
+        let (client, watch) = keys.watched(zmq::DEALER, &service.endpoint, "pump-7");
         let frames: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'a'; *size]).collect();
         client.send(&frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        monitor.set_rcvtimeo(common::LIMIT.as_millis() as i32).unwrap();
-        assert!(monitor.recv_multipart(0).is_ok(), "{sizes:?}");
+        watch.wait();
     }
     let mebibyte = keys.serve(&["--handler", "echo"]);
     let client = keys.client(zmq::REQ, &mebibyte.endpoint, "pump-7");
@@ -520,6 +449,56 @@ fn a_listed_client_has_its_own_limits_over_all_its_connections() {
         assert_eq!(code(&two.ask(&[b"a"])), Some(429));
         assert_eq!(code(&connect("hurried").ask(&[b"a"])), Some(429));
         assert!((0..100).all(|_| free.ask_text("ab") == "ba"));
+    }
+}
+
+#[test]
+fn a_listed_client_has_so_many_connections_at_a_time() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("connections");
+    let line = fs::read_to_string(keys.path("clients")).unwrap();
+    let other = keys.make("other");
+    keys.write("clients", &format!("{} connections=2\n{other}", line.trim_end()));
+    let mut service = keys.serve(&[]);
+    let endpoint = service.endpoint.clone();
+    let connect = |name| keys.client(zmq::REQ, &endpoint, name);
+    let (one, two, free) = (connect("pump-7"), connect("pump-7"), connect("other"));
+    for client in [&one, &two, &free] {
+        assert_eq!(client.ask_text("abc"), "cba");
+    }
+    let third = connect("pump-7");
+    third.send(&[b"abc"]);
+    let said = service.wait_for_line("refused ");
+    assert!(said.contains("pump-7 for now: it has 2 connections, and may have no more"), "{said}");
+    assert_eq!(connect("other").ask_text("abc"), "cba");
+    assert_eq!(third.socket.poll(zmq::POLLIN, 0), Ok(0));
+    // It tries again by itself, and comes in once there is place.
+    drop(one);
+    assert_eq!(third.receive(), [b"cba"]);
+    assert_eq!(two.ask_text("abc"), "cba");
+}
+
+#[test]
+fn who_is_refused_is_disconnected_at_once() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("at-once");
+    keys.make("unlisted");
+    let line = fs::read_to_string(keys.path("clients")).unwrap();
+    keys.write("clients", &format!("{} connections=1\n", line.trim_end()));
+    let service = keys.serve(&[]);
+    let first = keys.client(zmq::REQ, &service.endpoint, "pump-7");
+    assert_eq!(first.ask_text("abc"), "cba");
+    // 400 for the one, 300 for the other, which hears nothing.
+    for name in ["unlisted", "pump-7"] {
+        // This one has the time that a handshake may take.
+        let mut silent = Raw::connect(&service.endpoint);
+        let forwarder = Forwarder::new(&service.endpoint, usize::MAX);
+        let _client = keys.client(zmq::REQ, &forwarder.endpoint, name);
+        until("it is disconnected", || forwarder.is_closed());
+        silent.0.read_exact(&mut [0; 10]).unwrap();
+        silent.0.set_nonblocking(true).unwrap();
+        let rest = silent.0.read(&mut [0; 64]).map_err(|error| error.kind());
+        assert!(rest == Err(ErrorKind::WouldBlock) || rest.is_ok_and(|length| length > 0));
     }
 }
 

@@ -13,7 +13,7 @@ use super::access::Listed;
 use super::key::PublicKey;
 use super::key_file::{at_line, read};
 use super::network::Network;
-use crate::config::{CLIENT_OUTSTANDING_RANGE, CLIENT_RATE_RANGE};
+use crate::config::{CLIENT_OUTSTANDING_RANGE, CLIENT_RATE_RANGE, MAX_CLIENTS_RANGE};
 use crate::error::Error;
 use crate::text::{printable, shorten};
 
@@ -46,6 +46,8 @@ pub(crate) struct Limits {
     pub rate: Option<u32>,
     /// Maximum number of requests outstanding.
     pub outstanding: Option<usize>,
+    /// Maximum number of connections.
+    pub connections: Option<usize>,
 }
 
 /// Why a key is refused.
@@ -84,8 +86,8 @@ impl List {
             if limits != entry.limits {
                 let name = &entry.name;
                 let what = format!(
-                    "{name} has other limits in line {first}: give rate and outstanding alike for \
-                     all its keys"
+                    "{name} has other limits in line {first}: give rate, outstanding and \
+                     connections alike for all its keys"
                 );
                 return Err((number, what));
             }
@@ -131,8 +133,21 @@ impl List {
         Ok(entry)
     }
 
+    /// Returns the number of its keys, and how many are new and how many are gone since an older
+    /// list: `12 (+1 -2)`.
+    pub fn compared_with(&self, older: &List) -> String {
+        let missing = |from: &List, of: &List| {
+            of.entries.keys().filter(|key| !from.entries.contains_key(key)).count()
+        };
+        format!("{} (+{} -{})", self.len(), missing(older, self), missing(self, older))
+    }
+
+    /// Returns when the next key is no longer valid, of those that are.
+    pub fn next_expiry(&self, now: SystemTime) -> Option<SystemTime> {
+        self.entries.values().filter_map(|entry| entry.until).filter(|until| *until > now).min()
+    }
+
     /// Returns the number of keys.
-    #[cfg(test)]
     fn len(&self) -> usize {
         self.entries.len()
     }
@@ -177,8 +192,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn parse_option(word: &str, entry: &mut Entry) -> Result<(), String> {
-    let unknown =
-        || format!("{} is no option: give from, rate, outstanding or until", quoted(word));
+    let unknown = || {
+        format!("{} is no option: give from, until, rate, outstanding or connections", quoted(word))
+    };
     let (name, value) = word.split_once('=').ok_or_else(unknown)?;
     let limits = &mut entry.limits;
     let is_new = match name {
@@ -195,6 +211,9 @@ fn parse_option(word: &str, entry: &mut Entry) -> Result<(), String> {
         }
         "outstanding" => {
             limits.outstanding.replace(number(word, value, &CLIENT_OUTSTANDING_RANGE)?).is_none()
+        }
+        "connections" => {
+            limits.connections.replace(number(word, value, &MAX_CLIENTS_RANGE)?).is_none()
         }
         _ => return Err(unknown()),
     };

@@ -1,38 +1,63 @@
 //! The ZAP handler (ZeroMQ RFC 27): libzmq asks it about each client that has shown its key.
 
-use std::io::{PipeReader, PipeWriter, pipe};
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::{Builder, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use log::warn;
+use log::{error, info, warn};
 
-use super::access::{Access, Decision};
+use super::access::Access;
+use super::guard::Decision;
+use super::identity::parse_address;
 use super::key::PublicKey;
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::socket::{Context, Socket};
+use crate::socket::{Context, PollSet, Socket, readable};
+use crate::sys::fd::set_nonblocking;
 
 /// Where libzmq looks for it (RFC 27).
 pub(crate) const ENDPOINT: &str = "inproc://zeromq.zap.01";
 
-/// The thread that answers. Who was let in is not asked about again, so it is in nobody's way.
+/// Maximum time between two looks at the clock while keys are to expire: it may be set meanwhile.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The thread that answers, and reads the lists again when it is told to. Who was let in is not asked
+/// about again, so it is in nobody's way.
 pub(crate) struct ZapHandler {
     context: Context,
     thread: Option<JoinHandle<Result<(), Error>>>,
     ended: PipeReader,
+    changed: PipeReader,
+}
+
+/// What wakes the thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    Request,
+    Reload,
 }
 
 impl ZapHandler {
-    /// Starts it: before any socket of that context listens with keys.
+    /// Starts it: before any socket of that context listens with keys. It reads the lists again
+    /// whenever something comes over `reload`.
     ///
     /// # Errors
     /// Too few threads or descriptors.
-    pub fn start(context: &Context, access: Arc<Access>) -> Result<ZapHandler, Error> {
+    pub fn start(
+        context: &Context,
+        access: Arc<Access>,
+        reload: PipeReader,
+    ) -> Result<ZapHandler, Error> {
         let cannot = |error| Error::of_system("cannot start the check of keys", error);
         let (ended, ending) = pipe().map_err(cannot)?;
+        let (changed, change) = pipe().map_err(cannot)?;
+        for end in [change.as_fd(), changed.as_fd(), reload.as_fd()] {
+            set_nonblocking(end).map_err(cannot)?;
+        }
         let (ready, is_ready) = channel();
         let (context, own) = (context.clone(), context.clone());
         let body = move || {
@@ -41,10 +66,10 @@ impl ZapHandler {
             let socket = own.zap_handler(ENDPOINT)?;
             let _ = ready.send(());
             drop((ready, own));
-            run(&socket, &access)
+            Answering { socket, access, reload, change }.run()
         };
         let thread = Builder::new().name("zap".into()).spawn(body).map_err(cannot)?;
-        let handler = ZapHandler { context, thread: Some(thread), ended };
+        let handler = ZapHandler { context, thread: Some(thread), ended, changed };
         match is_ready.recv() {
             Ok(()) => Ok(handler),
             Err(_) => {
@@ -57,6 +82,11 @@ impl ZapHandler {
     /// Returns what becomes readable when it has ended.
     pub fn ended(&self) -> &PipeReader {
         &self.ended
+    }
+
+    /// Returns what becomes readable when who may connect has changed. It does not block.
+    pub fn changed(&self) -> &PipeReader {
+        &self.changed
     }
 
     /// Shuts its context down, and waits until it has ended.
@@ -81,24 +111,68 @@ impl Drop for ZapHandler {
     }
 }
 
-/// Answers until the context is shut down.
-fn run(socket: &Socket, access: &Access) -> Result<(), Error> {
-    let mut request = Vec::new();
-    while socket.recv_message(&mut request)? {
-        let mut reply = answer(&request, access, SystemTime::now());
-        socket.send_message(&mut reply)?;
-        request.clear();
+/// What the thread works with.
+struct Answering {
+    socket: Socket,
+    access: Arc<Access>,
+    reload: PipeReader,
+    change: PipeWriter,
+}
+
+impl Answering {
+    /// Answers until the context is shut down.
+    fn run(self) -> Result<(), Error> {
+        let Answering { socket, access, reload, change } = &self;
+        let mut request = Vec::new();
+        let mut expires_at = access.next_expiry(SystemTime::now());
+        loop {
+            let mut poll = PollSet::with_capacity(2);
+            poll.add(Wake::Request, [socket.readable()]);
+            poll.add(Wake::Reload, [readable(reload)]);
+            poll.wait(expires_at.map(|at| {
+                let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+                left.min(CLOCK_INTERVAL)
+            }))?;
+            let is_told = poll.is_readable(Wake::Reload);
+            drop(poll);
+            if is_told {
+                self.reload();
+            }
+            let now = SystemTime::now();
+            if is_told || expires_at.is_some_and(|at| at <= now) {
+                // A full pipe says as much, and one that is closed that the service ends.
+                let _ = (&mut &*change).write(&[0]);
+                expires_at = access.next_expiry(now);
+            }
+            while socket.try_recv_message(&mut request)? {
+                let mut reply = answer(&request, access, now);
+                socket.send_message(&mut reply)?;
+                request.clear();
+            }
+            if socket.is_shut_down() {
+                return Ok(());
+            }
+        }
     }
-    Ok(())
+
+    /// Reads the lists again.
+    fn reload(&self) {
+        // However often it was told to.
+        while (&mut &self.reload).read(&mut [0; 64]).is_ok_and(|length| length == 64) {}
+        match self.access.reload() {
+            Ok(lists) => info!("read the lists again: {lists}"),
+            Err(error) => error!("{error:#}; the lists stay as they were"),
+        }
+    }
 }
 
 /// Returns the reply to a request; each request has one.
 fn answer(request: &[Frame], access: &Access, now: SystemTime) -> [Frame; 6] {
     let id = request.get(1).cloned().unwrap_or_default();
-    let (code, text, name) = match Request::parse(request) {
+    let (code, text, user_id) = match Request::parse(request) {
         None => ("500", "not a ZAP request", String::new()),
         Some(request) => match access.decide(request.domain, &request.key, request.address, now) {
-            Decision::LetIn(name) => ("200", "", name.to_string()),
+            Decision::LetIn(identity) => ("200", "", identity.to_string()),
             Decision::Refused(why) => {
                 warn!("{why}");
                 ("400", "refused", String::new())
@@ -107,7 +181,7 @@ fn answer(request: &[Frame], access: &Access, now: SystemTime) -> [Frame; 6] {
         },
     };
     let metadata = Frame::default();
-    [Frame::from(VERSION), id, Frame::from(code), Frame::from(text), Frame::from(name), metadata]
+    [Frame::from(VERSION), id, Frame::from(code), Frame::from(text), Frame::from(user_id), metadata]
 }
 
 const VERSION: &str = "1.0";
@@ -128,9 +202,7 @@ impl Request<'_> {
         if &version[..] != VERSION.as_bytes() || &mechanism[..] != b"CURVE" {
             return None;
         }
-        // An IPv6 address may have a zone.
-        let address = str::from_utf8(address).ok().and_then(|it| it.split('%').next());
-        let address = address.and_then(|address| address.parse().ok());
+        let address = str::from_utf8(address).ok().and_then(parse_address);
         Some(Request { domain, address, key: PublicKey::from_bytes(key)? })
     }
 }

@@ -42,7 +42,11 @@ impl Pool {
     ///
     /// # Errors
     /// Too few threads, descriptors or memory.
-    pub fn start(workers: usize, new_handler: &NewHandler) -> Result<(Pool, Vec<Lane>), Error> {
+    pub fn start(
+        workers: usize,
+        new_handler: &NewHandler,
+        names_clients: bool,
+    ) -> Result<(Pool, Vec<Lane>), Error> {
         let context = Context::new(0)?;
         let cannot = |error| {
             Error::config("cannot start a worker")
@@ -68,7 +72,7 @@ impl Pool {
             let body = move || {
                 let _ending = ending;
                 let socket = context.worker(&endpoint)?;
-                let handler = WorkerHandler::new(number, new_handler)?;
+                let handler = WorkerHandler::new(number, new_handler, names_clients)?;
                 let on_change = move || {
                     // A full pipe tells as much.
                     let _ = (&*change).write(&[0]);

@@ -91,7 +91,7 @@ impl Remote {
         listeners.iter().try_for_each(Listener::listen)?;
         let mut remote =
             Remote::new("backend".into(), context.backend(&config.peer_limits())?, None, config);
-        let keys = access.map(|access| (access.keys.secret.as_bytes(), WORKERS));
+        let keys = access.map(|access| access.server_keys(WORKERS));
         let (endpoints, files) = remote.link.socket.listen(listeners, keys)?;
         endpoints.iter().for_each(|endpoint| info!("workers connect to {endpoint}"));
         remote.files = files;

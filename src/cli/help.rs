@@ -25,7 +25,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "client-rate",
         ],
     ),
-    ("Access", &["key", "clients", "backend-clients", "servers", "allow", "deny"]),
+    ("Access", &["key", "clients", "backend-clients", "servers", "allow", "deny", "name-clients"]),
     ("Log", &["log", "verbose"]),
 ];
 

@@ -109,6 +109,12 @@ pub struct Serve {
     #[argh(option, arg_name = "network")]
     deny: Vec<Network>,
 
+    /// tell what answers who asks, by its name in --clients: a PROGRAM by REPD_CLIENT and REPD_PEER
+    /// with --framing once, otherwise by a field or frame in front of each request; --backend and
+    /// --upstream by a frame
+    #[argh(switch)]
+    name_clients: bool,
+
     /// maximum size of a request in bytes, all frames of its body together, 1 to 1024M, with k for
     /// KiB or M for MiB; a larger one gets a 413, and one of more than four times this size plus
     /// 64k ends the connection of its client (default 1M)
@@ -239,6 +245,11 @@ impl Serve {
             return Err(Error::config("cannot use --max-outstanding with workers of this process")
                 .with_remedy("give it with --backend or --upstream"));
         }
+        let is_builtin = self.program.is_empty() && !given("--backend") && !given("--upstream");
+        if self.name_clients && is_builtin {
+            return Err(Error::config("cannot use --name-clients with a built-in handler")
+                .with_remedy("give a program, --backend or --upstream, which can use a name"));
+        }
         if self.max_memory.is_some_and(|bytes| bytes < 2 * self.max_message_size) {
             let what = "cannot use --max-memory with so large a --max-message-size";
             return Err(Error::config(what).with_remedy("give at least twice as much memory"));
@@ -315,7 +326,8 @@ impl Serve {
             .heartbeat(self.heartbeat)
             .client_outstanding(self.client_outstanding)
             .allow(self.allow.iter().copied())
-            .deny(self.deny.iter().copied());
+            .deny(self.deny.iter().copied())
+            .name_clients(self.name_clients);
         let config = self.max_memory.into_iter().fold(config, Config::max_memory);
         let config = self.max_clients.into_iter().fold(config, Config::max_clients);
         let config = self.client_rate.into_iter().fold(config, Config::client_rate);
@@ -378,7 +390,12 @@ impl Serve {
         line("backlog", &config.backlog);
         line("heartbeat", &config.heartbeat.as_secs_f64());
         line("log", &format!("{:?}", self.log).to_lowercase());
-        for (switch, is_on) in [("multipart", self.multipart), ("verbose", self.verbose)] {
+        let switches = [
+            ("multipart", self.multipart),
+            ("name-clients", self.name_clients),
+            ("verbose", self.verbose),
+        ];
+        for (switch, is_on) in switches {
             if is_on {
                 let _ = writeln!(text, "--{switch}");
             }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::auth::Limits;
 use crate::fault::{Code, Fault};
 
 /// How much one client may ask for.
@@ -11,6 +12,16 @@ pub(crate) struct ClientLimits {
     pub outstanding: usize,
     /// Maximum number of requests a second; `None` for any.
     pub rate: Option<u32>,
+}
+
+impl ClientLimits {
+    /// Returns these, with what a list says in their place.
+    pub fn or(self, listed: &Limits) -> ClientLimits {
+        ClientLimits {
+            outstanding: listed.outstanding.unwrap_or(self.outstanding),
+            rate: listed.rate.or(self.rate),
+        }
+    }
 }
 
 /// Time whose requests a client may send at once, within its rate.
@@ -29,6 +40,11 @@ pub(crate) struct Account {
 impl Account {
     pub fn new(limits: ClientLimits) -> Account {
         Account { limits, outstanding: 0, paid_until: None }
+    }
+
+    /// Has other limits hold from now on.
+    pub fn set_limits(&mut self, limits: ClientLimits) {
+        self.limits = limits;
     }
 
     /// Takes account of one more request.

@@ -1,8 +1,10 @@
 //! What the proxy and the single-threaded server have in common: requests come in from the
 //! frontend, are queued and bounded, and replies go out. It never opens a body.
 
+use std::io::{PipeReader, Read};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, info, warn};
 
@@ -12,12 +14,14 @@ use super::dispatcher::{Change, Dispatcher, Lost, Rules};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
 use super::in_flight::{Pending, Place, Request};
+use super::naming::Naming;
 use crate::auth::Access;
 use crate::backend::{LaneState, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
+use crate::socket::Peer;
 use crate::sys::memory::Memory;
 
 pub(crate) struct Broker {
@@ -26,15 +30,39 @@ pub(crate) struct Broker {
     pub drain: Drain,
     /// A buffer for what comes in.
     request: Request,
+    /// Clients may ask only so often, by the service's own limit.
     has_rate: bool,
     /// Who the clients are, if they have keys.
     access: Option<Arc<Access>>,
+    naming: Naming,
+    /// The routing ids of the clients that are no longer listed, and whose last replies have not
+    /// left yet.
+    dismissed: Vec<Vec<u8>>,
     /// Time that a client has to take its error reply.
     timeout: Duration,
     /// Maximum number of bytes that requests and unsent replies may take.
     max_memory: usize,
     memory: Memory,
     pub now: Instant,
+}
+
+/// What wakes a server's loop besides messages and time.
+pub(crate) struct Wakers<'a> {
+    /// Each has the service drain.
+    pub stops: Vec<BorrowedFd<'a>>,
+    /// Each tells that a thread of the service has ended.
+    pub ends: Vec<BorrowedFd<'a>>,
+    /// Tells that who may connect has changed.
+    pub lists: Option<&'a PipeReader>,
+}
+
+impl Wakers<'_> {
+    /// Takes what has told that the lists have changed.
+    pub fn take_lists(&self) {
+        if let Some(mut lists) = self.lists {
+            let _ = lists.read(&mut [0; 64]);
+        }
+    }
 }
 
 /// What came in.
@@ -73,9 +101,10 @@ impl Broker {
             dispatcher: Dispatcher::new(lanes, rules, now),
             drain: Drain::new(config.drain),
             request: Request::default(),
-            has_rate: client_limits.rate.is_some()
-                || access.as_ref().is_some_and(|access| access.has_rates()),
+            has_rate: client_limits.rate.is_some(),
             access,
+            naming: Naming::of(config),
+            dismissed: Vec::new(),
             timeout: config.timeout,
             max_memory: config.max_memory_bytes(),
             memory: Memory::new(now),
@@ -113,6 +142,12 @@ impl Broker {
             Received::Request => {
                 let (request, now) = (&mut self.request, self.now);
                 let access = self.access.as_deref();
+                if let [first, ..] = &mut request.envelope[..] {
+                    if access.is_some() {
+                        self.dispatcher.on_sender(first, now);
+                    }
+                    self.naming.put(first, &mut request.body, access);
+                }
                 let handshake = |frame: &mut Frame| Handshake::of(frame, access);
                 match self.dispatcher.on_request(request, handshake, lanes, now) {
                     Ok(Place::Queue) => Taken::Queued,
@@ -137,6 +172,9 @@ impl Broker {
             Received::Malformed => (),
             Received::TooLarge(fault) => _ = self.refuse(&fault)?,
             Received::Request => {
+                if let [first, ..] = &mut self.request.envelope[..] {
+                    self.naming.put(first, &mut self.request.body, self.access.as_deref());
+                }
                 let body = std::mem::take(&mut self.request.body);
                 self.request.body = handle(body)?;
                 let Request { envelope, body, .. } = &mut self.request;
@@ -148,9 +186,49 @@ impl Broker {
         Ok(true)
     }
 
-    /// Returns true if clients may ask only so often.
-    pub fn has_rate(&self) -> bool {
-        self.has_rate
+    /// Returns true if each request must be looked at before it is answered: clients may ask only so
+    /// often, or not any more.
+    pub fn is_selective(&self) -> bool {
+        let is_listed_rate = || self.access.as_ref().is_some_and(|access| access.has_rates());
+        self.has_rate || !self.dismissed.is_empty() || is_listed_rate()
+    }
+
+    /// Takes account of lists that have changed, or of keys whose time is over: the clients that
+    /// would not be let in now are refused, and their connections end once what is in flight is
+    /// answered.
+    pub fn on_lists_changed(&mut self) -> Result<(), Error> {
+        let Some(access) = self.access.clone() else { return Ok(()) };
+        self.dispatcher.set_limits(|name| access.by_name(name));
+        let (today, mut count) = (SystemTime::now(), 0);
+        while let Some(Peer { routing_id, user_id }) = self.frontend.next_peer()? {
+            if access.still_lets_in(&user_id, today) || self.dismissed.contains(&routing_id) {
+                continue;
+            }
+            count += 1;
+            for ticket in self.dispatcher.dismiss(&routing_id, self.now) {
+                self.give_up(ticket, &Fault::not_listed())?;
+            }
+            self.dismissed.push(routing_id);
+        }
+        if count > 0 {
+            info!("connections of clients that are no longer listed: {count}; they end");
+        }
+        self.end_dismissed()
+    }
+
+    /// Ends the connections of clients that are no longer listed, and have their last replies.
+    fn end_dismissed(&mut self) -> Result<(), Error> {
+        let mut left = Vec::new();
+        for routing_id in std::mem::take(&mut self.dismissed) {
+            let awaits = self.dispatcher.awaits_reply(&routing_id);
+            if awaits || self.frontend.outbox().has(&routing_id) {
+                left.push(routing_id);
+            } else {
+                self.frontend.end_peer(&routing_id)?;
+            }
+        }
+        self.dismissed = left;
+        Ok(())
     }
 
     /// Answers the request that was just read with an error.
@@ -247,6 +325,9 @@ impl Broker {
             }
         }
         self.frontend.retry(self.now)?;
+        if !self.dismissed.is_empty() {
+            self.end_dismissed()?;
+        }
         if self.now >= self.memory.trim_at() {
             self.dispatcher.shrink();
         }

@@ -46,16 +46,30 @@ pub(crate) struct Handshake {
     pub patience: Option<Duration>,
     /// Who it is, by its key.
     pub listed: Option<Listed>,
+    /// Its User-Id as each of its messages has it (ZeroMQ RFC 27).
+    pub user_id: Option<Box<str>>,
 }
 
 impl Handshake {
     /// Reads what the sender of a message has said, from its first frame.
     pub fn of(frame: &mut Frame, access: Option<&Access>) -> Handshake {
         let is_req = frame.property("Socket-Type") == Some("REQ");
-        let listed = access.and_then(|access| access.sender_of(frame));
-        Handshake { is_req, patience: deadline::of_sender(frame), listed }
+        let patience = deadline::of_sender(frame);
+        let Some(access) = access else {
+            return Handshake { is_req, patience, ..Handshake::default() };
+        };
+        let listed = access.sender_of(frame).and_then(|identity| access.by_name(&identity.name));
+        Handshake { is_req, patience, listed, user_id: frame.property(USER_ID).map(Into::into) }
+    }
+
+    /// Returns true if it is that of the connection over which this frame came. Another one may have
+    /// the same routing id once that has ended.
+    pub fn is_of(&self, frame: &mut Frame) -> bool {
+        self.user_id.as_deref() == frame.property(USER_ID)
     }
 }
+
+const USER_ID: &str = "User-Id";
 
 struct Client {
     routing_id: Box<[u8]>,
@@ -65,6 +79,11 @@ struct Client {
     listed: Option<usize>,
     /// Its connection has ended.
     is_gone: bool,
+    /// It is no longer listed: it is refused, and its connection ends once nothing of it is
+    /// outstanding.
+    is_dismissed: bool,
+    /// Number of its requests that were taken and not answered.
+    outstanding: usize,
     /// Number of its requests that are held: also those that were answered by their deadline, and
     /// that a lane still has.
     held: usize,
@@ -104,6 +123,8 @@ impl Clients {
             account: Account::new(self.limits),
             listed,
             is_gone: false,
+            is_dismissed: false,
+            outstanding: 0,
             held: 0,
             bytes: 0,
         };
@@ -125,13 +146,18 @@ impl Clients {
     /// new allowance.
     fn place_of(&mut self, Listed { name, limits }: &Listed) -> usize {
         *self.by_name.entry(Arc::clone(name)).or_insert_with(|| {
-            let limits = ClientLimits {
-                outstanding: limits.outstanding.unwrap_or(self.limits.outstanding),
-                rate: limits.rate.or(self.limits.rate),
-            };
-            self.listed.push(Account::new(limits));
+            self.listed.push(Account::new(self.limits.or(limits)));
             self.listed.len() - 1
         })
+    }
+
+    /// Has the limits hold from now on that `listed` says, of each client that is still listed.
+    pub fn set_limits(&mut self, listed: impl Fn(&str) -> Option<Listed>) {
+        for (name, place) in &self.by_name {
+            if let Some(Listed { limits, .. }) = listed(name) {
+                self.listed[*place].set_limits(self.limits.or(&limits));
+            }
+        }
     }
 
     /// Takes account of one more request that a client sends.
@@ -141,6 +167,7 @@ impl Clients {
     pub fn admit(&mut self, id: ClientId, bytes: usize, now: Instant) -> Result<(), Fault> {
         self.account_mut(id).admit(now)?;
         let client = &mut self.clients[id.index()];
+        client.outstanding += 1;
         client.held += 1;
         client.bytes += bytes;
         self.bytes += bytes;
@@ -159,6 +186,7 @@ impl Clients {
     /// Takes account of a request that has ended; with `is_held` a lane still has it.
     pub fn on_ended(&mut self, id: ClientId, bytes: usize, is_held: bool) {
         self.account_mut(id).on_ended();
+        self.clients[id.index()].outstanding -= 1;
         if !is_held {
             self.release(id, bytes);
         }
@@ -192,6 +220,20 @@ impl Clients {
 
     pub fn handshake(&self, id: ClientId) -> &Handshake {
         &self.clients[id.index()].handshake
+    }
+
+    /// Takes account of a client that is no longer listed.
+    pub fn dismiss(&mut self, id: ClientId) {
+        self.clients[id.index()].is_dismissed = true;
+    }
+
+    pub fn is_dismissed(&self, id: ClientId) -> bool {
+        self.clients[id.index()].is_dismissed
+    }
+
+    /// Returns the number of its requests that were taken and not answered.
+    pub fn outstanding(&self, id: ClientId) -> usize {
+        self.clients[id.index()].outstanding
     }
 
     pub fn is_gone(&self, id: ClientId) -> bool {

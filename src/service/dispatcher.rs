@@ -10,6 +10,7 @@ use super::account::ClientLimits;
 use super::clients::{ClientId, Clients, Handshake};
 use super::in_flight::{InFlight, Pending, Place, Request};
 use super::queue::Queue;
+use crate::auth::Listed;
 use crate::backend::{LaneState, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
@@ -175,6 +176,9 @@ impl Dispatcher {
         }
         let [routing_id, ..] = &mut request.envelope[..] else { return Ok(Place::Queue) };
         let client = self.enter(routing_id, handshake);
+        if self.clients.is_dismissed(client) {
+            return Err(Fault::not_listed());
+        }
         self.clients.admit(client, request.bytes, now)?;
         let &Handshake { is_req, patience, .. } = self.clients.handshake(client);
         request.patience = request.patience.into_iter().chain(patience).min();
@@ -228,6 +232,33 @@ impl Dispatcher {
             self.withdraw(ticket);
         }
         self.clients.on_gone(client);
+    }
+
+    /// Takes account of a client that has come under the routing id of one that has gone, which
+    /// nothing has told yet; `frame` is the first of its message.
+    pub fn on_sender(&mut self, frame: &mut Frame, now: Instant) {
+        let Some(client) = self.clients.find(frame) else { return };
+        if !self.clients.handshake(client).is_of(frame) {
+            self.on_gone(frame, now);
+        }
+    }
+
+    /// Refuses what a client sends from now on, since it is no longer listed. Returns what it has in
+    /// the queue, which is to be refused too.
+    pub fn dismiss(&mut self, routing_id: &[u8], now: Instant) -> Vec<Ticket> {
+        let Some(client) = self.clients.find(routing_id) else { return Vec::new() };
+        self.clients.dismiss(client);
+        self.queue.remove_all(client, now)
+    }
+
+    /// Returns true if a client has requests outstanding.
+    pub fn awaits_reply(&mut self, routing_id: &[u8]) -> bool {
+        self.clients.find(routing_id).is_some_and(|client| self.clients.outstanding(client) > 0)
+    }
+
+    /// Has the limits of listed clients hold from now on that `listed` says.
+    pub fn set_limits(&mut self, listed: impl Fn(&str) -> Option<Listed>) {
+        self.clients.set_limits(listed);
     }
 
     /// Drops a request that is not in the queue, and on no lane.

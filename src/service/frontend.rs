@@ -12,7 +12,7 @@ use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::service::in_flight::Request;
 use crate::service::outbox::{Outbox, Reply};
 use crate::service::stats::Stats;
-use crate::socket::{Refusals, Sent, Socket, Watched};
+use crate::socket::{Peer, Refusals, Sent, Socket, Watched};
 
 /// Least time between two looks at which connections were refused. The last look is when the loop
 /// next wakes.
@@ -69,8 +69,8 @@ impl Frontend {
         config: &Config,
     ) -> Result<Frontend, Error> {
         listeners.iter().try_for_each(Listener::listen)?;
-        let secret = access.map(|access| (access.keys.secret.as_bytes(), CLIENTS));
-        let (endpoints, files) = socket.listen(listeners, secret)?;
+        let keys = access.map(|access| access.server_keys(CLIENTS));
+        let (endpoints, files) = socket.listen(listeners, keys)?;
         Ok(Frontend {
             socket,
             endpoints,
@@ -217,6 +217,16 @@ impl Frontend {
     /// Returns the routing id of the next client that has gone, if there is one.
     pub fn next_gone(&self) -> Result<Option<Vec<u8>>, Error> {
         self.socket.next_gone()
+    }
+
+    /// Returns the next of the connected clients, one at each call; `None` after the last.
+    pub fn next_peer(&self) -> Result<Option<Peer>, Error> {
+        self.socket.next_peer()
+    }
+
+    /// Ends a client's connection, once the replies that were sent have left.
+    pub fn end_peer(&self, routing_id: &[u8]) -> Result<(), Error> {
+        self.socket.end_peer(routing_id)
     }
 
     /// Drops a reply that its client does not take: of those for which most is kept.

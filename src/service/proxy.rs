@@ -2,13 +2,12 @@
 //! opens a body.
 
 use std::io::Read;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::broker::{Broker, Taken, thread_ended};
+use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::dispatcher::Assignment;
 use super::frontend::{Frontend, Stopped};
 use crate::auth::Access;
@@ -43,6 +42,8 @@ enum Wake {
     ThreadEnded,
     /// A worker takes requests again, or none any more: its lane's admission tells.
     WorkerChanged,
+    /// Who may connect has changed.
+    ListsChanged,
     Message,
 }
 
@@ -62,25 +63,23 @@ impl Proxy {
         self.broker.frontend.endpoints()
     }
 
-    /// Serves until one of `stops` is readable, and then until what is in flight has ended or the
-    /// drain's time is up; or until one of `ends` is, which a thread of the service keeps from it.
-    /// `pool` is that of the workers of this process, if it has some.
+    /// Serves until it is to stop, and then until what is in flight has ended or the drain's time is
+    /// up. `pool` is that of the workers of this process, if it has some.
     ///
     /// # Errors
     /// A thread that has ended, or a socket that has failed.
-    pub fn run(
-        mut self,
-        stops: &[BorrowedFd<'_>],
-        ends: &[BorrowedFd<'_>],
-        pool: Option<&Pool>,
-    ) -> Result<Stopped, Error> {
+    pub fn run(mut self, wakers: &Wakers<'_>, pool: Option<&Pool>) -> Result<Stopped, Error> {
         loop {
-            match self.wait(stops, ends, pool)? {
+            match self.wait(wakers, pool)? {
                 Some(Wake::ThreadEnded) => {
                     self.broker.finish()?;
                     return Err(thread_ended());
                 }
                 Some(Wake::Stop) => self.begin_drain()?,
+                Some(Wake::ListsChanged) => {
+                    wakers.take_lists();
+                    self.broker.on_lists_changed()?;
+                }
                 Some(Wake::WorkerChanged | Wake::Message) | None => (),
             }
             // Replies first: they free lanes. Then the deadlines and the clients that have gone, so
@@ -102,12 +101,7 @@ impl Proxy {
     }
 
     /// Waits for messages or a deadline; returns the most important of what has woken the loop.
-    fn wait(
-        &mut self,
-        stops: &[BorrowedFd<'_>],
-        ends: &[BorrowedFd<'_>],
-        pool: Option<&Pool>,
-    ) -> Result<Option<Wake>, Error> {
+    fn wait(&mut self, wakers: &Wakers<'_>, pool: Option<&Pool>) -> Result<Option<Wake>, Error> {
         let has_more =
             self.broker.frontend.may_have_more() || self.lanes.iter().any(Lane::may_have_more);
         if has_more && self.broker.now < self.poll_at {
@@ -119,9 +113,10 @@ impl Proxy {
         let time = deadline.map(|time| time.saturating_duration_since(self.broker.now));
         let mut poll = PollSet::with_capacity(self.lanes.len() + 8);
         if !self.broker.drain.has_begun() {
-            poll.add(Wake::Stop, stops.iter().map(readable));
+            poll.add(Wake::Stop, wakers.stops.iter().map(readable));
         }
-        poll.add(Wake::ThreadEnded, ends.iter().map(readable));
+        poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
+        poll.add(Wake::ListsChanged, wakers.lists.map(readable));
         if let Some(pool) = pool {
             poll.add(Wake::WorkerChanged, [readable(pool.changed())]);
         }
@@ -133,7 +128,8 @@ impl Proxy {
         if let (Some(pool), true) = (pool, poll.is_readable(Wake::WorkerChanged)) {
             let _ = pool.changed().read(&mut [0; 64]);
         }
-        let order = [Wake::ThreadEnded, Wake::Stop, Wake::WorkerChanged, Wake::Message];
+        let order =
+            [Wake::ThreadEnded, Wake::Stop, Wake::ListsChanged, Wake::WorkerChanged, Wake::Message];
         let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         self.broker.now = Instant::now();

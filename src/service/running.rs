@@ -1,6 +1,6 @@
 //! A service seen from another thread: what stops it, and what waits for its end.
 
-use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::io::{self, PipeReader, PipeWriter, Write, pipe};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::{Builder, JoinHandle};
@@ -25,11 +25,40 @@ impl StopHandle {
     }
 }
 
+/// Has a [`Service`] read its lists of clients and workers again, from any thread. Dropping it does
+/// nothing.
+#[derive(Clone, Debug)]
+pub struct ReloadHandle(Arc<PipeWriter>);
+
+impl ReloadHandle {
+    /// Has the lists read again, as SIGHUP does. It does not wait for that: what became of it is in
+    /// the log.
+    pub fn reload(&self) {
+        let _ = (&*self.0).write(&[0]);
+    }
+
+    /// Returns another end of it, for a signal.
+    pub(super) fn writer(&self) -> io::Result<PipeWriter> {
+        self.0.try_clone()
+    }
+}
+
 /// Makes a handle, and what becomes readable when it stops the service.
 pub(super) fn stop_pipe() -> Result<(PipeReader, StopHandle), Error> {
-    let (stopping, stop) = pipe().map_err(|error| Error::of_system("cannot make a pipe", error))?;
-    set_nonblocking(&stop).map_err(|error| Error::of_system("cannot set up a pipe", error))?;
-    Ok((stopping, StopHandle(Arc::new(stop))))
+    let (stopping, stop) = handle_pipe()?;
+    Ok((stopping, StopHandle(stop)))
+}
+
+/// Makes a handle, and what becomes readable when it has lists read again.
+pub(super) fn reload_pipe() -> Result<(PipeReader, ReloadHandle), Error> {
+    let (reloading, reload) = handle_pipe()?;
+    Ok((reloading, ReloadHandle(reload)))
+}
+
+fn handle_pipe() -> Result<(PipeReader, Arc<PipeWriter>), Error> {
+    let (reader, writer) = pipe().map_err(|error| Error::of_system("cannot make a pipe", error))?;
+    set_nonblocking(&writer).map_err(|error| Error::of_system("cannot set up a pipe", error))?;
+    Ok((reader, Arc::new(writer)))
 }
 
 impl Service {
@@ -52,15 +81,16 @@ impl Service {
         let body = move || {
             let service = Service::start(&config)?;
             // The other end waits for it.
-            let _ = started.send((service.endpoints().to_vec(), service.stop_handle()));
+            let handles = (service.stop_handle(), service.reload_handle());
+            let _ = started.send((service.endpoints().to_vec(), handles));
             service.run()
         };
         let thread = Builder::new().name("service".into()).spawn(body);
         let thread = thread.map_err(|error| Error::of_system("cannot start a thread", error))?;
-        let Ok((endpoints, stop)) = starting.recv() else {
+        let Ok((endpoints, (stop, reload))) = starting.recv() else {
             return Err(join(thread).err().unwrap_or_else(|| Error::failed("it did not start")));
         };
-        Ok(Running { endpoints, stop, thread: Some(thread) })
+        Ok(Running { endpoints, stop, reload, thread: Some(thread) })
     }
 }
 
@@ -69,6 +99,7 @@ impl Service {
 pub struct Running {
     endpoints: Vec<String>,
     stop: StopHandle,
+    reload: Option<ReloadHandle>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
@@ -81,6 +112,11 @@ impl Running {
     /// Returns what stops the service from any thread.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
+    }
+
+    /// Returns what has its lists read again, as [`Service::reload_handle`] does.
+    pub fn reload_handle(&self) -> Option<ReloadHandle> {
+        self.reload.clone()
     }
 
     /// Stops the service, and waits for its end.

@@ -4,13 +4,12 @@
 //! not take it yet, and handles what clients that have gone had asked for. All that has come is
 //! queued, as in the proxy, unless the handler is so quick that nothing grows old.
 
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::info;
 
-use super::broker::{Broker, Taken, thread_ended};
+use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::frontend::{Frontend, Stopped};
 use crate::auth::Access;
 use crate::backend::{Admission, LaneState, Recall, Unavailable};
@@ -56,6 +55,8 @@ enum Wake {
     Message,
     Maintenance,
     Stop,
+    /// Who may connect has changed.
+    ListsChanged,
     /// A thread that the service needs has ended.
     ThreadEnded,
 }
@@ -71,7 +72,7 @@ impl SingleThreaded {
         new_handler: NewHandler,
         config: &Config,
     ) -> Result<SingleThreaded, Error> {
-        let handler = WorkerHandler::new(0, new_handler)?;
+        let handler = WorkerHandler::new(0, new_handler, config.name_clients)?;
         Ok(SingleThreaded {
             broker: Broker::new(frontend, access, 1, config),
             handler,
@@ -84,19 +85,14 @@ impl SingleThreaded {
         self.broker.frontend.endpoints()
     }
 
-    /// Serves until one of `stops` is readable, and then until nothing more comes; or until one of
-    /// `ends` is, which a thread of the service keeps from it. Returns the handler too, whose end
-    /// may take its time.
+    /// Serves until it is to stop, and then until nothing more comes. Returns the handler too, whose
+    /// end may take its time.
     ///
     /// # Errors
     /// A thread that has ended, or a socket that has failed.
-    pub fn run(
-        mut self,
-        stops: &[BorrowedFd<'_>],
-        ends: &[BorrowedFd<'_>],
-    ) -> Result<(Stopped, WorkerHandler), Error> {
+    pub fn run(mut self, wakers: &Wakers<'_>) -> Result<(Stopped, WorkerHandler), Error> {
         loop {
-            match self.wait(stops, ends)? {
+            match self.wait(wakers)? {
                 Some(Wake::ThreadEnded) => {
                     self.broker.finish()?;
                     return Err(thread_ended());
@@ -104,6 +100,10 @@ impl SingleThreaded {
                 Some(Wake::Stop) => {
                     info!("stopping");
                     self.broker.begin_drain()?;
+                }
+                Some(Wake::ListsChanged) => {
+                    wakers.take_lists();
+                    self.broker.on_lists_changed()?;
                 }
                 Some(Wake::Maintenance | Wake::Message) | None => (),
             }
@@ -148,11 +148,7 @@ impl SingleThreaded {
     }
 
     /// Waits for messages or a deadline; returns the most important of what has woken the loop.
-    fn wait(
-        &mut self,
-        stops: &[BorrowedFd<'_>],
-        ends: &[BorrowedFd<'_>],
-    ) -> Result<Option<Wake>, Error> {
+    fn wait(&mut self, wakers: &Wakers<'_>) -> Result<Option<Wake>, Error> {
         let retry_at = if self.handler.is_ready() { None } else { self.handler.maintain() };
         let lanes = [self.lane()];
         let now = self.broker.now;
@@ -163,13 +159,14 @@ impl SingleThreaded {
         let mut poll = PollSet::with_capacity(8);
         poll.add(Wake::Message, [self.broker.frontend.readable()]);
         poll.add(Wake::Maintenance, watched.iter().map(readable));
-        poll.add(Wake::ThreadEnded, ends.iter().map(readable));
+        poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
+        poll.add(Wake::ListsChanged, wakers.lists.map(readable));
         if !self.broker.drain.has_begun() {
-            poll.add(Wake::Stop, stops.iter().map(readable));
+            poll.add(Wake::Stop, wakers.stops.iter().map(readable));
         }
         poll.wait(if has_more { Some(Duration::ZERO) } else { time })?;
         let needs_maintenance = poll.is_readable(Wake::Maintenance);
-        let order = [Wake::ThreadEnded, Wake::Stop, Wake::Message];
+        let order = [Wake::ThreadEnded, Wake::Stop, Wake::ListsChanged, Wake::Message];
         let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         drop(watched);
@@ -202,7 +199,7 @@ impl SingleThreaded {
     /// none.
     fn answer_at_once(&mut self) -> Result<bool, Error> {
         let lane = self.ready_lane();
-        if !lane.is_ready || self.broker.drain.has_begun() || self.broker.has_rate() {
+        if !lane.is_ready || self.broker.drain.has_begun() || self.broker.is_selective() {
             return Ok(self.broker.take_request(&[lane])? != Taken::Nothing);
         }
         let handler = &mut self.handler;

@@ -1,5 +1,6 @@
 //! The context, and each kind of socket that the crate uses, with its options.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use zmq::SocketType;
 
-use super::accept::{self, AcceptCheck};
+use super::checks::{self, AcceptCheck};
 use super::curve::ClientKeys;
 use super::{Monitor, Monitored, Socket, last_error, milliseconds, retry_on_eintr, socket_error};
 use crate::deadline;
@@ -23,7 +24,7 @@ pub(crate) struct Context(Arc<RawContext>);
 struct RawContext {
     raw: *mut c_void,
     /// What the I/O threads ask as long as they run.
-    accept_checks: Mutex<Vec<Arc<AcceptCheck>>>,
+    kept: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
 }
 
 // SAFETY: zmq.h says of contexts that they are thread safe and may be shared.
@@ -62,7 +63,7 @@ impl Context {
         if raw.is_null() {
             return Err(socket_error("cannot make a ZeroMQ context", last_error()));
         }
-        let context = Context(Arc::new(RawContext { raw, accept_checks: Mutex::default() }));
+        let context = Context(Arc::new(RawContext { raw, kept: Mutex::default() }));
         context.set(zmq_sys::ZMQ_IO_THREADS, io_threads)?;
         Ok(context)
     }
@@ -142,10 +143,14 @@ impl Context {
     /// Has `socket` ask of each connection that it accepts over TCP, if there is something to ask.
     fn set_accept_check(&self, socket: &Socket, limits: &PeerLimits) -> Result<(), Error> {
         let Some(check) = &limits.accept_check else { return Ok(()) };
-        socket.set_option(zmq_sys::ZMQ_ACCEPT_CHECK, accept::to_option(check))?;
-        let mut checks = self.0.accept_checks.lock().unwrap_or_else(PoisonError::into_inner);
-        checks.push(Arc::clone(check));
+        socket.set_option(zmq_sys::ZMQ_ACCEPT_CHECK, checks::accept_option(check))?;
+        self.keep(Arc::clone(check) as Arc<dyn Any + Send + Sync>);
         Ok(())
+    }
+
+    /// Keeps what libzmq's threads may ask as long as they run.
+    pub(super) fn keep(&self, check: Arc<dyn Any + Send + Sync>) {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(check);
     }
 
     /// Makes the DEALER that REP workers connect to.

@@ -1,15 +1,27 @@
-//! The signals that stop a service, as a readable descriptor.
+//! The signals that stop a service, as a readable descriptor, and the one that has it read its lists
+//! again.
 
+use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
 use crate::error::Error;
+
+/// Has each SIGHUP write a byte to `writer` from now on, in place of ending the process.
+pub(crate) fn send_hangups_to(writer: PipeWriter) -> io::Result<()> {
+    pipe::register(SIGHUP, writer).map(drop)
+}
+
+/// Has SIGHUP do nothing from now on. A program that is started gets the default back.
+pub(crate) fn ignore_hangups() -> io::Result<()> {
+    flag::register(SIGHUP, Arc::default()).map(drop)
+}
 
 /// A descriptor that becomes readable at the first SIGTERM or SIGINT. The second signal ends the
 /// process at once, within the signal handler, with exit code 128 plus its number.

@@ -19,6 +19,8 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 
 mod client;
+mod forwarder;
+pub mod keys;
 mod link;
 mod local;
 mod process;
@@ -28,6 +30,7 @@ pub mod raw;
 #[allow(unused_imports)]
 pub use self::{
     client::{Client, code},
+    forwarder::Forwarder,
     link::Link,
     local::Local,
     process::{Process, without_time},

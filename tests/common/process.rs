@@ -44,9 +44,9 @@ impl Process {
         )
     }
 
-    /// Lowers its limit of open files, though it was started with a higher one.
+    /// Sets its soft limit of open files, which may be below what it has open.
     pub fn limit_files(&self, files: u32) {
-        let (pid, limit) = (self.pid().to_string(), format!("--nofile={files}:{files}"));
+        let (pid, limit) = (self.pid().to_string(), format!("--nofile={files}:"));
         assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
     }
 

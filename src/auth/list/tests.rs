@@ -26,7 +26,7 @@ fn it_has_a_line_for_each_key() {
     let now = SystemTime::UNIX_EPOCH;
     let pump = find(key(KEY), "10.1.1.1", now).unwrap();
     assert_eq!(&*pump.name, "pump-7");
-    assert_eq!(pump.limits, Limits { rate: Some(50), outstanding: None });
+    assert_eq!(pump.limits, Limits { rate: Some(50), ..Limits::default() });
     assert_eq!(find(key(KEY), "::1", now), Ok(pump));
     assert_eq!(find(key(KEY), "11.0.0.1", now), Err((Refusal::Elsewhere, Some(pump))));
     assert_eq!(list.find(&key(KEY), None, now), Err((Refusal::Elsewhere, Some(pump))));
@@ -99,7 +99,8 @@ fn each_mistake_is_refused_with_its_line() {
         ("a KEY rate=1000001", "is out of range"),
         ("a KEY outstanding=0", "is out of range"),
         ("a KEY outstanding=99999999999999999999", "is out of range"),
-        ("a KEY connections=1", "is no option"),
+        ("a KEY connections=0", "out of range"),
+        ("a KEY connections=1 connections=1", "given twice"),
         ("a KEY rate=5 rate=5", "given twice"),
         ("a KEY from=::1 from=::2", "given twice"),
         ("a KEY until=2030-01-01 until=2030-01-01", "given twice"),

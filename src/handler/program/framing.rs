@@ -61,28 +61,42 @@ pub(super) struct Format {
 }
 
 impl Format {
-    /// Appends `request` to `bytes` as the program is to read it.
+    /// Appends `request` to `bytes` as the program is to read it, with the name of its client in
+    /// front if there is one: as a frame if a message may have several, otherwise as a field that a
+    /// tab ends. With [`Framing::Once`] a variable has it.
     ///
     /// # Errors
     /// Returns a 400 if this framing cannot express the request.
-    pub fn encode(&self, request: &[Frame], bytes: &mut Vec<u8>) -> Result<(), Fault> {
+    pub fn encode(
+        &self,
+        client: Option<&str>,
+        request: &[Frame],
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
         let refuse = |reason: &str| Err(Fault::new(Code::BAD_REQUEST, reason));
         if request.len() > 1 && !self.multipart {
             return refuse("the program takes requests of one frame");
         }
+        let field =
+            client.filter(|_| !self.multipart).map_or_else(String::new, |name| format!("{name}\t"));
         match self.framing {
             Framing::Packet => {
-                for (index, frame) in request.iter().enumerate() {
-                    let more = if index + 1 < request.len() { MORE } else { 0 };
+                let name = client.filter(|_| self.multipart).map(str::as_bytes);
+                let parts = name.into_iter().chain(request.iter().map(|frame| &frame[..]));
+                let mut parts = parts.peekable();
+                while let Some(part) = parts.next() {
+                    let more = if parts.peek().is_some() { MORE } else { 0 };
                     // A request is no larger than max_bytes, so its length has 31 bits.
-                    bytes.extend((frame.len() as u32 | more).to_be_bytes());
-                    bytes.extend(&frame[..]);
+                    bytes.extend(((field.len() + part.len()) as u32 | more).to_be_bytes());
+                    bytes.extend(field.as_bytes());
+                    bytes.extend(part);
                 }
             }
             Framing::Lines => {
                 if request[0].contains(&b'\n') {
                     return refuse("the program takes requests of one line");
                 }
+                bytes.extend(field.as_bytes());
                 bytes.extend(&request[0][..]);
                 bytes.push(b'\n');
             }
@@ -124,7 +138,7 @@ mod tests {
         let refused = |format: Format, request: &[&str]| {
             let request: Vec<Frame> = request.iter().map(|&text| Frame::from(text)).collect();
             format
-                .encode(&request, &mut Vec::new())
+                .encode(None, &request, &mut Vec::new())
                 .is_err_and(|fault| fault.code() == Code::BAD_REQUEST)
         };
         assert!(
@@ -140,6 +154,22 @@ mod tests {
                 && !refused(format(Framing::Lines, false), &[""])
         );
         assert!(refused(format(Framing::Once, false), &["a", "b"]));
+    }
+
+    #[test]
+    fn the_name_of_its_client_is_in_front_of_a_request() {
+        let encoded = |format: Format, request: &[&str]| {
+            let request: Vec<Frame> = request.iter().map(|&text| Frame::from(text)).collect();
+            let mut bytes = Vec::new();
+            format.encode(Some("pump-7"), &request, &mut bytes).unwrap();
+            bytes
+        };
+        let packet = encoded(format(Framing::Packet, false), &["ab"]);
+        assert_eq!(packet, b"\0\0\0\x09pump-7\tab");
+        let packets = encoded(format(Framing::Packet, true), &["ab", "c"]);
+        assert_eq!(packets, b"\x80\0\0\x06pump-7\x80\0\0\x02ab\0\0\0\x01c");
+        assert_eq!(encoded(format(Framing::Lines, false), &["ab"]), b"pump-7\tab\n");
+        assert_eq!(encoded(format(Framing::Once, true), &["ab", "c"]), b"abc");
     }
 
     #[test]

@@ -232,10 +232,10 @@ mod tests {
             bodies in bodies(MAX_FRAMES), parts in parts(),
         ) {
             let mut bytes = Vec::new();
-            packets(true).encode(&frames(&bodies), &mut bytes).unwrap();
+            packets(true).encode(None, &frames(&bodies), &mut bytes).unwrap();
             prop_assert_eq!(read(packets(true), &bytes, &parts), Ok(Some(frames(&bodies))));
             let (mut bytes, first) = (Vec::new(), &bodies[..1]);
-            packets(false).encode(&frames(first), &mut bytes).unwrap();
+            packets(false).encode(None, &frames(first), &mut bytes).unwrap();
             prop_assert_eq!(read(packets(false), &bytes, &parts), Ok(Some(frames(first))));
         }
 
@@ -243,7 +243,7 @@ mod tests {
         fn a_line_is_read_however_it_comes(mut body in bodies(1), parts in parts()) {
             body[0].retain(|byte| *byte != b'\n');
             let mut bytes = Vec::new();
-            LINES().encode(&frames(&body), &mut bytes).unwrap();
+            LINES().encode(None, &frames(&body), &mut bytes).unwrap();
             prop_assert_eq!(read(LINES(), &bytes, &parts), Ok(Some(frames(&body))));
         }
 
@@ -252,7 +252,7 @@ mod tests {
             bodies in bodies(MAX_FRAMES), parts in parts(), cut in any::<prop::sample::Index>(),
         ) {
             let mut bytes = Vec::new();
-            packets(true).encode(&frames(&bodies), &mut bytes).unwrap();
+            packets(true).encode(None, &frames(&bodies), &mut bytes).unwrap();
             bytes.truncate(cut.index(bytes.len()));
             prop_assert_eq!(read(packets(true), &bytes, &parts), Ok(None));
         }
@@ -265,7 +265,7 @@ mod tests {
                 let mut bytes = Vec::new();
                 match format.framing {
                     Framing::Lines => bytes.extend(b"a line\n"),
-                    _ => format.encode(&frames(&bodies), &mut bytes).unwrap(),
+                    _ => format.encode(None, &frames(&bodies), &mut bytes).unwrap(),
                 }
                 bytes.extend(vec![0; more]);
                 prop_assert!(read(format, &bytes, &parts).is_err());
@@ -306,7 +306,7 @@ mod tests {
         let read_frames = |lengths: [usize; 2]| {
             let bodies = lengths.map(|length| vec![b'x'; length]);
             let mut bytes = Vec::new();
-            packets(true).encode(&frames(&bodies), &mut bytes).unwrap();
+            packets(true).encode(None, &frames(&bodies), &mut bytes).unwrap();
             read(packets(true), &bytes, &[50])
         };
         assert!(read_frames([MAX_BYTES / 2, MAX_BYTES / 2]).is_ok());
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_reply_of_too_many_frames_is_broken() {
         let mut bytes = Vec::new();
-        packets(true).encode(&frames(&vec![vec![1]; MAX_FRAMES + 1]), &mut bytes).unwrap();
+        packets(true).encode(None, &frames(&vec![vec![1]; MAX_FRAMES + 1]), &mut bytes).unwrap();
         assert!(read(packets(true), &bytes, &[7]).is_err());
     }
 

@@ -18,7 +18,7 @@ use super::stderr::Stderr;
 use crate::error::plain;
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
-use crate::handler::Handler;
+use crate::handler::{Client, Handler};
 
 /// Pause before the next start when a second copy in a row has ended without a reply. It doubles
 /// with each further one.
@@ -59,6 +59,8 @@ pub(crate) struct Copies {
     /// True once the worker ends: no copy is started any more.
     is_ending: bool,
     stderr: Option<Stderr>,
+    /// Who has sent the request, if the program is to know.
+    client: Option<Client>,
     /// The encoded request.
     input: Vec<u8>,
     /// The buffer that output is read into.
@@ -80,6 +82,7 @@ impl Copies {
             next_start: now,
             is_ending: false,
             stderr: None,
+            client: None,
             input: Vec::new(),
             output: vec![0; PIPE_CAPACITY],
         }
@@ -101,6 +104,10 @@ impl Copies {
         };
         let mut variables = vec![("REPD_WORKER", self.worker.to_string())];
         variables.extend(request.map(|request| ("REPD_FRAMES", frame_lengths(request))));
+        if let (Some(client), true) = (&self.client, request.is_some()) {
+            variables.push(("REPD_CLIENT", client.name().into()));
+            variables.push(("REPD_PEER", client.address().into()));
+        }
         Process::start(&self.settings.command, &variables, stderr.writer()?)
     }
 
@@ -239,10 +246,16 @@ fn describe(status: &io::Result<Option<ExitStatus>>) -> String {
 }
 
 impl Handler for Copies {
+    fn handle_from(&mut self, client: &Client, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+        self.client = Some(client.clone());
+        self.handle(request)
+    }
+
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
         self.input.clear();
         self.input.shrink_to(PIPE_CAPACITY);
-        self.settings.format.encode(&request, &mut self.input)?;
+        let client = self.client.as_ref().map(Client::name);
+        self.settings.format.encode(client, &request, &mut self.input)?;
         let deadline = Instant::now() + self.settings.timeout;
         if self.is_once() {
             return self.run_once(&request, deadline);

@@ -1,0 +1,54 @@
+//! How what answers hears who asks: frames in front of the body.
+
+use std::net::IpAddr;
+
+use crate::auth::Access;
+use crate::config::{Backend, Config};
+use crate::frame::Frame;
+use crate::handler::Client;
+
+/// What is put in front of the body of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    Nothing,
+    /// The name of its client: for workers and upstreams elsewhere.
+    Name,
+    /// That and its address: for the handlers of this process, which take both off again.
+    NameAndAddress,
+}
+
+impl Naming {
+    pub fn of(config: &Config) -> Naming {
+        match config.backend {
+            _ if !config.name_clients => Naming::Nothing,
+            Backend::Workers(_) => Naming::NameAndAddress,
+            Backend::External(_) | Backend::Upstream(_) => Naming::Name,
+        }
+    }
+
+    /// Puts it there, of the client that has sent `first`, the first frame of the message.
+    pub fn put(self, first: &mut Frame, body: &mut Vec<Frame>, access: Option<&Access>) {
+        if self == Naming::Nothing {
+            return;
+        }
+        let [name, address] = client_of(first, access).to_frames();
+        if self == Naming::NameAndAddress {
+            body.insert(0, address);
+        }
+        body.insert(0, name);
+    }
+}
+
+/// Returns who has sent a message, by its first frame.
+fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
+    if let Some(identity) = access.and_then(|access| access.sender_of(first)) {
+        let address = identity.address.map(|address: IpAddr| address.to_canonical().to_string());
+        return Client::new(&identity.name, &address.unwrap_or_default());
+    }
+    let address = first.property("Peer-Address").unwrap_or_default();
+    // As libzmq has it of ipc: localhost:UID:GID:PID.
+    match address.strip_prefix("localhost:").and_then(|rest| rest.split(':').next()) {
+        Some(user) => Client::new(&format!("uid:{user}"), "localhost"),
+        None => Client::new("", address),
+    }
+}
