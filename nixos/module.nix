@@ -11,12 +11,16 @@ let
   inherit (cfg) settings;
 
   parse = import ./endpoint.nix { inherit lib; };
+  defaultPort = import ./default-port.nix { inherit lib; };
+  hasKey = cfg.keyFile != null;
+  # Until there is a key, or it is said that anybody may connect, for this machine alone.
+  isLocal = settings.listen == [ ] && !hasKey && !cfg.allowAnyone;
   listen =
     if settings.listen == [ ] then
       [
         {
-          host = "*";
-          port = import ./default-port.nix { inherit lib; };
+          host = if isLocal then "127.0.0.1" else "*";
+          port = defaultPort;
         }
       ]
     else
@@ -51,24 +55,59 @@ let
       sep = null;
       explicitBool = false;
     }) settings
-    ++ lib.optionals (program != [ ]) ([ "--" ] ++ program);
+    ++ withProgram program;
+  withProgram = program: lib.optionals (program != [ ]) ([ "--" ] ++ program);
 
-  # The machine that builds has other addresses, no log daemon, and other programs on its PATH. So
-  # the check uses stand-ins that exist everywhere.
+  # A list has a line for each key.
+  toList =
+    clients:
+    lib.concatLines (
+      lib.concatLists (lib.mapAttrsToList (name: map (value: "${name} ${value}")) clients)
+    );
+  lists = lib.optionalAttrs hasKey (
+    {
+      clients = cfg.clients;
+    }
+    // lib.optionalAttrs (cfg.backendClients != { }) { backend-clients = cfg.backendClients; }
+  );
+  # What the key of a list is for; the key itself is a credential of systemd's, %d/key.
+  access =
+    lib.optionalString hasKey " --key %d/key"
+    + lib.concatMapStrings (name: " --${name} /etc/repd/${name}") (lib.attrNames lists)
+    + lib.optionalString isLocal " --listen tcp://127.0.0.1:${toString defaultPort}";
+
+  # The machine that builds has other addresses, no log daemon, no key, and other programs on its PATH.
+  # So the check uses stand-ins that exist everywhere.
   check =
     let
       isBuilt = lib.hasPrefix "${builtins.storeDir}/" (lib.head cfg.program);
+      repd = lib.getExe cfg.package;
+      program = if cfg.program == [ ] || isBuilt then cfg.program else [ repd ];
+      key = lib.optionalString hasKey "${repd} keygen service >/dev/null";
+      access = lib.optionals hasKey (
+        [
+          "--key"
+          "service.key_secret"
+        ]
+        ++ lib.concatMap (name: [
+          "--${name}"
+          config.environment.etc."repd/${name}".source
+        ]) (lib.attrNames lists)
+      );
     in
-    commandLine (
-      settings
-      // {
-        check = true;
-        listen = [ "tcp://127.0.0.1:*" ];
-        backend = map (_: "tcp://127.0.0.1:*") settings.backend;
-        upstream = lib.imap1 (number: _: "tcp://127.0.0.1:${toString number}") settings.upstream;
-        log = null;
-      }
-    ) (if cfg.program == [ ] || isBuilt then cfg.program else [ (lib.getExe cfg.package) ]);
+    "${key}\n${lib.escapeShellArgs (commandLine checked [ ] ++ access ++ withProgram program)} >$out";
+  checked = settings // {
+    check = true;
+    listen = [ "tcp://127.0.0.1:*" ];
+    backend = map (_: "tcp://127.0.0.1:*") settings.backend;
+    # The machine itself has these.
+    key = null;
+    clients = null;
+    backend-clients = null;
+    servers = null;
+    upstream = lib.imap1 (number: _: "tcp://127.0.0.1:${toString number}") settings.upstream;
+    log = null;
+  };
 
   isGiven =
     name:
@@ -99,6 +138,17 @@ let
       {
         type = types.nullOr type;
         default = null;
+      }
+      // attributes
+    );
+  clientList =
+    attributes:
+    mkOption (
+      {
+        type = types.attrsOf (
+          types.coercedTo types.singleLineStr lib.singleton (types.listOf types.singleLineStr)
+        );
+        default = { };
       }
       // attributes
     );
@@ -323,13 +373,67 @@ in
       '';
     };
 
+    keyFile = mkOption {
+      type = types.nullOr (
+        types.pathWith {
+          absolute = true;
+          inStore = false;
+        }
+      );
+      default = null;
+      example = "/var/lib/repd-key/service.key_secret";
+      description = ''
+        The file of the service's secret key, as {command}`repd keygen` makes it. Clients and workers
+        then need keys to connect over TCP, and only those of {option}`services.repd.clients` and
+        {option}`services.repd.backendClients` are served.
+
+        It may be for root alone: systemd hands it to the service. It must not be in the Nix store,
+        which everybody can read.
+      '';
+    };
+
+    clients = clientList {
+      example = {
+        pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+        pump-8 = [
+          "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6 rate=50"
+          "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7 until=2027-03-31"
+        ];
+      };
+      description = ''
+        The clients that may connect, by name: the public key of each, and what it may do, as in a
+        line of the list of {command}`repd serve --clients`; or several of these. With
+        {option}`services.repd.keyFile`; if it is empty, nobody is served over TCP.
+
+        A change of this alone does not restart the service: it reads its lists again.
+      '';
+    };
+
+    backendClients = clientList {
+      example.worker-1 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+      description = ''
+        The workers that may connect to {option}`services.repd.settings.backend` over TCP, likewise.
+      '';
+    };
+
+    allowAnyone = mkOption {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = ''
+        Whether anybody who reaches the service may be served, without a key. Otherwise, and unless
+        {option}`services.repd.settings.listen` says where, a service without a key listens for
+        this machine alone; and {option}`services.repd.openFirewall` is refused.
+      '';
+    };
+
     openFirewall = mkOption {
       type = types.bool;
       default = false;
       example = true;
       description = ''
         Whether to open the ports of {option}`services.repd.settings.listen` that other machines can
-        reach.
+        reach. It takes {option}`services.repd.keyFile`, or {option}`services.repd.allowAnyone`.
 
         They are opened on every network interface, even if an endpoint names one interface or
         address. To open a port only on some interfaces, leave this out and use
@@ -407,6 +511,34 @@ in
           message = "services.repd: cannot use max-outstanding with workers of this process; set backend or upstream, or leave it out.";
         }
         {
+          assertion = cfg.openFirewall -> hasKey || cfg.allowAnyone;
+          message = "services.repd: openFirewall lets everybody who reaches this machine be served; set keyFile and clients, or allowAnyone.";
+        }
+        {
+          assertion = cfg.clients != { } || cfg.backendClients != { } -> hasKey;
+          message = "services.repd: cannot use clients without a key; set keyFile, or leave them out.";
+        }
+        {
+          assertion = hasKey && lib.any isTcp backend -> cfg.backendClients != { };
+          message = "services.repd: with keyFile, workers that connect over TCP need keys; set backendClients.";
+        }
+        {
+          assertion =
+            lib.all (name: settings.${name} or null == null) [
+              "key"
+              "clients"
+              "backend-clients"
+            ]
+            || !hasKey;
+          message = "services.repd.settings: cannot use key, clients or backend-clients with keyFile; leave them out.";
+        }
+        {
+          assertion = lib.all (name: builtins.match "[a-zA-Z0-9_.@-]{1,64}" name != null) (
+            lib.attrNames (cfg.clients // cfg.backendClients)
+          );
+          message = "services.repd.clients: a name has up to 64 letters, digits and -_.@.";
+        }
+        {
           assertion = cfg.openFirewall -> !lib.elem 0 openPorts;
           message = "services.repd: cannot open a port that the system chooses; give a number in listen, or leave openFirewall out.";
         }
@@ -430,10 +562,14 @@ in
 
     environment.systemPackages = [ cfg.package ];
 
+    environment.etc = lib.mapAttrs' (
+      name: clients: lib.nameValuePair "repd/${name}" { text = toList clients; }
+    ) lists;
+
     networking.firewall.allowedTCPPorts = mkIf cfg.openFirewall openPorts;
 
     system.checks = mkIf cfg.checkConfig [
-      (pkgs.runCommand "repd-check" { } "${lib.escapeShellArgs check} >$out")
+      (pkgs.runCommand "repd-check" { } check)
     ];
 
     users.groups = mkIf (cfg.group != null) { ${cfg.group} = { }; };
@@ -446,6 +582,7 @@ in
       after = mkIf needsNetwork [ "network-online.target" ];
       # Restart the service at the end of a switch, instead of stopping it for the whole switch.
       stopIfChanged = false;
+      reloadTriggers = map (name: config.environment.etc."repd/${name}".source) (lib.attrNames lists);
       serviceConfig = {
         # The empty value first removes /etc/default/repd, which the package's unit reads elsewhere.
         EnvironmentFile = lib.mkMerge [
@@ -454,8 +591,15 @@ in
         ];
         ExecStart = [
           ""
-          (utils.escapeSystemdExecArgs (commandLine settings cfg.program))
+          (
+            utils.escapeSystemdExecArgs (commandLine settings [ ])
+            + access
+            + lib.optionalString (cfg.program != [ ]) (
+              " " + utils.escapeSystemdExecArgs (withProgram cfg.program)
+            )
+          )
         ];
+        LoadCredential = mkIf hasKey "key:${cfg.keyFile}";
         TimeoutStopSec = mkIf (settings.drain != null) (builtins.ceil settings.drain + 10);
       }
       // lib.optionalAttrs (cfg.group != null) {

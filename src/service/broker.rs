@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{debug, info, warn};
 
 use super::account::ClientLimits;
-use super::clients::Handshake;
+use super::clients::{Handshake, user_id_of};
 use super::dispatcher::{Change, Dispatcher, Lost, Rules};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
@@ -144,7 +144,8 @@ impl Broker {
                 let access = self.access.as_deref();
                 if let [first, ..] = &mut request.envelope[..] {
                     if access.is_some() {
-                        self.dispatcher.on_sender(first, now);
+                        let user_id = user_id_of(first).map(str::to_owned);
+                        self.dispatcher.on_sender(first, user_id.as_deref(), now);
                     }
                     self.naming.put(first, &mut request.body, access);
                 }

@@ -59,17 +59,14 @@ impl Handshake {
             return Handshake { is_req, patience, ..Handshake::default() };
         };
         let listed = access.sender_of(frame).and_then(|identity| access.by_name(&identity.name));
-        Handshake { is_req, patience, listed, user_id: frame.property(USER_ID).map(Into::into) }
-    }
-
-    /// Returns true if it is that of the connection over which this frame came. Another one may have
-    /// the same routing id once that has ended.
-    pub fn is_of(&self, frame: &mut Frame) -> bool {
-        self.user_id.as_deref() == frame.property(USER_ID)
+        Handshake { is_req, patience, listed, user_id: user_id_of(frame).map(Into::into) }
     }
 }
 
-const USER_ID: &str = "User-Id";
+/// Returns the User-Id of the connection over which a message came, from its first frame.
+pub(crate) fn user_id_of(frame: &mut Frame) -> Option<&str> {
+    frame.property("User-Id")
+}
 
 struct Client {
     routing_id: Box<[u8]>,

@@ -234,12 +234,12 @@ impl Dispatcher {
         self.clients.on_gone(client);
     }
 
-    /// Takes account of a client that has come under the routing id of one that has gone, which
-    /// nothing has told yet; `frame` is the first of its message.
-    pub fn on_sender(&mut self, frame: &mut Frame, now: Instant) {
-        let Some(client) = self.clients.find(frame) else { return };
-        if !self.clients.handshake(client).is_of(frame) {
-            self.on_gone(frame, now);
+    /// Takes account of a message of a client, with its connection's User-Id: of another client, it
+    /// has come under the routing id of one that has gone, which nothing has told yet.
+    pub fn on_sender(&mut self, routing_id: &[u8], user_id: Option<&str>, now: Instant) {
+        let Some(client) = self.clients.find(routing_id) else { return };
+        if self.clients.handshake(client).user_id.as_deref() != user_id {
+            self.on_gone(routing_id, now);
         }
     }
 

@@ -56,6 +56,7 @@ let
       (machine {
         settings = { inherit listen; };
         openFirewall = true;
+        allowAnyone = true;
       }).config.networking.firewall.allowedTCPPorts;
   refused =
     settings:
@@ -109,6 +110,16 @@ let
       multipart = false;
       max-outstanding = 50;
     };
+    keys = {
+      keyFile = "/run/secrets/repd.key_secret";
+      clients = {
+        pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+        pump-8 = [ ];
+      };
+      backendClients.worker = "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6 from=10.0.0.0/8";
+      settings.backend = [ "tcp://*:5556" ];
+    };
+    anyone.allowAnyone = true;
     # Up when an address or a name is there.
     network.settings = {
       listen = [ "tcp://eth0:5555" ];
@@ -181,6 +192,11 @@ in
         }
       );
 
+      "clients" = (machine configurations.keys).config.environment.etc."repd/clients".text;
+
+      "backend-clients" =
+        (machine configurations.keys).config.environment.etc."repd/backend-clients".text;
+
       "ports" = perLine (map (listen: "${builtins.toJSON listen}: ${ports listen}") listens);
 
       "refused" = lib.concatMapStrings refused [
@@ -211,6 +227,7 @@ in
         {
           settings.workers = 3;
           settings.backend = [ "tcp://*:5555" ];
+          allowAnyone = true;
         }
         { settings.framing = "lines"; }
         { settings.check = true; }
@@ -222,6 +239,14 @@ in
           openFirewall = true;
         }
         { group = "repd"; }
+        { openFirewall = true; }
+        { clients.pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"; }
+        {
+          keyFile = "/run/secrets/repd.key_secret";
+          clients."pump 7" = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+          settings.backend = [ "tcp://*:5556" ];
+          settings.key = "/run/secrets/repd.key_secret";
+        }
         {
           extraArgs = [
             "--retries"

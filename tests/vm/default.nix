@@ -12,6 +12,7 @@ let
     server.services.repd = {
       enable = true;
       openFirewall = true;
+      allowAnyone = true;
     };
     client =
       { config, ... }:
@@ -35,6 +36,7 @@ lib.genAttrs' [
   "basic"
   "edge"
   "hardening"
+  "keys"
   "program"
   "restart"
   "stop"

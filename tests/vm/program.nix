@@ -7,6 +7,7 @@
         services.repd = {
           enable = true;
           openFirewall = true;
+          allowAnyone = true;
           program = [
             (lib.getExe pkgs.python3)
             ../../examples/words.py

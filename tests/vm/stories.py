@@ -58,6 +58,27 @@ def calls(client: Host, endpoint: str, request: str, reply: str, options: str = 
     assert said == reply, f"{command}: {said!r} is not {reply!r}"
 
 
+def is_not_served(client: Host, endpoint: str, why: str, options: str = "") -> None:
+    command = f"repd call --timeout 5 {options} {shlex.quote(endpoint)} hello 2>&1"
+    said = client.succeed(f"code=0; said=$({command}) || code=$?; echo $code $said")
+    assert said.startswith("1 error: ") and why in said, f"{command}: {said!r} is not about {why!r}"
+
+
+def keys(server: Host, client: Host, endpoint: str, clients: str) -> None:
+    """Who is listed is served, until a reload has taken it off. The client has the public key of the service, in
+    service.key, and a listed one, in pump-7.key_secret."""
+    server.wait_for_unit("repd.service")
+    own = "--server-key service.key --key pump-7.key_secret"
+    calls(client, endpoint, "hello", "olleh", own)
+    is_not_served(client, endpoint, "wants keys")
+    server.succeed(f"mv {clients} {clients}.before; touch {clients}; systemctl reload repd.service")
+    server.wait_until_succeeds("journalctl -u repd.service | grep 'clients: 0 (+0 -1)'")
+    is_not_served(client, endpoint, "does not let this key in", own)
+    server.succeed(f"mv {clients}.before {clients}; systemctl reload repd.service")
+    server.wait_until_succeeds("journalctl -u repd.service | grep 'clients: 1 (+1 -0)'")
+    calls(client, endpoint, "hello", "olleh", own)
+
+
 def basic(server: Host, clients: list[Host], endpoint: str) -> None:
     """Several clients at a time, of two kinds; each gets its own replies."""
     server.wait_for_unit("repd.service")

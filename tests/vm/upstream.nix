@@ -8,6 +8,7 @@
     front.services.repd = {
       enable = true;
       openFirewall = true;
+      allowAnyone = true;
       settings = {
         upstream = [
           "tcp://back1:5555"
