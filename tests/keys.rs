@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use common::keys::Keys;
 use common::raw::{self, Raw};
-use common::{Client, Folder, Forwarder, Process, REPD, code, repd, time_limit, until};
+use common::{Client, Folder, Forwarder, Process, REPD, code, repd, skipped, time_limit, until};
 use nix::unistd::{Gid, Uid, chown};
 use repd::{Backend, Config, Service};
 
@@ -393,6 +393,30 @@ fn an_upstream_and_its_front_know_each_other() {
         let said = said(&repd(&[&base[..], &["--clients", &clients], &options].concat(), b""));
         assert!(said.contains(why), "{said}");
     }
+}
+
+#[test]
+fn keys_of_czmq_are_read_and_it_reads_ours() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("czmq");
+    let program = keys.path("client");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/czmq_client.c");
+    let built = Command::new("cc").args(["-o", &program, source, "-lczmq", "-lzmq"]).output();
+    if !built.is_ok_and(|built| built.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "install a C compiler and libczmq-dev");
+        skipped("there is no C compiler, or no CZMQ");
+        return;
+    }
+    let mut service = keys.serve(&[]);
+    let [own, server, new] =
+        ["pump-7.key_secret", "service.key", "theirs.key"].map(|name| keys.path(name));
+    let asked = Command::new(program).args([&own, &server, &service.endpoint, &new]).output();
+    assert_eq!(asked.unwrap().stdout, b"olleh\n");
+    assert_eq!(keys.call(&service.endpoint, "theirs").status.code(), Some(1));
+    keys.write("clients", &format!("theirs {}\n", keys.public("theirs")));
+    service.signal(nix::sys::signal::Signal::SIGHUP);
+    service.wait_for_line("clients: 1 (+1 -1)");
+    assert_eq!(keys.call(&service.endpoint, "theirs").stdout, b"olleh\n");
 }
 
 #[test]
