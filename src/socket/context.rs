@@ -368,7 +368,9 @@ mod tests {
 
     use crate::config::Config;
     use crate::endpoint::Listener;
-    use crate::socket::{Context, Socket};
+    use crate::frame::Frame;
+    use crate::socket::curve::{ClientKeys, key_pair};
+    use crate::socket::{Context, Event, Monitored, ServerKeys, Socket, wait};
 
     fn router(context: &Context, limits: &[(u32, c_int)]) -> Socket {
         let socket = context.router(&Config::default().peer_limits(), usize::MAX).unwrap();
@@ -399,6 +401,30 @@ mod tests {
             Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("waited in vain"),
             greeted => greeted.is_ok().then_some(client),
         }
+    }
+
+    #[test]
+    fn where_keys_are_wanted_nobody_gets_in_if_no_handler_says_who() {
+        let context = Context::new(1).unwrap();
+        let socket = router(&context, &[]);
+        let listener = Listener::bind(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap();
+        listener.listen().unwrap();
+        let [(server, secret), (public, own)] = [key_pair().unwrap(), key_pair().unwrap()];
+        let keys = ServerKeys { secret: &secret, domain: "clients", check: None };
+        let endpoint = socket.listen(vec![listener], Some(keys)).unwrap().0[0].parse().unwrap();
+        let keys = ClientKeys { public, secret: own, server };
+        let wait_time = Duration::from_secs(60);
+        let Monitored { socket: client, monitor } =
+            context.monitored_req(&endpoint, wait_time, Some(&keys)).unwrap();
+        client.send_frame(&mut Frame::from("let me in"), false).unwrap();
+        loop {
+            match monitor.next().unwrap() {
+                Some(Event::Disconnected) => break,
+                Some(event) => assert_ne!(event, Event::Ready),
+                None => wait(&mut [monitor.readable()], Some(wait_time)).unwrap(),
+            }
+        }
+        assert!(!socket.try_recv_frame(&mut Frame::default()).unwrap());
     }
 
     #[test]
