@@ -14,6 +14,8 @@ use std::thread::spawn;
 use common::keys::{Keys, Watch};
 use common::{Client, Forwarder, Process, REPD, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use repd::{Config, Service};
 
 /// A list with these clients, whose keys are made.
@@ -43,18 +45,22 @@ fn who_is_added_is_served_and_a_list_with_a_mistake_changes_nothing() {
         let said = reload(&mut service, &keys, &["pump-7", "new"]);
         assert!(said.ends_with("clients: 2 (+1 -0)"), "{said}");
         assert_eq!(keys.call(&endpoint, "new").stdout, b"olleh\n");
-        for (text, why) in
-            [(Some("pump-7 key\n"), "clients:1: the key of pump-7 is none"), (None, "cannot read")]
-        {
-            match text {
-                Some(text) => _ = keys.write("clients", text),
-                None => fs::remove_file(keys.path("clients")).unwrap(),
-            }
+        let path = keys.path("clients");
+        let mistakes: [(&dyn Fn(), &str); 4] = [
+            (&|| fs::write(&path, "pump-7 key\n").unwrap(), "clients:1: the key of pump-7 is none"),
+            (&|| fs::remove_file(&path).unwrap(), "No such file or directory"),
+            // Which would hold up whoever opens it.
+            (&|| mkfifo(&path[..], Mode::S_IRWXU).unwrap(), "it is no regular file"),
+            (&|| fs::remove_file(&path).and_then(|()| fs::create_dir(&path)).unwrap(), "directory"),
+        ];
+        for (make, why) in mistakes {
+            make();
             service.signal(SIGHUP);
             let said = service.wait_for_line("the lists stay as they were");
             assert!(said.contains("error: ") && said.contains(why), "{said}");
             assert_eq!(keys.call(&endpoint, "new").stdout, b"olleh\n");
         }
+        fs::remove_dir(&path).unwrap();
         assert_eq!(client.ask_text("abc"), "cba");
         service.signal(SIGTERM);
         assert_eq!(service.wait().code(), Some(0));

@@ -1,12 +1,13 @@
 //! Files of keys, as CZMQ (zcert) and pyzmq (`zmq.auth`) write and read them: lines `name = "value"`
 //! of a section `curve`. A file that holds a key and nothing else is read too.
 
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::libc::O_NONBLOCK;
 
 use super::key::{KeyPair, NoKey, PublicKey, SecretKey};
 use crate::error::{Error, plain};
@@ -65,25 +66,46 @@ pub(crate) fn read_public(path: &Path) -> Result<PublicKey, Error> {
     }
 }
 
-/// Reads a file of text; returns its mode too.
+/// Reads a file of text, which may be a pipe; returns its mode too.
 ///
 /// # Errors
 /// A file that cannot be read, that is too long, or that is not UTF-8.
-pub(super) fn read(path: &Path) -> Result<(String, u32), Error> {
-    let cannot = |error: io::Error| {
-        Error::config(format!("cannot read {}", path.display())).with_cause(plain(error))
-    };
-    let file = File::open(path).map_err(cannot)?;
-    let metadata = file.metadata().map_err(cannot)?;
+fn read(path: &Path) -> Result<(String, u32), Error> {
+    let file = File::open(path).map_err(|error| cannot_read(path, error))?;
+    let metadata = file.metadata().map_err(|error| cannot_read(path, error))?;
+    let text = read_text(path, file, &metadata)?;
+    Ok((text, metadata.mode()))
+}
+
+/// Reads a list, which may be read again while the service runs: nothing that may block.
+///
+/// # Errors
+/// Those of a file; or one that is none, such as a pipe.
+pub(super) fn read_list(path: &Path) -> Result<String, Error> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
+    let file = file.map_err(|error| cannot_read(path, error))?;
+    let metadata = file.metadata().map_err(|error| cannot_read(path, error))?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(cannot_read(path, io::Error::other("it is no regular file")));
+    }
+    read_text(path, file, &metadata)
+}
+
+fn read_text(path: &Path, file: File, metadata: &Metadata) -> Result<String, Error> {
     if metadata.is_dir() {
-        return Err(cannot(Errno::EISDIR.into()));
+        return Err(cannot_read(path, Errno::EISDIR.into()));
     }
     let mut text = String::new();
-    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(cannot)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(cannot(io::Error::other(format!("it has more than {MAX_FILE} bytes"))));
+    let length = file.take(MAX_FILE + 1).read_to_string(&mut text);
+    if length.map_err(|error| cannot_read(path, error))? as u64 > MAX_FILE {
+        let error = io::Error::other(format!("it has more than {MAX_FILE} bytes"));
+        return Err(cannot_read(path, error));
     }
-    Ok((text, metadata.mode()))
+    Ok(text)
+}
+
+fn cannot_read(path: &Path, error: io::Error) -> Error {
+    Error::config(format!("cannot read {}", path.display())).with_cause(plain(error))
 }
 
 /// Returns the error of a line of a list.

@@ -11,7 +11,7 @@ use time::{Date, Month, Time};
 
 use super::access::Listed;
 use super::key::PublicKey;
-use super::key_file::{at_line, read};
+use super::key_file::{at_line, read_list};
 use super::network::Network;
 use crate::config::{CLIENT_OUTSTANDING_RANGE, CLIENT_RATE_RANGE, MAX_CLIENTS_RANGE};
 use crate::error::Error;
@@ -67,7 +67,7 @@ impl List {
     /// # Errors
     /// A file that cannot be read; or the first line that is wrong, and what to write instead.
     pub fn read(path: &Path) -> Result<List, Error> {
-        let (text, _) = read(path)?;
+        let text = read_list(path)?;
         List::parse(&text).map_err(|(line, what)| at_line(path, line, &what))
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::key::PublicKey;
-use super::key_file::{at_line, read};
+use super::key_file::{at_line, read_list};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
@@ -17,7 +17,7 @@ impl Servers {
     /// # Errors
     /// A file that cannot be read; the first line that is wrong; or an upstream that has none.
     pub fn read(path: &Path, upstreams: &[Endpoint]) -> Result<Servers, Error> {
-        let (text, _) = read(path)?;
+        let text = read_list(path)?;
         let servers = Servers::parse(&text).map_err(|(line, what)| at_line(path, line, &what))?;
         let mut over_tcp = upstreams.iter().filter(|upstream| upstream.is_tcp());
         match over_tcp.find(|upstream| servers.key_of(upstream).is_none()) {
