@@ -9,6 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::spawn;
 
 use common::keys::Keys;
 use common::raw::{self, Raw};
@@ -176,6 +179,37 @@ fn no_other_mechanism_and_no_older_protocol_gets_in() {
         assert!(!rest.windows(9).any(|it| it == b"let me in"), "{rest:?}");
     }
     assert_eq!(keys.call(&service.endpoint, "pump-7").stdout, b"hello\n");
+}
+
+#[test]
+fn handshakes_leave_time_for_who_is_connected() {
+    const STRANGERS: usize = 1500;
+    let _limit = time_limit(60);
+    let keys = Keys::new("flood");
+    let service = keys.serve(&["--workers", "1"]);
+    let client = keys.client(zmq::REQ, &service.endpoint, "pump-7");
+    assert_eq!(client.ask_text("abc"), "cba");
+    let mut greeting = raw::greeting();
+    greeting[12..17].copy_from_slice(b"CURVE");
+    // A HELLO (RFC 26) that is as long as it must be, and whose box opens with no key.
+    let hello = [b"\x05HELLO\x01\0".to_vec(), vec![0; 72], vec![7; 120]].concat();
+    let hello = [greeting, vec![4, 200], hello].concat();
+    let mut strangers: Vec<Raw> = (0..STRANGERS).map(|_| Raw::connect(&service.endpoint)).collect();
+    let are_refused = Arc::new(AtomicBool::new(false));
+    let (tell, mut asked) = (Arc::clone(&are_refused), 0);
+    let refusals = spawn(move || {
+        strangers.iter_mut().for_each(|stranger| stranger.send(&hello));
+        strangers
+            .iter_mut()
+            .for_each(|stranger| while stranger.0.read(&mut [0; 64]).is_ok_and(|it| it > 0) {});
+        tell.store(true, Ordering::SeqCst);
+    });
+    while !are_refused.load(Ordering::SeqCst) {
+        assert_eq!(client.ask_text("abc"), "cba");
+        asked += 1;
+    }
+    refusals.join().unwrap();
+    assert!(asked > STRANGERS, "{asked}");
 }
 
 #[test]
