@@ -116,6 +116,8 @@ enum Connection {
     Established,
     /// It ended after it was established, perhaps after the request was handled.
     Lost,
+    /// It ended before its handshake was done.
+    NotTaken,
     /// Its handshake failed for that.
     Denied(HandshakeFailure),
 }
@@ -124,7 +126,8 @@ impl Connection {
     /// Takes the next event from `monitor`, if there is one, and returns the state after it.
     fn after_event(self, monitor: &Monitor) -> Result<Connection, Error> {
         Ok(match (self, monitor.next()?) {
-            (Connection::Lost | Connection::Denied(_), _) => self,
+            (Connection::Lost | Connection::NotTaken | Connection::Denied(_), _) => self,
+            (_, Some(Event::HandshakeFailed(HandshakeFailure::Other))) => Connection::NotTaken,
             (_, Some(Event::HandshakeFailed(why))) if why != HandshakeFailure::Other => {
                 Connection::Denied(why)
             }
@@ -160,6 +163,12 @@ fn no_reply(
                  or does it not serve REQ clients?",
                 )
         }
+        Connection::NotTaken => {
+            Error::failed(format!("{endpoint} closed the connection before its handshake"))
+                .with_remedy(
+                    "does it serve REQ clients, from here, and has this one too many connections?",
+                )
+        }
         Connection::Denied(why) => denied(endpoint, keys, why),
         Connection::Pending => {
             Error::failed(format!("timed out: no connection to {endpoint} {within}"))
@@ -181,7 +190,10 @@ fn denied(endpoint: &Endpoint, keys: Option<&ClientKeys>, why: HandshakeFailure)
         ),
         (HandshakeFailure::NotListed, Some(keys)) => (
             format!("{endpoint} does not let this key in"),
-            format!("have it added to the list of its clients: NAME {}", keys.public()),
+            format!(
+                "have it added to the list of its clients, or its line there changed: NAME {}",
+                keys.public()
+            ),
         ),
         (HandshakeFailure::NotListed, None) => {
             (format!("{endpoint} does not let this client in"), "ask whose it is".into())

@@ -62,6 +62,11 @@ pub use running::{ReloadHandle, Running, StopHandle};
 /// as requests that had to be abandoned (1).
 pub fn serve(config: &Config) -> Result<(), Error> {
     let signals = Signals::catch()?;
+    let cannot_catch = |error| Error::of_system("cannot catch SIGHUP", error);
+    // `systemctl reload` is not to end it, nor one that comes before the lists are read.
+    if config.keys.has_lists() || env::var_os("NOTIFY_SOCKET").is_some() {
+        signals::ignore_hangups().map_err(cannot_catch)?;
+    }
     sched::use_batch_policy();
     if config.keys.key.is_some() {
         // Before the key is read.
@@ -74,11 +79,9 @@ pub fn serve(config: &Config) -> Result<(), Error> {
         Some(reload) if config.keys.has_lists() => {
             reload.writer().and_then(signals::send_hangups_to)
         }
-        // `systemctl reload` is not to end it.
-        _ if env::var_os("NOTIFY_SOCKET").is_some() => signals::ignore_hangups(),
         _ => Ok(()),
     };
-    hangups.map_err(|error| Error::of_system("cannot catch SIGHUP", error))?;
+    hangups.map_err(cannot_catch)?;
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }

@@ -81,6 +81,13 @@ impl Drop for Socket {
     }
 }
 
+/// Maximum number of bytes of what the ZAP handler calls a peer.
+const MAX_USER_ID: usize = 255;
+
+/// Maximum number of bytes of a peer's routing id: what it may name itself (RFC 37, section 2.3), behind
+/// what the ZAP handler calls it and two zeros.
+const MAX_ROUTING_ID: usize = 255 + MAX_USER_ID + 2;
+
 const _: () = assert!(size_of::<zmq::Message>() == size_of::<zmq_sys::zmq_msg_t>());
 
 /// A peer of a ROUTER.
@@ -302,8 +309,7 @@ impl Socket {
     /// Returns the routing id of the next peer that has gone, if there is one: of a ROUTER made by
     /// [`Context::router`].
     pub fn next_gone(&self) -> Result<Option<Vec<u8>>, Error> {
-        // RFC 37, section 2.3: 255 at most.
-        let mut id = [0_u8; 255];
+        let mut id = [0_u8; MAX_ROUTING_ID];
         let mut size = id.len();
         let is_read = self.get_option(zmq_sys::ZMQ_GONE, id.as_mut_ptr().cast(), &mut size)?;
         Ok((is_read && size > 0).then(|| id[..size].to_vec()))
@@ -312,14 +318,14 @@ impl Socket {
     /// Returns the next of the connected peers, one at each call; `None` after the last, and then it
     /// begins anew. Of a ROUTER.
     pub fn next_peer(&self) -> Result<Option<Peer>, Error> {
-        // A routing id has 255 bytes at most, and the ZAP handler's identities are no longer.
-        let mut told = [0_u8; 1 + 2 * 255];
+        let mut told = [0_u8; 2 + MAX_ROUTING_ID + MAX_USER_ID];
         let mut size = told.len();
         let is_read = self.get_option(zmq_sys::ZMQ_PEERS, told.as_mut_ptr().cast(), &mut size)?;
-        let Some((length, told)) = told[..size].split_first().filter(|_| is_read) else {
+        let Some((length, told)) = told[..size].split_first_chunk().filter(|_| is_read) else {
             return Ok(None);
         };
-        let (routing_id, user_id) = told.split_at(usize::from(*length).min(told.len()));
+        let length = usize::from(u16::from_be_bytes(*length));
+        let (routing_id, user_id) = told.split_at(length.min(told.len()));
         let user_id = String::from_utf8_lossy(user_id).into_owned();
         Ok(Some(Peer { routing_id: routing_id.into(), user_id }))
     }

@@ -100,7 +100,9 @@ fn each_stranger_is_refused_and_told_apart() {
     let key = unlisted.split(' ').nth(1).unwrap().trim_end();
     refused(
         keys.call(&endpoint, "unlisted"),
-        &format!("does not let this key in; have it added to the list of its clients: NAME {key}"),
+        &format!(
+            "does not let this key in; have it added to the list of its clients, or its line there changed: NAME {key}"
+        ),
         &format!(
             "its key is not listed; to let it in, add to {} the line: NAME {key}",
             keys.path("clients")
@@ -287,6 +289,11 @@ fn a_wrong_file_is_refused_before_anything_starts() {
     let list = keys.write("wrong", &format!("# the pumps\npump-7 {key}\npump-8 {key} rate=0\n"));
     let text = fs::read_to_string(&secret).unwrap();
     let open = keys.write("open", &text);
+    let latin = keys.path("latin");
+    let bytes = [b"pump-7 ".to_vec(), key.clone().into(), b"\n# caf\xe9\n".to_vec()].concat();
+    fs::write(&latin, bytes).unwrap();
+    let bare = keys.secret("service");
+    let pasted = keys.write("pasted", &format!("pump-7 {key} {bare}\n"));
     let mixed = keys.write("mixed", &text.replace(&keys.public("service"), &key));
     let none = keys.write("no-key", "metadata\ncurve\n    secret-key = \"abc\"\n");
     for path in [&mixed, &none] {
@@ -302,6 +309,9 @@ fn a_wrong_file_is_refused_before_anything_starts() {
             "--backend-clients FILE",
         ),
         (&["--key", &secret, "--clients", &list], "wrong:3: \"rate=0\" is out of range"),
+        (&["--key", &secret, "--clients", &latin], "latin:2: it is no text"),
+        (&["--key", &secret, "--clients", &pasted], "pasted:1: a word that looks like a key is no"),
+        (&["--key", &bare, "--clients", &clients], "a key that is given in the place of its file"),
         (&["--key", &secret, "--clients", "none"], "cannot read none: No such file or directory"),
         (&["--key", &secret, "--clients", &folder], "is a directory"),
         (
@@ -317,6 +327,7 @@ fn a_wrong_file_is_refused_before_anything_starts() {
         let said = said(&refused);
         assert!(said.to_lowercase().contains(&why.to_lowercase()), "{options:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(!said.contains(&bare), "{said}");
     }
 }
 
@@ -527,7 +538,10 @@ fn a_listed_client_has_so_many_connections_at_a_time() {
     let third = connect("pump-7");
     third.send(&[b"abc"]);
     let said = service.wait_for_line("refused ");
-    assert!(said.contains("pump-7 for now: it has 2 connections, and may have no more"), "{said}");
+    assert!(
+        said.contains("pump-7 from 127.0.0.1 for now: it has 2 connections, and may have no more"),
+        "{said}"
+    );
     assert_eq!(connect("other").ask_text("abc"), "cba");
     assert_eq!(third.socket.poll(zmq::POLLIN, 0), Ok(0));
     // It tries again by itself, and comes in once there is place.

@@ -134,7 +134,7 @@ fn what_a_client_that_is_taken_off_has_in_flight_is_answered_and_what_it_has_que
         Process::sleepy(&["--workers", "1", "--key", &key, "--clients", &clients, "--verbose"]);
     let (busy, ends) = keys.watched(zmq::DEALER, &service.endpoint, "pump-7");
     let stays = keys.client(zmq::DEALER, &service.endpoint, "stays");
-    busy.send(&[b"1000"]);
+    busy.send(&[b"4000"]);
     service.wait_for_line("worker 1: request ");
     busy.send(&[b"0"]);
     busy.send(&[b"1"]);
@@ -149,12 +149,32 @@ fn what_a_client_that_is_taken_off_has_in_flight_is_answered_and_what_it_has_que
     busy.send(&[b"3"]);
     assert_eq!(busy.receive_code(), 403);
     assert!(!ends.has_ended());
-    assert_eq!(busy.receive(), [b"1000"]);
+    assert_eq!(busy.receive(), [b"4000"]);
     ends.wait();
     assert_eq!(stays.receive(), [b"2"]);
     service.signal(SIGTERM);
     assert_eq!(service.wait().code(), Some(0));
     assert!(service.log.last().unwrap().contains("requests: 5, replies: 2, 403: 3"));
+}
+
+#[test]
+fn a_single_threaded_service_refuses_what_has_come_before_too() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("single");
+    let (key, clients) = (keys.path("service.key_secret"), keys.path("clients"));
+    let options = ["--workers", "0", "--key", &key, "--clients", &clients, "--verbose"];
+    let mut service = Process::sleepy(&options);
+    let (busy, ends) = keys.watched(zmq::DEALER, &service.endpoint, "pump-7");
+    busy.send(&[b"4000"]);
+    service.wait_for_line("worker 0: request ");
+    (0..5).for_each(|_| busy.send(&[b"0"]));
+    until("the service has them", || {
+        service.connections().iter().all(|fields| fields[4].ends_with(":00000000"))
+    });
+    reload(&mut service, &keys, &[]);
+    assert_eq!(busy.receive(), [b"4000"]);
+    assert!((0..5).all(|_| busy.receive_code() == 403));
+    ends.wait();
 }
 
 #[test]

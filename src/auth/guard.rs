@@ -22,8 +22,9 @@ pub(crate) struct Guard {
     list: RwLock<Arc<List>>,
     /// Number of connections of each client that has some.
     connections: Mutex<HashMap<Arc<str>, usize>>,
-    /// What the log was told of who was refused.
+    /// What the log was told of who was refused, and of who has as many connections as it may.
     told: Told,
+    told_for_now: Told,
 }
 
 /// What becomes of a client that has shown its key.
@@ -43,7 +44,8 @@ impl Guard {
     /// Those of [`List::read`].
     pub fn open(path: PathBuf) -> Result<Guard, Error> {
         let list = RwLock::new(Arc::new(List::read(&path)?));
-        Ok(Guard { path, list, connections: Mutex::default(), told: Told::default() })
+        let (told, told_for_now) = Default::default();
+        Ok(Guard { path, list, connections: Mutex::default(), told, told_for_now })
     }
 
     pub fn path(&self) -> &Path {
@@ -55,8 +57,9 @@ impl Guard {
         Arc::clone(&self.list.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has another list decide from now on.
+    /// Has another list decide from now on. Who is refused by it is told of anew.
     pub fn replace(&self, list: List) {
+        self.told.forget();
         *self.list.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
     }
 
@@ -74,7 +77,7 @@ impl Guard {
             return Decision::RefusedAgain;
         }
         let who = entry.map_or("a client", |entry| &entry.name);
-        let from = address.map_or("elsewhere".into(), |address| address.to_canonical().to_string());
+        let from = shown(address);
         let file = self.path.display();
         Decision::Refused(match refusal {
             Refusal::Unknown => format!(
@@ -102,6 +105,11 @@ impl Guard {
     }
 }
 
+/// Returns what the log calls an address.
+fn shown(address: Option<IpAddr>) -> String {
+    address.map_or("elsewhere".into(), |address| address.to_canonical().to_string())
+}
+
 /// Counts the connections of each client.
 impl UserCheck for Arc<Guard> {
     fn came(&self, user_id: &str) -> bool {
@@ -113,8 +121,12 @@ impl UserCheck for Arc<Guard> {
         if most.is_some_and(|most| *count >= most) {
             let count = *count;
             drop(connections);
-            if !self.told.is_recent((key, address), SystemTime::now()) {
-                warn!("refused {name} for now: it has {count} connections, and may have no more");
+            if !self.told_for_now.is_recent((key, address), SystemTime::now()) {
+                let from = shown(address);
+                warn!(
+                    "refused {name} from {from} for now: it has {count} connections, and may have no \
+                     more"
+                );
             }
             return false;
         }

@@ -95,16 +95,25 @@ fn read_text(path: &Path, file: File, metadata: &Metadata) -> Result<String, Err
     if metadata.is_dir() {
         return Err(cannot_read(path, Errno::EISDIR.into()));
     }
-    let mut text = String::new();
-    let length = file.take(MAX_FILE + 1).read_to_string(&mut text);
+    let mut bytes = Vec::new();
+    let length = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
     if length.map_err(|error| cannot_read(path, error))? as u64 > MAX_FILE {
         let error = io::Error::other(format!("it has more than {MAX_FILE} bytes"));
         return Err(cannot_read(path, error));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        at_line(path, line, "it is no text: give UTF-8")
+    })
 }
 
 fn cannot_read(path: &Path, error: io::Error) -> Error {
+    // It may be a secret that was given by mistake: it is not repeated.
+    if path.to_str().is_some_and(|path| path.parse::<PublicKey>().is_ok()) {
+        return Error::config("cannot read a key that is given in the place of its file")
+            .with_remedy("give the file NAME.key_secret");
+    }
     Error::config(format!("cannot read {}", path.display())).with_cause(plain(error))
 }
 

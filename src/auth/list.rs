@@ -134,11 +134,13 @@ impl List {
     }
 
     /// Returns the number of its keys, and how many are new and how many are gone since an older
-    /// list: `12 (+1 -2)`.
+    /// list, `12 (+1 -2)`; one that is another client's now is both.
     pub fn compared_with(&self, older: &List) -> String {
-        let missing = |from: &List, of: &List| {
-            of.entries.keys().filter(|key| !from.entries.contains_key(key)).count()
+        let is_in = |list: &List, (key, entry): (&PublicKey, &Entry)| {
+            list.entries.get(key).is_some_and(|it| it.name == entry.name)
         };
+        let missing =
+            |from: &List, of: &List| of.entries.iter().filter(|it| !is_in(from, *it)).count();
         format!("{} (+{} -{})", self.len(), missing(older, self), missing(self, older))
     }
 
@@ -181,6 +183,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
     if name.parse::<PublicKey>().is_ok() {
         return Err("a name is missing: give NAME KEY".into());
+    }
+    if name.chars().all(|c| c == '.') {
+        return Err(format!("{} is no name: give letters or digits", quoted(name)));
     }
     if name.len() > MAX_NAME || !name.chars().all(is_allowed) {
         return Err(format!(
@@ -244,16 +249,23 @@ fn parse_date(text: &str) -> Result<SystemTime, String> {
         }
         let month = Month::try_from(month.parse::<u8>().ok()?).ok()?;
         let date = Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
-        let end = date.next_day()?.with_time(Time::MIDNIGHT).assume_utc().unix_timestamp();
-        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(end).ok()?))
+        let begin = date.with_time(Time::MIDNIGHT).assume_utc().unix_timestamp();
+        let begin = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(begin).ok()?);
+        Some(begin + Duration::from_secs(24 * 60 * 60))
     };
     date().ok_or_else(|| {
         format!("{} is no date: give YEAR-MONTH-DAY, such as 2027-03-31", quoted(text))
     })
 }
 
-/// Returns a word of a list in quotes, escaped and shortened.
+/// Returns a word of a list in quotes, escaped and shortened. One that may be a secret key, pasted by
+/// mistake, is not repeated.
 fn quoted(word: &str) -> String {
+    let value = word.split_once('=').map_or(word, |(_, value)| value);
+    let mut parts = value.split(',').chain([word]);
+    if parts.any(|part| part.parse::<PublicKey>().is_ok()) {
+        return "a word that looks like a key".into();
+    }
     let mut text = printable(word.as_bytes());
     shorten(&mut text, 80);
     format!("\"{text}\"")

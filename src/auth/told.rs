@@ -21,6 +21,11 @@ type Who = (PublicKey, Option<IpAddr>);
 pub(crate) struct Told(Mutex<HashMap<Who, SystemTime>>);
 
 impl Told {
+    /// Forgets all of them.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Returns true if the log was told of them within [`QUIET`], and remembers them if not.
     pub fn is_recent(&self, who: Who, now: SystemTime) -> bool {
         let is_recent = |time: &SystemTime| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{debug, info, warn};
 
 use super::account::ClientLimits;
-use super::clients::{Handshake, user_id_of};
+use super::clients::Handshake;
 use super::dispatcher::{Change, Dispatcher, Lost, Rules};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
@@ -143,10 +143,6 @@ impl Broker {
                 let (request, now) = (&mut self.request, self.now);
                 let access = self.access.as_deref();
                 if let [first, ..] = &mut request.envelope[..] {
-                    if access.is_some() {
-                        let user_id = user_id_of(first).map(str::to_owned);
-                        self.dispatcher.on_sender(first, user_id.as_deref(), now);
-                    }
                     self.naming.put(first, &mut request.body, access);
                 }
                 let handshake = |frame: &mut Frame| Handshake::of(frame, access);

@@ -46,26 +46,15 @@ pub(crate) struct Handshake {
     pub patience: Option<Duration>,
     /// Who it is, by its key.
     pub listed: Option<Listed>,
-    /// Its User-Id as each of its messages has it (ZeroMQ RFC 27).
-    pub user_id: Option<Box<str>>,
 }
 
 impl Handshake {
     /// Reads what the sender of a message has said, from its first frame.
     pub fn of(frame: &mut Frame, access: Option<&Access>) -> Handshake {
         let is_req = frame.property("Socket-Type") == Some("REQ");
-        let patience = deadline::of_sender(frame);
-        let Some(access) = access else {
-            return Handshake { is_req, patience, ..Handshake::default() };
-        };
-        let listed = access.sender_of(frame).and_then(|identity| access.by_name(&identity.name));
-        Handshake { is_req, patience, listed, user_id: user_id_of(frame).map(Into::into) }
+        let sender = access.and_then(|access| access.by_name(&access.sender_of(frame)?.name));
+        Handshake { is_req, patience: deadline::of_sender(frame), listed: sender }
     }
-}
-
-/// Returns the User-Id of the connection over which a message came, from its first frame.
-pub(crate) fn user_id_of(frame: &mut Frame) -> Option<&str> {
-    frame.property("User-Id")
 }
 
 struct Client {

@@ -225,30 +225,28 @@ impl Dispatcher {
     pub fn on_gone(&mut self, routing_id: &[u8], now: Instant) {
         let Some(client) = self.clients.find(routing_id) else { return };
         self.withdraw_queued(client, now);
-        let is_its = |ticket: &Ticket| {
-            self.in_flight.get(*ticket).is_some_and(|pending| pending.client == client)
-        };
-        for ticket in self.waiting.iter().copied().filter(is_its).collect::<Vec<_>>() {
+        for ticket in self.waiting_of(client) {
             self.withdraw(ticket);
         }
         self.clients.on_gone(client);
     }
 
-    /// Takes account of a message of a client, with its connection's User-Id: of another client, it
-    /// has come under the routing id of one that has gone, which nothing has told yet.
-    pub fn on_sender(&mut self, routing_id: &[u8], user_id: Option<&str>, now: Instant) {
-        let Some(client) = self.clients.find(routing_id) else { return };
-        if self.clients.handshake(client).user_id.as_deref() != user_id {
-            self.on_gone(routing_id, now);
-        }
-    }
-
-    /// Refuses what a client sends from now on, since it is no longer listed. Returns what it has in
-    /// the queue, which is to be refused too.
+    /// Refuses what a client sends from now on, since it is no longer listed. Returns what it has
+    /// asked for that no lane has, which is to be refused too.
     pub fn dismiss(&mut self, routing_id: &[u8], now: Instant) -> Vec<Ticket> {
         let Some(client) = self.clients.find(routing_id) else { return Vec::new() };
         self.clients.dismiss(client);
-        self.queue.remove_all(client, now)
+        let mut tickets = self.waiting_of(client);
+        tickets.extend(self.queue.remove_all(client, now));
+        tickets
+    }
+
+    /// Returns what a client has asked for that is about to be sent.
+    fn waiting_of(&self, client: ClientId) -> Vec<Ticket> {
+        let is_its = |ticket: &Ticket| {
+            self.in_flight.get(*ticket).is_some_and(|pending| pending.client == client)
+        };
+        self.waiting.iter().copied().filter(is_its).collect()
     }
 
     /// Returns true if a client has requests outstanding.

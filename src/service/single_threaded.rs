@@ -103,6 +103,8 @@ impl SingleThreaded {
                 }
                 Some(Wake::ListsChanged) => {
                     wakers.take_lists();
+                    // So that each request that has come is answered.
+                    self.read_all()?;
                     self.broker.on_lists_changed()?;
                 }
                 Some(Wake::Maintenance | Wake::Message) | None => (),

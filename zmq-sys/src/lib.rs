@@ -94,7 +94,7 @@ pub const ZMQ_DENIED: u32 = 1030;
 /// Read only: the address of the last of them: a string.
 pub const ZMQ_LAST_DENIED: u32 = 1031;
 
-/// Of a ROUTER, read only: the next of its peers, one at each look. A byte with the length of the
+/// Of a ROUTER, read only: the next of its peers, one at each look. Two bytes with the length of the
 /// routing id, that, and the User-Id that the ZAP handler has said; nothing after the last one.
 pub const ZMQ_PEERS: u32 = 1032;
 /// Of a ROUTER: ends the connection of the peer of that routing id (binary data), once what was sent

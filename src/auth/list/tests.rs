@@ -37,6 +37,7 @@ fn it_has_a_line_for_each_key() {
 
 #[test]
 fn a_key_is_valid_to_the_end_of_its_last_day() {
+    assert!(List::parse(&format!("a {KEY} until=9999-12-31")).is_ok());
     let list = List::parse(&format!("a {KEY} until=1970-02-28")).unwrap();
     let at = |time| list.find(&key(KEY), None, SystemTime::UNIX_EPOCH + time).map(|_| ());
     let end = 59 * DAY;

@@ -71,7 +71,7 @@ impl Harness {
         let handshake = |name: &mut Frame| Handshake {
             is_req: name.starts_with(b"req"),
             patience: name.starts_with(b"hurried").then_some(50 * MS),
-            ..Handshake::default()
+            listed: None,
         };
         let refused = self.dispatcher.on_request(&mut request, handshake, lanes, self.now);
         refused.map(drop).map_err(|fault| fault.to_string())
@@ -174,38 +174,19 @@ fn what_a_client_that_has_gone_had_asked_for_is_not_handled() {
 }
 
 #[test]
-fn who_comes_under_the_routing_id_of_another_is_another() {
-    let mut harness = Harness::new(1);
-    let full = lanes([Full]);
-    let ask = |harness: &mut Harness, user_id: &str| {
-        let envelope = vec![Frame::from("same"), Frame::from(&[harness.asked][..])];
-        harness.asked += 1;
-        let mut request = Request { envelope, bytes: 100, ..Request::default() };
-        let handshake =
-            |_: &mut Frame| Handshake { user_id: Some(user_id.into()), ..Handshake::default() };
-        harness.dispatcher.on_sender(b"same", Some(user_id), harness.now);
-        assert!(harness.dispatcher.on_request(&mut request, handshake, &full, harness.now).is_ok());
-    };
-    ask(&mut harness, "one");
-    ask(&mut harness, "one");
-    assert_eq!(harness.dispatcher.withdrawn(), 0);
-    ask(&mut harness, "two");
-    assert_eq!(harness.dispatcher.withdrawn(), 2);
-    assert_eq!(harness.assigned(&lanes([Preferred]), 9), [2]);
-}
-
-#[test]
 fn a_client_that_is_no_longer_listed_is_refused_and_keeps_what_a_lane_has() {
     let mut harness = Harness::new(1);
     let (full, free) = (lanes([Full]), lanes([Preferred]));
     harness.ask_as("off", &free).unwrap();
     let sent = harness.next(&free).unwrap().ticket;
-    for client in ["off", "on", "off"] {
+    // One that is about to be sent, and two that are in the queue.
+    harness.ask_as("off", &free).unwrap();
+    for client in ["on", "off", "off"] {
         harness.ask_as(client, &full).unwrap();
     }
     assert_eq!(harness.dispatcher.dismiss(b"unknown", harness.now), []);
     let queued = harness.dispatcher.dismiss(b"off", harness.now);
-    assert_eq!(queued.len(), 2);
+    assert_eq!(queued.len(), 3);
     for ticket in queued {
         assert!(harness.dispatcher.give_up(ticket, harness.now).is_some());
     }
@@ -213,7 +194,7 @@ fn a_client_that_is_no_longer_listed_is_refused_and_keeps_what_a_lane_has() {
     assert!(harness.dispatcher.awaits_reply(b"off") && harness.ask_as("on", &full).is_ok());
     assert!(harness.dispatcher.on_reply(sent).is_some());
     assert!(!harness.dispatcher.awaits_reply(b"off"));
-    assert_eq!(harness.assigned(&free, 9), [2, 5]);
+    assert_eq!(harness.assigned(&free, 9), [2, 6]);
 }
 
 #[test]
