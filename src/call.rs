@@ -128,9 +128,7 @@ impl Connection {
         Ok(match (self, monitor.next()?) {
             (Connection::Lost | Connection::NotTaken | Connection::Denied(_), _) => self,
             (_, Some(Event::HandshakeFailed(HandshakeFailure::Other))) => Connection::NotTaken,
-            (_, Some(Event::HandshakeFailed(why))) if why != HandshakeFailure::Other => {
-                Connection::Denied(why)
-            }
+            (_, Some(Event::HandshakeFailed(why))) => Connection::Denied(why),
             (_, Some(Event::Connected)) => Connection::Established,
             (_, Some(Event::Disconnected)) => Connection::Lost,
             (Connection::Pending, Some(Event::Retried)) => Connection::Refused,

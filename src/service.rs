@@ -54,8 +54,9 @@ pub use running::{ReloadHandle, Running, StopHandle};
 /// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
 /// (sched(7)), unless this one has another policy than the usual. systemd is told when the service
 /// is ready (sd_notify(3)). With lists of clients or workers, SIGHUP has them read again; without, it
-/// ends the process, as usual, but for one that systemd has started, which goes on. With [`Config::key`] the process writes no core, other processes of its
-/// user cannot look into it, and its programs gain no privileges.
+/// ends the process, as usual, but for one that systemd has started, which goes on. With
+/// [`Config::key`] the process writes no core, other processes of its user cannot look into it, and
+/// its programs gain no privileges.
 ///
 /// # Errors
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such

@@ -32,6 +32,8 @@ pub(crate) struct Broker {
     request: Request,
     /// Clients may ask only so often, by the service's own limit.
     has_rate: bool,
+    /// A listed client may.
+    has_listed_rate: bool,
     /// Who the clients are, if they have keys.
     access: Option<Arc<Access>>,
     naming: Naming,
@@ -102,6 +104,7 @@ impl Broker {
             drain: Drain::new(config.drain),
             request: Request::default(),
             has_rate: client_limits.rate.is_some(),
+            has_listed_rate: access.as_ref().is_some_and(|access| access.has_rates()),
             access,
             naming: Naming::of(config),
             dismissed: Vec::new(),
@@ -186,8 +189,7 @@ impl Broker {
     /// Returns true if each request must be looked at before it is answered: clients may ask only so
     /// often, or not any more.
     pub fn is_selective(&self) -> bool {
-        let is_listed_rate = || self.access.as_ref().is_some_and(|access| access.has_rates());
-        self.has_rate || !self.dismissed.is_empty() || is_listed_rate()
+        self.has_rate || self.has_listed_rate || !self.dismissed.is_empty()
     }
 
     /// Takes account of lists that have changed, or of keys whose time is over: the clients that
@@ -196,6 +198,7 @@ impl Broker {
     pub fn on_lists_changed(&mut self) -> Result<(), Error> {
         let Some(access) = self.access.clone() else { return Ok(()) };
         self.dispatcher.set_limits(|name| access.by_name(name));
+        self.has_listed_rate = access.has_rates();
         let (today, mut count) = (SystemTime::now(), 0);
         while let Some(Peer { routing_id, user_id }) = self.frontend.next_peer()? {
             if access.still_lets_in(&user_id, today) || self.dismissed.contains(&routing_id) {

@@ -10,13 +10,13 @@ use super::account::ClientLimits;
 use super::clients::{ClientId, Clients, Handshake};
 use super::in_flight::{InFlight, Pending, Place, Request};
 use super::queue::Queue;
-use crate::auth::Listed;
 use crate::backend::{LaneState, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use lanes::{Recent, all_unavailable};
 
 mod lanes;
+mod leaving;
 #[cfg(all(test, not(loom)))]
 mod simulation;
 #[cfg(test)]
@@ -218,45 +218,6 @@ impl Dispatcher {
             self.withdrawn += 1;
             self.end(ticket);
         }
-    }
-
-    /// Takes account of the end of a client's connection: what it has asked for is not handled, but
-    /// for what a lane has already.
-    pub fn on_gone(&mut self, routing_id: &[u8], now: Instant) {
-        let Some(client) = self.clients.find(routing_id) else { return };
-        self.withdraw_queued(client, now);
-        for ticket in self.waiting_of(client) {
-            self.withdraw(ticket);
-        }
-        self.clients.on_gone(client);
-    }
-
-    /// Refuses what a client sends from now on, since it is no longer listed. Returns what it has
-    /// asked for that no lane has, which is to be refused too.
-    pub fn dismiss(&mut self, routing_id: &[u8], now: Instant) -> Vec<Ticket> {
-        let Some(client) = self.clients.find(routing_id) else { return Vec::new() };
-        self.clients.dismiss(client);
-        let mut tickets = self.waiting_of(client);
-        tickets.extend(self.queue.remove_all(client, now));
-        tickets
-    }
-
-    /// Returns what a client has asked for that is about to be sent.
-    fn waiting_of(&self, client: ClientId) -> Vec<Ticket> {
-        let is_its = |ticket: &Ticket| {
-            self.in_flight.get(*ticket).is_some_and(|pending| pending.client == client)
-        };
-        self.waiting.iter().copied().filter(is_its).collect()
-    }
-
-    /// Returns true if a client has requests outstanding.
-    pub fn awaits_reply(&mut self, routing_id: &[u8]) -> bool {
-        self.clients.find(routing_id).is_some_and(|client| self.clients.outstanding(client) > 0)
-    }
-
-    /// Has the limits of listed clients hold from now on that `listed` says.
-    pub fn set_limits(&mut self, listed: impl Fn(&str) -> Option<Listed>) {
-        self.clients.set_limits(listed);
     }
 
     /// Drops a request that is not in the queue, and on no lane.

@@ -36,7 +36,6 @@ lib.genAttrs' [
   "basic"
   "edge"
   "hardening"
-  "keys"
   "program"
   "restart"
   "stop"
