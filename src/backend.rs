@@ -11,6 +11,7 @@ mod credit;
 mod peer_load;
 mod pool;
 mod remote;
+mod report;
 mod ticket;
 mod window;
 mod worker;
@@ -18,6 +19,7 @@ mod worker_lane;
 
 pub(crate) use pool::Pool;
 pub(crate) use remote::Remote;
+pub(crate) use report::{Activity, LaneKind, LaneReport};
 pub(crate) use ticket::Ticket;
 pub(crate) use worker_lane::WorkerLane;
 
@@ -185,6 +187,22 @@ impl Lane {
         match self {
             Lane::Worker(lane) => lane.recall(now),
             Lane::Remote(_) => Vec::new(),
+        }
+    }
+
+    /// Returns what it is doing, and since when it is at its request or without a connection.
+    pub fn activity(&self, now: Instant) -> (Activity, Option<Instant>) {
+        match self {
+            Lane::Worker(lane) => lane.activity(),
+            Lane::Remote(lane) => lane.activity(now),
+        }
+    }
+
+    /// Returns the endpoint of the upstream behind it; `None` if that is something else.
+    pub fn upstream(&self) -> Option<&str> {
+        match self {
+            Lane::Worker(_) => None,
+            Lane::Remote(lane) => lane.upstream_endpoint(),
         }
     }
 

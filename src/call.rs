@@ -148,7 +148,7 @@ fn no_reply(
     match connection {
         Connection::Refused => {
             let cannot = format!("cannot connect to {endpoint}");
-            let error = match endpoint.probe() {
+            let error = match endpoint.connect().map(drop) {
                 Ok(()) => Error::failed(cannot).with_cause("it was gone for a moment"),
                 Err(error) => Error::of_system(cannot, error),
             };

@@ -18,6 +18,7 @@ mod help;
 mod keygen;
 mod parse;
 mod serve;
+mod status;
 mod words;
 
 pub use bench::{Bench, Size};
@@ -25,6 +26,7 @@ pub use call::Call;
 pub use completions::Completions;
 pub use keygen::Keygen;
 pub use serve::Serve;
+pub use status::Status;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -52,6 +54,7 @@ struct Repd {
 /// A command and its options.
 #[derive(ArgsInfo, Debug, FromArgs)]
 #[argh(subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Command {
     /// Run the service.
     Serve(Serve),
@@ -59,6 +62,8 @@ pub enum Command {
     Call(Call),
     /// Load a service and report rate and latency.
     Bench(Bench),
+    /// Show what a service is doing.
+    Status(Status),
     /// Make a pair of keys.
     Keygen(Keygen),
     /// Print the completions of a shell.

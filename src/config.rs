@@ -46,6 +46,12 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The default of `call --timeout`.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Returns the default of `repd status`: where the packaged unit shows how it is doing.
+#[cfg(feature = "cli")]
+pub(crate) fn status_endpoint() -> Endpoint {
+    Endpoint::ipc("/run/repd/status")
+}
+
 /// The default of `bench --clients`.
 pub const BENCH_CLIENTS: usize = 50;
 /// The default of `bench --duration`.
@@ -199,6 +205,7 @@ pub struct Config {
     pub(crate) allow: Vec<Network>,
     pub(crate) deny: Vec<Network>,
     pub(crate) name_clients: bool,
+    pub(crate) status: Option<Endpoint>,
 }
 
 impl Default for Config {
@@ -231,6 +238,7 @@ impl Config {
             allow: Vec::new(),
             deny: Vec::new(),
             name_clients: false,
+            status: None,
         }
     }
 
@@ -404,6 +412,13 @@ impl Config {
     /// each request, workers and upstreams elsewhere by a frame in front of the body.
     pub fn name_clients(self, is_named: bool) -> Config {
         Config { name_clients: is_named, ..self }
+    }
+
+    /// Sets where the service shows how it is doing, over HTTP: a page at `/`, `/status.json`,
+    /// `/metrics` for Prometheus, `/healthz` and `/readyz`; by default nowhere. Whoever reaches that
+    /// endpoint may read it.
+    pub fn status(self, endpoint: Endpoint) -> Config {
+        Config { status: Some(endpoint), ..self }
     }
 
     /// Returns the limits of a program's replies.

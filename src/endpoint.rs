@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::path::{Path, PathBuf};
@@ -75,17 +76,23 @@ impl Endpoint {
         &self.address
     }
 
-    /// Connects without ZeroMQ, to find out what stands in the way. Waits for one second at most.
-    pub(crate) fn probe(&self) -> io::Result<()> {
+    /// Makes an ipc endpoint of the path of a file.
+    #[cfg(feature = "cli")]
+    pub(crate) fn ipc(path: &str) -> Endpoint {
+        Endpoint { text: format!("ipc://{path}"), address: Address::Ipc { path: path.into() } }
+    }
+
+    /// Connects without ZeroMQ. Waits for one second at most over TCP.
+    pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
         match &self.address {
             Address::Tcp { host, port } => {
                 let address = host.resolve(*port).map_err(io::Error::other)?;
-                TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(|_| ())
+                TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(OwnedFd::from)
             }
-            Address::Ipc { path } => UnixStream::connect(path).map(|_| ()),
+            Address::Ipc { path } => UnixStream::connect(path).map(OwnedFd::from),
             Address::Abstract { name } => {
                 let address = UnixAddr::from_abstract_name(name)?;
-                UnixStream::connect_addr(&address).map(|_| ())
+                UnixStream::connect_addr(&address).map(OwnedFd::from)
             }
         }
     }

@@ -18,8 +18,8 @@ mod program;
 mod reverse;
 
 pub use client::Client;
+pub(crate) use program::{Counts, Limits, kill_all};
 pub use program::{Framing, Program};
-pub(crate) use program::{Limits, kill_all};
 pub use reverse::reverse;
 
 use program::{Copies, Settings};
@@ -132,6 +132,14 @@ impl NewHandler {
             Ok(handler) => Ok(Box::new(handler)),
             Err(error) => Err(error.into()),
         }))
+    }
+
+    /// Returns how often its program was started and has failed; `None` of a function.
+    pub fn program_counts(&self) -> Option<Arc<Counts>> {
+        match self {
+            NewHandler::Function(_) => None,
+            NewHandler::Program(settings) => Some(Arc::clone(&settings.counts)),
+        }
     }
 
     /// Makes the handler of a worker.

@@ -76,8 +76,11 @@
 //!   decides, which holds no socket. `queue`: the requests that no lane can take yet, and which is
 //!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
-//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `stats`: its counters; `running`: a
-//!   service seen from another thread
+//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `figures`, `usage`:
+//!   how long requests take, how much each client asks for; `running`: a service seen from another
+//!   thread
+//! - `status`: how a service is doing, as its loop tells when it is asked; the HTTP server that shows
+//!   it, and the command that reads that
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
 //!   worker and its lane share. Elsewhere: `remote`, and its `peer_load`. A lane and its worker do
@@ -119,6 +122,8 @@ pub mod keygen;
 pub mod logging;
 mod service;
 mod socket;
+#[doc(hidden)]
+pub mod status;
 mod sys;
 mod text;
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use repd::cli::{Action, Command, Serve, parse, print};
+use repd::status::command::status;
 use repd::{Error, bench, call, check, keygen, logging, serve};
 
 #[cfg(target_env = "musl")]
@@ -10,15 +11,19 @@ use repd::{Error, bench, call, check, keygen, logging, serve};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = parse(std::env::args_os()).and_then(|action| match action {
-        Action::Print(text) => print(&text),
-        Action::Run(Command::Completions(_)) => Ok(()),
-        Action::Run(Command::Bench(options)) => bench::bench(&options),
-        Action::Run(Command::Call(options)) => call::call(&options),
-        Action::Run(Command::Keygen(options)) => keygen::keygen(&options),
-        Action::Run(Command::Serve(options)) => run(&options),
+    let done = parse(std::env::args_os()).and_then(|action| {
+        let done = match action {
+            Action::Print(text) => print(&text),
+            Action::Run(Command::Completions(_)) => Ok(()),
+            Action::Run(Command::Bench(options)) => bench::bench(&options),
+            Action::Run(Command::Call(options)) => call::call(&options),
+            Action::Run(Command::Keygen(options)) => keygen::keygen(&options),
+            Action::Run(Command::Serve(options)) => run(&options),
+            Action::Run(Command::Status(options)) => return status(&options),
+        };
+        done.map(|()| ExitCode::SUCCESS)
     });
-    done.map_or_else(|error| logging::report(&error), |()| ExitCode::SUCCESS)
+    done.unwrap_or_else(|error| logging::report(&error))
 }
 
 /// Runs the service, or with `--check` only says what would be run.

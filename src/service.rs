@@ -9,7 +9,7 @@ use std::process::exit;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{error, info, warn};
 use sd_notify::NotifyState;
@@ -25,6 +25,7 @@ use crate::service::frontend::Frontend;
 use crate::service::proxy::Proxy;
 use crate::service::single_threaded::SingleThreaded;
 use crate::socket::{Context, readable, wait};
+use crate::status::{self, Facts, Probed, StatusServer};
 use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
 use crate::sys::secrecy;
@@ -35,6 +36,7 @@ mod broker;
 mod clients;
 mod dispatcher;
 mod drain;
+mod figures;
 mod frontend;
 mod in_flight;
 mod naming;
@@ -43,7 +45,7 @@ mod proxy;
 mod queue;
 mod running;
 mod single_threaded;
-mod stats;
+mod usage;
 
 pub use running::{ReloadHandle, Running, StopHandle};
 
@@ -163,12 +165,23 @@ pub struct Service {
     stopping: PipeReader,
     /// With keys.
     reload: Option<ReloadHandle>,
+    /// Where it shows how it is doing.
+    status: Option<(StatusServer, Probed)>,
 }
 
 enum Server {
     /// With the workers of this process, if it has some.
     Proxy(Box<Proxy>, Option<Pool>),
     SingleThreaded(Box<SingleThreaded>),
+}
+
+impl Server {
+    fn endpoints(&self) -> &[String] {
+        match self {
+            Server::Proxy(proxy, _) => proxy.endpoints(),
+            Server::SingleThreaded(single) => single.endpoints(),
+        }
+    }
 }
 
 impl Service {
@@ -187,6 +200,7 @@ impl Service {
     /// Puts the service together.
     fn assemble(config: &Config, resources: Resources) -> Result<Service, Error> {
         let Resources { access, workers, clients } = resources;
+        let started = (Instant::now(), SystemTime::now());
         let (stopping, stop_handle) = running::stop_pipe()?;
         let listeners = Listeners::bind(config)?;
         let context = Context::new(config.io_threads)?;
@@ -201,13 +215,14 @@ impl Service {
             }
             None => (None, None),
         };
+        let programs = workers.as_ref().and_then(|(_, new_handler)| new_handler.program_counts());
         let accepts = access.as_deref();
         let server = match workers {
             Some((0, new_handler)) => {
                 let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
                 Server::SingleThreaded(Box::new(SingleThreaded::new(
                     frontend,
-                    access,
+                    access.clone(),
                     new_handler,
                     config,
                 )?))
@@ -217,7 +232,7 @@ impl Service {
                 // Last, so that who connects is served.
                 match Frontend::listen(router, listeners.listen, accepts, config) {
                     Ok(frontend) => Server::Proxy(
-                        Box::new(Proxy::new(frontend, access, lanes, config)),
+                        Box::new(Proxy::new(frontend, access.clone(), lanes, config)),
                         Some(pool),
                     ),
                     Err(error) => {
@@ -238,19 +253,40 @@ impl Service {
                     lanes.push(Lane::Remote(Box::new(upstream)));
                 }
                 let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
-                Server::Proxy(Box::new(Proxy::new(frontend, access, lanes, config)), None)
+                Server::Proxy(Box::new(Proxy::new(frontend, access.clone(), lanes, config)), None)
             }
         };
-        Ok(Service { server, zap, context, stop_handle, stopping, reload })
+        let status = match listeners.status {
+            Some(listener) => {
+                let facts = Facts {
+                    started: started.0,
+                    started_at: started.1,
+                    endpoints: server.endpoints().to_vec(),
+                    access,
+                    programs,
+                    is_single_threaded: config.is_single_threaded(),
+                    max_memory: config.max_memory_bytes(),
+                    max_clients: clients,
+                };
+                let (probe, probed) = status::probe()?;
+                let accept_check = config.peer_limits().accept_check;
+                Some((StatusServer::start(listener, accept_check, probe, facts)?, probed))
+            }
+            None => None,
+        };
+        Ok(Service { server, zap, context, stop_handle, stopping, reload, status })
     }
 
     /// Returns where clients connect: the endpoints as the system has them, with the ports that it
     /// chose. The host 0.0.0.0 stands for each IPv4 address of this machine.
     pub fn endpoints(&self) -> &[String] {
-        match &self.server {
-            Server::Proxy(proxy, _) => proxy.endpoints(),
-            Server::SingleThreaded(single) => single.endpoints(),
-        }
+        self.server.endpoints()
+    }
+
+    /// Returns where it shows how it is doing, with the port that the system chose; `None` if
+    /// nowhere.
+    pub fn status_endpoint(&self) -> Option<&str> {
+        self.status.as_ref().map(|(server, _)| server.endpoint())
     }
 
     /// Returns what stops this service from any thread.
@@ -278,12 +314,13 @@ impl Service {
     /// requests are answered.
     fn run_until(self, stops: &[BorrowedFd<'_>], on_answered: impl FnOnce()) -> Result<(), Error> {
         // The handles are kept: a pipe that nobody can write to is readable.
-        let Service { server, zap, context, stop_handle: _kept, stopping, reload: _kept_too } =
-            self;
+        let Service { server, zap, context, stop_handle, stopping, reload, status } = self;
+        let _kept = (stop_handle, reload);
         let mut wakers = Wakers {
             stops: [&[stopping.as_fd()], stops].concat(),
             ends: zap.iter().map(|zap| zap.ended().as_fd()).collect(),
             lists: zap.as_ref().map(ZapHandler::changed),
+            probe: status.as_ref().map(|(_, probed)| probed),
         };
         let (stopped, pool, handler) = match server {
             Server::Proxy(proxy, pool) => {
@@ -296,6 +333,7 @@ impl Service {
             },
         };
         on_answered();
+        drop(status);
         pool.iter().for_each(Pool::begin_end);
         let access_checked = zap.map_or(Ok(()), ZapHandler::end);
         // The last replies leave before anything that may take longer is waited for. libzmq does
@@ -363,6 +401,7 @@ fn resources(config: &Config) -> Result<Resources, Error> {
         io_threads: config.io_threads,
         upstreams: config.upstreams().len(),
         external_workers: EXTERNAL_WORKERS * config.external().len().min(1),
+        status_connections: if config.status.is_some() { status::MAX_CONNECTIONS } else { 0 },
     };
     let workers = match &config.backend {
         Backend::External(_) | Backend::Upstream(_) => None,
@@ -372,7 +411,7 @@ fn resources(config: &Config) -> Result<Resources, Error> {
                 WorkersHandler::Function(new_handler) => new_handler.clone(),
                 WorkersHandler::Program(program) => {
                     needs.programs = (*count).max(1);
-                    NewHandler::Program(program.settings(config.program_limits())?)
+                    NewHandler::Program(program.settings(config.program_limits(), *count)?)
                 }
             };
             Some((*count, new_handler))

@@ -293,6 +293,11 @@ impl Socket {
         self.get_int(zmq_sys::ZMQ_CUT_OFF)
     }
 
+    /// Returns the number of connections that its listeners hold.
+    pub fn connections(&self) -> Result<usize, Error> {
+        Ok(self.get_int(zmq_sys::ZMQ_CONNECTIONS)?.unsigned_abs() as usize)
+    }
+
     /// Returns the value of an int option, or 0 if the context is shut down.
     fn get_int(&self, option: u32) -> Result<c_int, Error> {
         let mut value: c_int = 0;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::guard::{Decision, Guard};
@@ -44,6 +45,8 @@ pub(crate) struct Access {
     clients: Option<Arc<Guard>>,
     workers: Option<Arc<Guard>>,
     servers: Servers,
+    /// Number of times that the lists were read again, and that they could not be.
+    reloads: [AtomicU64; 2],
 }
 
 /// A client whose key is listed.
@@ -71,6 +74,7 @@ impl Access {
                 .servers
                 .as_ref()
                 .map_or(Ok(Servers::default()), |path| Servers::read(path, upstreams))?,
+            reloads: Default::default(),
         }))
     }
 
@@ -79,6 +83,17 @@ impl Access {
     /// # Errors
     /// One that cannot be read or is wrong: then all stay as they were.
     pub fn reload(&self) -> Result<String, Error> {
+        let told = self.read_again();
+        self.reloads[usize::from(told.is_err())].fetch_add(1, Ordering::Relaxed);
+        told
+    }
+
+    /// Returns how often the lists were read again, and how often they could not be.
+    pub fn reloads(&self) -> [u64; 2] {
+        [&self.reloads[0], &self.reloads[1]].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn read_again(&self) -> Result<String, Error> {
         let mut read = Vec::new();
         for (name, guard) in [(CLIENTS, &self.clients), (WORKERS, &self.workers)] {
             let Some(guard) = guard else { continue };
@@ -140,6 +155,20 @@ impl Access {
             (Some(clients), Ok(identity)) => clients.still_lets_in(&identity, now),
             _ => user_id.is_empty(),
         }
+    }
+
+    /// Returns how many clients and workers were refused that have shown a key, by why.
+    pub fn refused(&self) -> Vec<(&'static str, u64)> {
+        let mut counts = Vec::new();
+        for guard in [&self.clients, &self.workers].into_iter().flatten() {
+            for (reason, count) in guard.refused() {
+                match counts.iter_mut().find(|(it, _)| *it == reason) {
+                    Some((_, all)) => *all += count,
+                    None => counts.push((reason, count)),
+                }
+            }
+        }
+        counts
     }
 
     /// Returns true if a listed client may ask only so often.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -25,6 +26,25 @@ pub(crate) struct Guard {
     /// What the log was told of who was refused, and of who has as many connections as it may.
     told: Told,
     told_for_now: Told,
+    refused: [AtomicU64; Reason::ALL.len()],
+}
+
+/// Why a client is refused that has shown a key.
+#[derive(Clone, Copy)]
+enum Reason {
+    NotListed,
+    Elsewhere,
+    Expired,
+    Connections,
+}
+
+impl Reason {
+    const ALL: [(Reason, &'static str); 4] = [
+        (Reason::NotListed, "not-listed"),
+        (Reason::Elsewhere, "from"),
+        (Reason::Expired, "expired"),
+        (Reason::Connections, "connections"),
+    ];
 }
 
 /// What becomes of a client that has shown its key.
@@ -44,8 +64,8 @@ impl Guard {
     /// Those of [`List::read`].
     pub fn open(path: PathBuf) -> Result<Guard, Error> {
         let list = RwLock::new(Arc::new(List::read(&path)?));
-        let (told, told_for_now) = Default::default();
-        Ok(Guard { path, list, connections: Mutex::default(), told, told_for_now })
+        let (told, told_for_now, refused) = Default::default();
+        Ok(Guard { path, list, connections: Mutex::default(), told, told_for_now, refused })
     }
 
     pub fn path(&self) -> &Path {
@@ -73,6 +93,11 @@ impl Guard {
             }
             Err(refusal) => refusal,
         };
+        self.count(match refusal {
+            Refusal::Unknown => Reason::NotListed,
+            Refusal::Elsewhere => Reason::Elsewhere,
+            Refusal::Expired => Reason::Expired,
+        });
         if self.told.is_recent((*key, address), now) {
             return Decision::RefusedAgain;
         }
@@ -100,6 +125,16 @@ impl Guard {
         found.is_ok_and(|entry| entry.name == identity.name)
     }
 
+    fn count(&self, reason: Reason) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many clients were refused, by why.
+    pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let count = |reason| self.refused[reason as usize].load(Ordering::Relaxed);
+        Reason::ALL.into_iter().map(move |(reason, name)| (name, count(reason)))
+    }
+
     fn connections(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,6 +156,7 @@ impl UserCheck for Arc<Guard> {
         if most.is_some_and(|most| *count >= most) {
             let count = *count;
             drop(connections);
+            self.count(Reason::Connections);
             if !self.told_for_now.is_recent((key, address), SystemTime::now()) {
                 let from = shown(address);
                 warn!(

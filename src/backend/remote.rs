@@ -13,7 +13,7 @@ use log::{debug, info, log_enabled, warn};
 use super::peer_load::Peer;
 use crate::auth::{Access, ClientKeys, PublicKey, WORKERS};
 use crate::backend::ticket::Ticket;
-use crate::backend::{Admission, LaneEvent, Unavailable};
+use crate::backend::{Activity, Admission, LaneEvent, Unavailable};
 use crate::config::Config;
 use crate::deadline;
 use crate::endpoint::{Endpoint, Listener, SocketFile};
@@ -43,6 +43,8 @@ type Connect = Box<dyn Fn() -> Result<Monitored, Error>>;
 
 pub(crate) struct Remote {
     name: String,
+    /// Of an upstream: where it is.
+    endpoint: Option<String>,
     link: Monitored,
     /// Of an upstream: makes its socket anew. `None` where workers connect.
     connect: Option<Connect>,
@@ -116,7 +118,8 @@ impl Remote {
             move || context.upstream(&address, &limits, keys.as_ref().map(ClientKeys::raw));
         let link = connect()?;
         let name = format!("upstream {endpoint}");
-        Ok(Remote { own_key: own, ..Remote::new(name, link, Some(Box::new(connect)), config) })
+        let remote = Remote::new(name, link, Some(Box::new(connect)), config);
+        Ok(Remote { own_key: own, endpoint: Some(endpoint.to_string()), ..remote })
     }
 
     fn new(name: String, link: Monitored, connect: Option<Connect>, config: &Config) -> Remote {
@@ -128,6 +131,7 @@ impl Remote {
             failed: 0,
             failure: HandshakeFailure::Other,
             name,
+            endpoint: None,
             link,
             is_ready: connect.is_none(),
             connect,
@@ -160,6 +164,23 @@ impl Remote {
     /// Returns how many requests are outstanding that somebody waits for.
     pub fn in_flight(&self) -> usize {
         self.peer.as_ref().map_or(0, Peer::awaited)
+    }
+
+    /// Returns where the upstream is; `None` where workers connect.
+    pub fn upstream_endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
+    /// Returns what it is doing, and since when it has no connection.
+    pub fn activity(&self, now: Instant) -> (Activity, Option<Instant>) {
+        let Some(peer) = &self.peer else {
+            return (Activity::Disconnected, Some(self.disconnected_since));
+        };
+        match self.admission(now) {
+            Admission::Unavailable(_) => (Activity::Stuck, None),
+            _ if peer.awaited() > 0 => (Activity::Busy, None),
+            _ => (Activity::Idle, None),
+        }
     }
 
     /// Returns when requests should no longer wait for a connection; `None` while there is one.

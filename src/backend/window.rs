@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::backend::claim::Claim;
 use crate::backend::credit::Credit;
 use crate::backend::ticket::Ticket;
-use crate::backend::{Admission, LaneEvent, LaneState, Recall, Unavailable};
+use crate::backend::{Activity, Admission, LaneEvent, LaneState, Recall, Unavailable};
 
 /// Time after which the foremost request of a lane counts as slow: nothing more is sent behind it,
 /// and what is behind it may be taken back. No shorter, since a worker may wait that long for a
@@ -63,6 +63,19 @@ impl Window {
     fn is_stuck(&self) -> bool {
         !self.credit.may_pause()
             && matches!(self.outstanding.front(), Some(Outstanding::Expired(_)))
+    }
+
+    /// Returns what the worker is doing, and since when it is at its request.
+    pub fn activity(&self) -> (Activity, Option<Instant>) {
+        if self.credit.is_down() {
+            (Activity::Down, None)
+        } else if self.is_stuck() {
+            (Activity::Stuck, Some(self.foremost_since))
+        } else if self.in_flight() > 0 {
+            (Activity::Busy, Some(self.foremost_since))
+        } else {
+            (Activity::Idle, None)
+        }
     }
 
     /// Returns true if the worker has that request to answer.

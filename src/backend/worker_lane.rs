@@ -6,7 +6,7 @@ use crate::backend::claim::Claim;
 use crate::backend::credit::Credit;
 use crate::backend::ticket::Ticket;
 use crate::backend::window::Window;
-use crate::backend::{Admission, LaneEvent, LaneState, Recall};
+use crate::backend::{Activity, Admission, LaneEvent, LaneState, Recall};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::{Sent, Socket, Watched};
@@ -38,6 +38,11 @@ impl WorkerLane {
 
     pub fn in_flight(&self) -> usize {
         self.window.in_flight()
+    }
+
+    /// Returns what the worker is doing, and since when it is at its request.
+    pub fn activity(&self) -> (Activity, Option<Instant>) {
+        self.window.activity()
     }
 
     /// Sends the request. Its body is used up, unless `keep` is set or the request may be taken

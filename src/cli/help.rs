@@ -9,7 +9,7 @@ const COLUMN: usize = 28;
 
 /// The options of each group, in the order in which they are shown. Others are shown under
 /// "Options".
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     ("Service", &["listen", "timeout", "drain", "io-threads", "backlog", "heartbeat", "check"]),
     ("Workers", &["workers", "handler", "retries"]),
     ("Programs", &["framing", "multipart"]),
@@ -27,6 +27,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ),
     ("Access", &["key", "clients", "backend-clients", "servers", "allow", "deny", "name-clients"]),
     ("Log", &["log", "verbose"]),
+    ("Figures", &["status"]),
 ];
 
 /// Returns the help of the command called `name`, such as `repd serve`.

@@ -115,6 +115,11 @@ pub struct Serve {
     #[argh(switch)]
     name_clients: bool,
 
+    /// endpoint that shows how the service is doing, over HTTP: a page at /, /status.json, /metrics
+    /// for Prometheus, /healthz and /readyz; whoever reaches it may read that (default none)
+    #[argh(option, arg_name = "endpoint")]
+    status: Option<Endpoint>,
+
     /// maximum size of a request in bytes, all frames of its body together, 1 to 1024M, with k for
     /// KiB or M for MiB; a larger one gets a 413, and one of more than four times this size plus
     /// 64k ends the connection of its client (default 1M)
@@ -331,6 +336,7 @@ impl Serve {
         let config = self.max_memory.into_iter().fold(config, Config::max_memory);
         let config = self.max_clients.into_iter().fold(config, Config::max_clients);
         let config = self.client_rate.into_iter().fold(config, Config::client_rate);
+        let config = self.status.iter().cloned().fold(config, Config::status);
         let config = self.key.iter().fold(config, Config::key);
         let config = self.clients.iter().fold(config, Config::clients);
         let config = self.backend_clients.iter().fold(config, Config::backend_clients);
@@ -348,6 +354,7 @@ impl Serve {
         };
         config.listen.iter().for_each(|endpoint| line("listen", endpoint));
         config.external().iter().for_each(|endpoint| line("backend", endpoint));
+        config.status.iter().for_each(|endpoint| line("status", endpoint));
         config.upstreams().iter().for_each(|endpoint| line("upstream", endpoint));
         match &config.backend {
             Backend::External(_) | Backend::Upstream(_) => {

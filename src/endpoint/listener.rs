@@ -26,6 +26,8 @@ pub(crate) struct Listeners {
     pub listen: Vec<Listener>,
     /// Endpoints for workers.
     pub backend: Vec<Listener>,
+    /// The endpoint that shows how the service is doing.
+    pub status: Option<Listener>,
 }
 
 impl Listeners {
@@ -36,7 +38,7 @@ impl Listeners {
     /// is one of them.
     pub fn bind(config: &Config) -> Result<Listeners, Error> {
         let mut own = Vec::new();
-        for endpoint in config.listen.iter().chain(config.external()) {
+        for endpoint in config.listen.iter().chain(config.external()).chain(&config.status) {
             own.push(Listener::bind(endpoint, config.backlog, &own)?);
         }
         for upstream in config.upstreams() {
@@ -46,8 +48,9 @@ impl Listeners {
                     .with_remedy("give the endpoint of another service"));
             }
         }
-        let backend = own.split_off(config.listen.len());
-        Ok(Listeners { listen: own, backend })
+        let mut backend = own.split_off(config.listen.len());
+        let status = backend.split_off(config.external().len()).pop();
+        Ok(Listeners { listen: own, backend, status })
     }
 }
 

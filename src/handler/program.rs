@@ -12,6 +12,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, plain};
 
+mod counts;
 mod exchange;
 mod failure;
 mod framing;
@@ -20,6 +21,7 @@ mod reply;
 mod stderr;
 mod supervisor;
 
+pub(crate) use counts::Counts;
 pub use framing::Framing;
 pub(crate) use process::kill_all;
 pub(crate) use supervisor::{Copies, Settings};
@@ -77,12 +79,12 @@ impl Program {
         Program { is_multipart, ..self }
     }
 
-    /// Returns what the copies of all workers have in common.
+    /// Returns what the copies of all workers have in common, of which there are that many.
     ///
     /// # Errors
     /// A program that does not exist or may not be executed, several frames with
     /// [`Framing::Lines`], or a process that cannot watch others (Linux before 5.3).
-    pub(crate) fn settings(&self, limits: Limits) -> Result<Arc<Settings>, Error> {
+    pub(crate) fn settings(&self, limits: Limits, workers: usize) -> Result<Arc<Settings>, Error> {
         self.check()?;
         process::prepare()?;
         let format = Format {
@@ -92,7 +94,8 @@ impl Program {
             max_frames: limits.frames,
         };
         let command = self.command.clone();
-        Ok(Arc::new(Settings { command, format, timeout: limits.time }))
+        let counts = Arc::new(Counts::new(workers));
+        Ok(Arc::new(Settings { command, format, timeout: limits.time, counts }))
     }
 
     /// Checks that the program can be run.

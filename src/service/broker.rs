@@ -12,16 +12,18 @@ use super::account::ClientLimits;
 use super::clients::Handshake;
 use super::dispatcher::{Change, Dispatcher, Lost, Rules};
 use super::drain::Drain;
+use super::figures::Figures;
 use super::frontend::{Frontend, Received, Stopped};
 use super::in_flight::{Pending, Place, Request};
 use super::naming::Naming;
 use crate::auth::Access;
-use crate::backend::{LaneState, Ticket};
+use crate::backend::{LaneReport, LaneState, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::socket::Peer;
+use crate::status::{Probed, Readiness, Snapshot, Stats};
 use crate::sys::memory::Memory;
 
 pub(crate) struct Broker {
@@ -45,6 +47,8 @@ pub(crate) struct Broker {
     /// Maximum number of bytes that requests and unsent replies may take.
     max_memory: usize,
     memory: Memory,
+    /// Measured only where somebody may ask for it.
+    figures: Option<Box<Figures>>,
     pub now: Instant,
 }
 
@@ -56,6 +60,8 @@ pub(crate) struct Wakers<'a> {
     pub ends: Vec<BorrowedFd<'a>>,
     /// Tells that who may connect has changed.
     pub lists: Option<&'a PipeReader>,
+    /// Tells that somebody asks what the service is doing.
+    pub probe: Option<&'a Probed>,
 }
 
 impl Wakers<'_> {
@@ -111,6 +117,7 @@ impl Broker {
             timeout: config.timeout,
             max_memory: config.max_memory_bytes(),
             memory: Memory::new(now),
+            figures: config.status.as_ref().map(|_| Box::new(Figures::new(lanes))),
             now,
         }
     }
@@ -173,10 +180,18 @@ impl Broker {
             Received::TooLarge(fault) => _ = self.refuse(&fault)?,
             Received::Request => {
                 if let [first, ..] = &mut self.request.envelope[..] {
-                    self.naming.put(first, &mut self.request.body, self.access.as_deref());
+                    let access = self.access.as_deref();
+                    self.naming.put(first, &mut self.request.body, access);
+                    if self.figures.is_some() {
+                        let handshake = |frame: &mut Frame| Handshake::of(frame, access);
+                        self.dispatcher.count_at_once(first, handshake);
+                    }
                 }
                 let body = std::mem::take(&mut self.request.body);
                 self.request.body = handle(body)?;
+                if let Some(figures) = &mut self.figures {
+                    figures.on_answered_at_once(self.now, Instant::now());
+                }
                 let Request { envelope, body, .. } = &mut self.request;
                 let until = self.now + self.timeout;
                 self.frontend.reply(envelope, body, until, self.now)?;
@@ -285,6 +300,9 @@ impl Broker {
     /// Answers a request with an error.
     pub fn give_up(&mut self, ticket: Ticket, fault: &Fault) -> Result<(), Error> {
         let Some(pending) = self.dispatcher.give_up(ticket, self.now) else { return Ok(()) };
+        if let Some(figures) = &mut self.figures {
+            figures.on_given_up(pending, self.now);
+        }
         debug!("answered {fault}");
         let until = self.now + self.timeout;
         deliver(&mut self.frontend, pending, &mut fault.to_frames(), until, self.now)
@@ -294,6 +312,9 @@ impl Broker {
     /// returns false.
     pub fn answer(&mut self, ticket: Ticket, reply: &mut [Frame]) -> Result<bool, Error> {
         let Some(pending) = self.dispatcher.on_reply(ticket) else { return Ok(false) };
+        if let Some(figures) = &mut self.figures {
+            figures.on_reply(pending, self.now);
+        }
         let until = pending.deadline;
         deliver(&mut self.frontend, pending, reply, until, self.now)?;
         self.bound_memory()?;
@@ -312,6 +333,9 @@ impl Broker {
     /// Answers a request that was lost with `reply`, unless it is tried again.
     pub fn lose(&mut self, ticket: Ticket, lane: usize, reply: &mut [Frame]) -> Result<(), Error> {
         let Lost::GivenUp(pending) = self.dispatcher.on_lost(ticket, lane) else { return Ok(()) };
+        if let Some(figures) = &mut self.figures {
+            figures.on_given_up(pending, self.now);
+        }
         let until = self.now + self.timeout;
         deliver(&mut self.frontend, pending, reply, until, self.now)
     }
@@ -333,6 +357,48 @@ impl Broker {
         }
         self.memory.trim_if_due(self.now);
         Ok(())
+    }
+
+    /// Returns true if requests are measured.
+    pub fn is_measured(&self) -> bool {
+        self.figures.is_some()
+    }
+
+    /// Returns the number of requests that a lane has replied to, and the time that these took
+    /// together, as far as that is measured.
+    pub fn handled(&self, lane: usize) -> (u64, Duration) {
+        self.figures.as_ref().map_or((0, Duration::ZERO), |figures| figures.lanes[lane])
+    }
+
+    /// Returns what the service is doing. `reports` are those of its lanes.
+    pub fn snapshot(
+        &self,
+        lanes: &[impl LaneState],
+        reports: Vec<LaneReport>,
+    ) -> Result<Snapshot, Error> {
+        let (dispatcher, outbox) = (&self.dispatcher, self.frontend.outbox());
+        let readiness = match Dispatcher::unavailable(lanes, self.now) {
+            _ if self.drain.has_begun() => Readiness::Draining,
+            Some(why) => Readiness::Refusing(why),
+            None => Readiness::Serving,
+        };
+        let mut refused = self.frontend.refused()?;
+        refused.extend(self.access.iter().flat_map(|access| access.refused()));
+        let latencies = self.figures.as_ref().map(|figures| figures.latencies.clone());
+        Ok(Snapshot {
+            taken: self.now,
+            readiness,
+            stats: Stats { withdrawn: dispatcher.withdrawn(), ..self.frontend.stats()? },
+            latencies: latencies.unwrap_or_default(),
+            in_flight: dispatcher.in_flight().len(),
+            queued: dispatcher.queued(),
+            held_bytes: dispatcher.bytes() + outbox.bytes(),
+            unsent_bytes: outbox.bytes(),
+            connections: self.frontend.connections()?,
+            refused,
+            lanes: reports,
+            clients: dispatcher.usages(),
+        })
     }
 
     /// Answers the requests that are left with a 503, and closes the frontend.

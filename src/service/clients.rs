@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::account::{Account, ClientLimits};
+use super::usage::Usages;
 use crate::auth::{Access, Listed};
 use crate::deadline;
 use crate::fault::Fault;
 use crate::frame::Frame;
+use crate::status::{Usage, Who};
 
 /// Names a client as long as it is connected, or something of it is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +35,7 @@ pub(crate) struct Clients {
     /// The accounts of listed clients, which may have several connections, and their places by name.
     listed: Vec<Account>,
     by_name: HashMap<Arc<str>, usize>,
+    usages: Usages,
     /// Bytes that are held for all of them.
     bytes: usize,
 }
@@ -46,6 +49,7 @@ pub(crate) struct Handshake {
     pub patience: Option<Duration>,
     /// Who it is, by its key.
     pub listed: Option<Listed>,
+    pub who: Who,
 }
 
 impl Handshake {
@@ -53,7 +57,11 @@ impl Handshake {
     pub fn of(frame: &mut Frame, access: Option<&Access>) -> Handshake {
         let is_req = frame.property("Socket-Type") == Some("REQ");
         let sender = access.and_then(|access| access.by_name(&access.sender_of(frame)?.name));
-        Handshake { is_req, patience: deadline::of_sender(frame), listed: sender }
+        let who = match &sender {
+            Some(listed) => Who::Listed(Arc::clone(&listed.name)),
+            None => Who::at(frame.property("Peer-Address").unwrap_or_default()),
+        };
+        Handshake { is_req, patience: deadline::of_sender(frame), listed: sender, who }
     }
 }
 
@@ -63,6 +71,8 @@ struct Client {
     account: Account,
     /// The place of its account if it is a listed client.
     listed: Option<usize>,
+    /// Its place among the usages.
+    usage: usize,
     /// Its connection has ended.
     is_gone: bool,
     /// It is no longer listed: it is refused, and its connection ends once nothing of it is
@@ -87,6 +97,7 @@ impl Clients {
             limits,
             listed: Vec::new(),
             by_name: HashMap::new(),
+            usages: Usages::new(),
             bytes: 0,
         }
     }
@@ -103,11 +114,13 @@ impl Clients {
     /// Inserts a client that is new.
     pub fn insert(&mut self, routing_id: &[u8], handshake: Handshake) -> ClientId {
         let listed = handshake.listed.as_ref().map(|it| self.place_of(it));
+        let usage = self.usages.enter(&handshake.who);
         let client = Client {
             routing_id: routing_id.into(),
             handshake,
             account: Account::new(self.limits),
             listed,
+            usage,
             is_gone: false,
             is_dismissed: false,
             outstanding: 0,
@@ -151,8 +164,10 @@ impl Clients {
     /// # Errors
     /// The fault that it is told if that is more than it may: the request does not count then.
     pub fn admit(&mut self, id: ClientId, bytes: usize, now: Instant) -> Result<(), Fault> {
-        self.account_mut(id).admit(now)?;
+        let admitted = self.account_mut(id).admit(now);
         let client = &mut self.clients[id.index()];
+        self.usages.count(client.usage, admitted.is_err());
+        admitted?;
         client.outstanding += 1;
         client.held += 1;
         client.bytes += bytes;
@@ -192,6 +207,7 @@ impl Clients {
     pub fn on_gone(&mut self, id: ClientId) {
         let client = &mut self.clients[id.index()];
         client.is_gone = true;
+        self.usages.leave(client.usage);
         self.by_routing_id.remove(&std::mem::take(&mut client.routing_id));
         self.latest = None;
         self.forget_if_done(id);
@@ -202,6 +218,16 @@ impl Clients {
         if client.is_gone && client.held == 0 {
             self.free.push(id);
         }
+    }
+
+    /// Counts a request that is answered as soon as it is read, and has no limits.
+    pub fn count_at_once(&mut self, id: ClientId) {
+        self.usages.count(self.clients[id.index()].usage, false);
+    }
+
+    /// Returns what each client has asked for.
+    pub fn usages(&self) -> Vec<Usage> {
+        self.usages.all()
     }
 
     pub fn handshake(&self, id: ClientId) -> &Handshake {

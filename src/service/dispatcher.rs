@@ -13,6 +13,7 @@ use super::queue::Queue;
 use crate::backend::{LaneState, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
+use crate::status::Usage;
 use lanes::{Recent, all_unavailable};
 
 mod lanes;
@@ -124,6 +125,31 @@ impl Dispatcher {
     /// Returns the table of the requests that were taken and not answered.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
+    }
+
+    /// Returns how many of them no lane has yet.
+    pub fn queued(&self) -> usize {
+        self.queue.len() + self.waiting.len()
+    }
+
+    /// Returns what each client has asked for.
+    pub fn usages(&self) -> Vec<Usage> {
+        self.clients.usages()
+    }
+
+    /// Returns why no lane can answer; `None` if one can.
+    pub fn unavailable(lanes: &[impl LaneState], now: Instant) -> Option<&'static str> {
+        all_unavailable(lanes, now)
+    }
+
+    /// Counts a request that is answered as soon as it is read.
+    pub fn count_at_once(
+        &mut self,
+        routing_id: &mut Frame,
+        handshake: impl FnOnce(&mut Frame) -> Handshake,
+    ) {
+        let client = self.enter(routing_id, handshake);
+        self.clients.count_at_once(client);
     }
 
     /// Returns the body of a request, to be sent; an empty one if it has ended.

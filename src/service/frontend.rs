@@ -11,8 +11,8 @@ use crate::fault::{Code, Fault};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::service::in_flight::Request;
 use crate::service::outbox::{Outbox, Reply};
-use crate::service::stats::Stats;
 use crate::socket::{Peer, Refusals, Sent, Socket, Watched};
+use crate::status::Stats;
 
 /// Least time between two looks at which connections were refused. The last look is when the loop
 /// next wakes.
@@ -239,12 +239,28 @@ impl Frontend {
         &self.outbox
     }
 
-    /// Closes the socket. Unsent replies have `linger` to leave.
-    pub fn close(self, linger: Duration) -> Result<Stopped, Error> {
-        let mut stats = self.stats;
-        let unread = self.outbox.len() + self.outbox.dropped() - self.dropped_before;
+    /// Returns the counters as they are now.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let mut stats = self.stats.clone();
         stats.unread = (self.outbox.len() + self.outbox.dropped()) as u64;
         stats.cut_off = self.socket.cut_off_count()?.unsigned_abs().into();
+        Ok(stats)
+    }
+
+    /// Returns the number of connections that clients have.
+    pub fn connections(&self) -> Result<usize, Error> {
+        self.socket.connections()
+    }
+
+    /// Returns how many connections were refused, by why.
+    pub fn refused(&self) -> Result<Vec<(&'static str, u64)>, Error> {
+        self.refusals.counts(&self.socket)
+    }
+
+    /// Closes the socket. Unsent replies have `linger` to leave.
+    pub fn close(self, linger: Duration) -> Result<Stopped, Error> {
+        let stats = self.stats()?;
+        let unread = self.outbox.len() + self.outbox.dropped() - self.dropped_before;
         self.socket.set_linger(linger)?;
         drop(self.socket);
         Ok(Stopped { stats, unread, closed: Instant::now(), linger })

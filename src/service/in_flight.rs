@@ -37,6 +37,8 @@ pub(crate) enum Place {
 pub(crate) struct Pending {
     pub request: Request,
     pub client: ClientId,
+    /// When it came.
+    pub arrived: Instant,
     /// When its client gets a 504.
     pub deadline: Instant,
     pub place: Place,
@@ -120,7 +122,8 @@ impl InFlight {
         let pending = &mut entry.pending;
         std::mem::swap(&mut pending.request, request);
         (pending.client, pending.deadline, pending.place) = (client, deadline, place);
-        (pending.sent_at, pending.lost, pending.lost_on) = (now, 0, None);
+        (pending.arrived, pending.sent_at) = (now, now);
+        (pending.lost, pending.lost_on) = (0, None);
         let generation = entry.generation;
         match line {
             Some(line) => self.link(slot, line),
@@ -147,6 +150,7 @@ impl InFlight {
         let pending = Pending {
             request: Request::default(),
             client: ClientId::default(),
+            arrived: now,
             deadline: now,
             place: Place::Waiting,
             sent_at: now,

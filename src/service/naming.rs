@@ -6,6 +6,7 @@ use crate::auth::Access;
 use crate::config::{Backend, Config};
 use crate::frame::Frame;
 use crate::handler::Client;
+use crate::status::Who;
 
 /// What is put in front of the body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +47,8 @@ fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
         return Client::new(&identity.name, &address.unwrap_or_default());
     }
     let address = first.property("Peer-Address").unwrap_or_default();
-    // As libzmq has it of ipc: localhost:UID:GID:PID.
-    match address.strip_prefix("localhost:").and_then(|rest| rest.split(':').next()) {
-        Some(user) => Client::new(&format!("uid:{user}"), "localhost"),
-        None => Client::new("", address),
+    match Who::at(address) {
+        who @ Who::User(_) => Client::new(&who.to_string(), "localhost"),
+        _ => Client::new("", address),
     }
 }

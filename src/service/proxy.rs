@@ -11,7 +11,7 @@ use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::dispatcher::Assignment;
 use super::frontend::{Frontend, Stopped};
 use crate::auth::Access;
-use crate::backend::{Lane, LaneEvent, Pool, Ticket};
+use crate::backend::{Lane, LaneEvent, LaneKind, LaneReport, Pool, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
@@ -44,6 +44,8 @@ enum Wake {
     WorkerChanged,
     /// Who may connect has changed.
     ListsChanged,
+    /// Somebody asks what the service is doing.
+    Probed,
     Message,
 }
 
@@ -79,6 +81,10 @@ impl Proxy {
                 Some(Wake::ListsChanged) => {
                     wakers.take_lists();
                     self.broker.on_lists_changed()?;
+                }
+                Some(Wake::Probed) => {
+                    self.broker.forget_gone()?;
+                    self.tell(wakers)?;
                 }
                 Some(Wake::WorkerChanged | Wake::Message) | None => (),
             }
@@ -117,6 +123,7 @@ impl Proxy {
         }
         poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
         poll.add(Wake::ListsChanged, wakers.lists.map(readable));
+        poll.add(Wake::Probed, wakers.probe.map(|probe| readable(&probe.asked)));
         if let Some(pool) = pool {
             poll.add(Wake::WorkerChanged, [readable(pool.changed())]);
         }
@@ -128,8 +135,14 @@ impl Proxy {
         if let (Some(pool), true) = (pool, poll.is_readable(Wake::WorkerChanged)) {
             let _ = pool.changed().read(&mut [0; 64]);
         }
-        let order =
-            [Wake::ThreadEnded, Wake::Stop, Wake::ListsChanged, Wake::WorkerChanged, Wake::Message];
+        let order = [
+            Wake::ThreadEnded,
+            Wake::Stop,
+            Wake::ListsChanged,
+            Wake::Probed,
+            Wake::WorkerChanged,
+            Wake::Message,
+        ];
         let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         self.broker.now = Instant::now();
@@ -216,13 +229,31 @@ impl Proxy {
     }
 
     fn recall(&mut self) {
-        let Broker { dispatcher, now, .. } = &mut self.broker;
+        let Broker { dispatcher, frontend, now, .. } = &mut self.broker;
         for lane in 0..self.lanes.len() {
             if dispatcher.should_recall(lane, &self.lanes, *now) {
                 let revoked = self.lanes[lane].recall(*now);
+                frontend.stats.recalled += revoked.len() as u64;
                 dispatcher.on_revoked(revoked);
             }
         }
+    }
+
+    /// Tells who has asked what the service is doing.
+    fn tell(&self, wakers: &Wakers<'_>) -> Result<(), Error> {
+        let Some(probe) = wakers.probe else { return Ok(()) };
+        let reports = self.lanes.iter().enumerate().map(|(number, lane)| {
+            let (activity, since) = lane.activity(self.broker.now);
+            let kind = match (lane, lane.upstream()) {
+                (Lane::Worker(_), _) => LaneKind::Worker(number + 1),
+                (_, Some(endpoint)) => LaneKind::Upstream(endpoint.into()),
+                (_, None) => LaneKind::External,
+            };
+            let (replies, handled) = self.broker.handled(number);
+            LaneReport { kind, activity, since, in_flight: lane.in_flight(), replies, handled }
+        });
+        probe.answer(self.broker.snapshot(&self.lanes, reports.collect())?);
+        Ok(())
     }
 
     /// Tells the clients of requests whose deadline has passed.

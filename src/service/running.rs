@@ -82,15 +82,16 @@ impl Service {
             let service = Service::start(&config)?;
             // The other end waits for it.
             let handles = (service.stop_handle(), service.reload_handle());
-            let _ = started.send((service.endpoints().to_vec(), handles));
+            let status = service.status_endpoint().map(String::from);
+            let _ = started.send((service.endpoints().to_vec(), status, handles));
             service.run()
         };
         let thread = Builder::new().name("service".into()).spawn(body);
         let thread = thread.map_err(|error| Error::of_system("cannot start a thread", error))?;
-        let Ok((endpoints, (stop, reload))) = starting.recv() else {
+        let Ok((endpoints, status_endpoint, (stop, reload))) = starting.recv() else {
             return Err(join(thread).err().unwrap_or_else(|| Error::failed("it did not start")));
         };
-        Ok(Running { endpoints, stop, reload, thread: Some(thread) })
+        Ok(Running { endpoints, status_endpoint, stop, reload, thread: Some(thread) })
     }
 }
 
@@ -98,6 +99,7 @@ impl Service {
 #[derive(Debug)]
 pub struct Running {
     endpoints: Vec<String>,
+    status_endpoint: Option<String>,
     stop: StopHandle,
     reload: Option<ReloadHandle>,
     thread: Option<JoinHandle<Result<(), Error>>>,
@@ -107,6 +109,11 @@ impl Running {
     /// Returns where clients connect, as [`Service::endpoints`] does.
     pub fn endpoints(&self) -> &[String] {
         &self.endpoints
+    }
+
+    /// Returns where it shows how it is doing, as [`Service::status_endpoint`] does.
+    pub fn status_endpoint(&self) -> Option<&str> {
+        self.status_endpoint.as_deref()
     }
 
     /// Returns what stops the service from any thread.

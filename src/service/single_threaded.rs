@@ -12,7 +12,7 @@ use log::info;
 use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::frontend::{Frontend, Stopped};
 use crate::auth::Access;
-use crate::backend::{Admission, LaneState, Recall, Unavailable};
+use crate::backend::{Activity, Admission, LaneKind, LaneReport, LaneState, Recall, Unavailable};
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::{NewHandler, WorkerHandler};
@@ -57,6 +57,8 @@ enum Wake {
     Stop,
     /// Who may connect has changed.
     ListsChanged,
+    /// Somebody asks what the service is doing.
+    Probed,
     /// A thread that the service needs has ended.
     ThreadEnded,
 }
@@ -106,6 +108,10 @@ impl SingleThreaded {
                     // So that each request that has come is answered.
                     self.read_all()?;
                     self.broker.on_lists_changed()?;
+                }
+                Some(Wake::Probed) => {
+                    self.broker.forget_gone()?;
+                    self.tell(wakers)?;
                 }
                 Some(Wake::Maintenance | Wake::Message) | None => (),
             }
@@ -163,12 +169,14 @@ impl SingleThreaded {
         poll.add(Wake::Maintenance, watched.iter().map(readable));
         poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
         poll.add(Wake::ListsChanged, wakers.lists.map(readable));
+        poll.add(Wake::Probed, wakers.probe.map(|probe| readable(&probe.asked)));
         if !self.broker.drain.has_begun() {
             poll.add(Wake::Stop, wakers.stops.iter().map(readable));
         }
         poll.wait(if has_more { Some(Duration::ZERO) } else { time })?;
         let needs_maintenance = poll.is_readable(Wake::Maintenance);
-        let order = [Wake::ThreadEnded, Wake::Stop, Wake::ListsChanged, Wake::Message];
+        let order =
+            [Wake::ThreadEnded, Wake::Stop, Wake::ListsChanged, Wake::Probed, Wake::Message];
         let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         drop(watched);
@@ -177,6 +185,24 @@ impl SingleThreaded {
         }
         self.broker.now = Instant::now();
         Ok(woken)
+    }
+
+    /// Tells who has asked what the service is doing.
+    fn tell(&self, wakers: &Wakers<'_>) -> Result<(), Error> {
+        let Some(probe) = wakers.probe else { return Ok(()) };
+        let lane = self.lane();
+        let (replies, handled) = self.broker.handled(0);
+        let report = LaneReport {
+            kind: LaneKind::Worker(0),
+            // It is asked between two requests.
+            activity: if lane.is_ready { Activity::Idle } else { Activity::Down },
+            since: None,
+            in_flight: 0,
+            replies,
+            handled,
+        };
+        probe.answer(self.broker.snapshot(&[lane], vec![report])?);
+        Ok(())
     }
 
     fn lane(&self) -> Lane {
@@ -218,6 +244,9 @@ impl SingleThreaded {
         };
         let body = dispatcher.take_body(next.ticket);
         let mut reply = self.handler.answer(body)?.reply;
+        if self.broker.is_measured() {
+            self.broker.now = Instant::now();
+        }
         self.broker.answer(next.ticket, &mut reply)?;
         self.broker.recycle(reply);
         Ok(true)

@@ -12,6 +12,8 @@ use crate::error::Error;
 pub(crate) struct Refusals([Kind; 7]);
 
 struct Kind {
+    /// Its name in figures.
+    name: &'static str,
     /// What was done to the peer, and why.
     action: &'static str,
     reason: String,
@@ -23,8 +25,12 @@ struct Kind {
 }
 
 impl Kind {
-    fn new(action: &'static str, reason: String, count: u32, last: u32) -> Kind {
-        Kind { action, reason, count, last, logged: 0 }
+    fn new(
+        (name, action): (&'static str, &'static str),
+        reason: String,
+        (count, last): (u32, u32),
+    ) -> Kind {
+        Kind { name, action, reason, count, last, logged: 0 }
     }
 }
 
@@ -44,20 +50,28 @@ impl Refusals {
         let wrong_key = "it has not the public key of this service, but another".into();
         let denied = "--allow and --deny do not let its address in".into();
         Refusals([
-            Kind::new("cut off", too_large, z::ZMQ_CUT_OFF, z::ZMQ_LAST_CUT_OFF),
-            Kind::new("refused", not_a_peer, z::ZMQ_REFUSED, z::ZMQ_LAST_REFUSED),
-            Kind::new("refused", same_id, z::ZMQ_NAMESAKES, z::ZMQ_LAST_NAMESAKE),
-            Kind::new("refused", denied, z::ZMQ_DENIED, z::ZMQ_LAST_DENIED),
-            Kind::new("refused", keyless.into(), z::ZMQ_KEYLESS, z::ZMQ_LAST_KEYLESS),
-            Kind::new("refused", wrong_key, z::ZMQ_WRONG_KEY, z::ZMQ_LAST_WRONG_KEY),
-            Kind::new("turned away", too_many, z::ZMQ_TURNED_AWAY, z::ZMQ_LAST_TURNED_AWAY),
+            Kind::new(("too-large", "cut off"), too_large, (z::ZMQ_CUT_OFF, z::ZMQ_LAST_CUT_OFF)),
+            Kind::new(("protocol", "refused"), not_a_peer, (z::ZMQ_REFUSED, z::ZMQ_LAST_REFUSED)),
+            Kind::new(("routing-id", "refused"), same_id, (z::ZMQ_NAMESAKES, z::ZMQ_LAST_NAMESAKE)),
+            Kind::new(("network", "refused"), denied, (z::ZMQ_DENIED, z::ZMQ_LAST_DENIED)),
+            Kind::new(("no-key", "refused"), keyless.into(), (z::ZMQ_KEYLESS, z::ZMQ_LAST_KEYLESS)),
+            Kind::new(
+                ("server-key", "refused"),
+                wrong_key,
+                (z::ZMQ_WRONG_KEY, z::ZMQ_LAST_WRONG_KEY),
+            ),
+            Kind::new(
+                ("too-many", "turned away"),
+                too_many,
+                (z::ZMQ_TURNED_AWAY, z::ZMQ_LAST_TURNED_AWAY),
+            ),
         ])
     }
 
     /// Logs the new refusals of `socket`, each line with `prefix` in front. Without `is_logged`
     /// they are only counted, because the log already reports them in other words.
     pub fn log_new(&mut self, prefix: &str, socket: &Socket, is_logged: bool) -> Result<(), Error> {
-        for Kind { action, reason, count, last, logged } in &mut self.0 {
+        for Kind { action, reason, count, last, logged, .. } in &mut self.0 {
             let count = socket.get_int(*count)?;
             if replace(logged, count) != count && is_logged {
                 let peer = name_of(socket.get_string(*last)?);
@@ -65,6 +79,13 @@ impl Refusals {
             }
         }
         Ok(())
+    }
+
+    /// Returns how many peers of `socket` were refused, by why.
+    pub fn counts(&self, socket: &Socket) -> Result<Vec<(&'static str, u64)>, Error> {
+        let count =
+            |kind: &Kind| Ok((kind.name, socket.get_int(kind.count)?.unsigned_abs().into()));
+        self.0.iter().map(count).collect()
     }
 
     /// Starts counting at zero, for a new socket.

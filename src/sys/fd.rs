@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+#[cfg(feature = "cli")]
+use nix::poll::PollFlags;
 use nix::poll::{PollFd, ppoll};
 use nix::sys::time::TimeSpec;
 
@@ -14,6 +16,12 @@ pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
     fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
+}
+
+/// Waits until there is something to read, a signal comes, or that time has passed.
+#[cfg(feature = "cli")]
+pub(crate) fn readable_within(fd: impl AsFd, time: Duration) -> io::Result<()> {
+    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], Some(time))
 }
 
 /// Waits until one of these is ready, a signal comes, or the time-out has passed; without a

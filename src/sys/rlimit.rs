@@ -41,6 +41,8 @@ pub(crate) struct Needs {
     pub upstreams: usize,
     /// Number of external workers that can connect in any case.
     pub external_workers: usize,
+    /// Number of connections of who reads its status.
+    pub status_connections: usize,
 }
 
 /// Raises the soft limit to the hard one, since each client takes a descriptor. Returns how many
@@ -55,7 +57,8 @@ pub(crate) fn raise(needs: Needs) -> Result<usize, Error> {
         + FILES_PER_PROGRAM * needs.programs as u64
         + FILES_PER_IO_THREAD * needs.io_threads as u64
         + FILES_PER_UPSTREAM * needs.upstreams as u64
-        + FILES_PER_EXTERNAL_WORKER * needs.external_workers as u64;
+        + FILES_PER_EXTERNAL_WORKER * needs.external_workers as u64
+        + needs.status_connections as u64;
     let limit = require("serve", files + SPARE_FILES)?;
     Ok(usize::try_from(limit - files).unwrap_or(usize::MAX))
 }

@@ -25,6 +25,7 @@ mod link;
 mod local;
 mod process;
 pub mod raw;
+pub mod status;
 
 // No test program uses all of them.
 #[allow(unused_imports)]

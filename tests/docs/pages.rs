@@ -16,6 +16,7 @@ pub fn file(path: &str) -> String {
 pub fn pages() -> Vec<String> {
     let folder = std::fs::read_dir(root().join("docs")).unwrap();
     let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = names.filter(|name| name.ends_with(".md"));
     let mut pages: Vec<String> = names.map(|name| format!("docs/{name}")).collect();
     pages.sort();
     pages.insert(0, "README.md".into());

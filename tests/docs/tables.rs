@@ -25,10 +25,11 @@ pub fn options(command: &str) -> Vec<(String, String)> {
 }
 
 /// The commands, and where their options are described.
-pub const COMMANDS: [(&str, &str, &str); 4] = [
+pub const COMMANDS: [(&str, &str, &str); 5] = [
     ("serve", "docs/configuration.md", "The options of `repd serve`"),
     ("call", "docs/tools.md", "`repd call`"),
     ("bench", "docs/tools.md", "`repd bench`"),
+    ("status", "docs/tools.md", "`repd status`"),
     ("keygen", "docs/tools.md", "`repd keygen`"),
 ];
 
@@ -53,7 +54,7 @@ fn the_tables_of_options_are_the_helps() {
 fn the_man_pages_options_are_the_helps() {
     let _limit = time_limit(60);
     let page = file("packaging/repd.1");
-    for command in ["serve", "call", "bench", "keygen"] {
+    for command in ["serve", "call", "status", "bench", "keygen"] {
         let section = page.split(&format!(".Ss repd {command}\n")).nth(1).unwrap();
         let list = section.split(".El").next().unwrap();
         let listed = list.split(".It Fl Fl ").skip(1).map(|item| {
@@ -166,7 +167,7 @@ fn errors_and_log_lines_are_quoted_as_they_are() {
 
 #[test]
 fn the_last_line_of_the_log_has_the_counters_of_the_table() {
-    let source = file("src/service/stats.rs");
+    let source = file("src/status/stats.rs");
     let rows = rows(&section("docs/operations.md", "The last line"));
     let counters: Vec<&str> = rows.iter().flat_map(|row| code_spans(&row[0])).collect();
     let shown = source.split("impl fmt::Display for Stats").nth(1).unwrap();
@@ -192,4 +193,23 @@ fn the_table_of_the_nixos_modules_options_is_the_modules() {
     let listed = rows.iter().map(|row| row[0].trim_matches('`').to_string());
     let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
     assert_eq!(listed.take(names.len()).collect::<Vec<_>>(), names);
+}
+
+#[test]
+fn the_tables_of_metrics_are_what_is_told() {
+    let source = file("src/status/metrics.rs");
+    let strings: Vec<&str> = source.split('"').collect();
+    let is_name = |it: &str| {
+        ["repd_", "process_"].iter().any(|start| it.starts_with(start))
+            && it.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let told: BTreeSet<&str> =
+        strings.iter().filter(|it| is_name(it)).map(|it| it.trim_end_matches("_total")).collect();
+    let rows = rows(&section("docs/monitoring.md", "Metrics"));
+    let listed = rows.iter().flat_map(|row| code_spans(&row[0])).collect::<Vec<_>>();
+    let metrics = listed.iter().filter(|it| is_name(it)).map(|it| it.trim_end_matches("_total"));
+    assert_eq!(metrics.collect::<BTreeSet<_>>(), told);
+    let reasons: BTreeSet<&str> = listed.into_iter().filter(|it| !is_name(it)).collect();
+    let counted = file("src/socket/refusals.rs") + &file("src/auth/guard.rs");
+    assert!(reasons.len() == 11 && reasons.iter().all(|it| counted.contains(&format!("\"{it}\""))));
 }

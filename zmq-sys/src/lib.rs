@@ -102,6 +102,8 @@ pub const ZMQ_PEERS: u32 = 1032;
 pub const ZMQ_END: u32 = 1033;
 /// Which peers may connect whose key was found good: a [`zmq_user_check_t`].
 pub const ZMQ_USER_CHECK: u32 = 1034;
+/// Read only: the number of connections that the listeners hold: an `int`.
+pub const ZMQ_CONNECTIONS: u32 = 1035;
 
 /// The value of [`ZMQ_ACCEPT_CHECK`].
 #[repr(C)]

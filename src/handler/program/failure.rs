@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::counts::Reason;
 use super::reply::InvalidReply;
 use crate::fault::{Code, Fault};
 
@@ -48,6 +49,16 @@ impl Failure {
             Failure::Timeout(_) => return Fault::timeout(),
         };
         Fault::new(code, format!("the program failed: {reason}"))
+    }
+
+    /// Returns what it counts as.
+    pub fn counted_as(&self) -> Reason {
+        match self {
+            Failure::Lost(_) | Failure::Unread => Reason::Ended,
+            Failure::Invalid(_) => Reason::Invalid,
+            Failure::Timeout(_) => Reason::Timeout,
+            Failure::Io(_) => Reason::System,
+        }
     }
 
     /// Returns the reason for the log.

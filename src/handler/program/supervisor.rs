@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use super::counts::{Counts, Reason};
 use super::exchange::{exchange, is_transient};
 use super::failure::Failure;
 use super::framing::{Format, Framing, frame_lengths};
@@ -37,6 +38,7 @@ pub(crate) struct Settings {
     pub(super) command: Vec<String>,
     pub(super) format: Format,
     pub(super) timeout: Duration,
+    pub counts: Arc<Counts>,
 }
 
 /// The copies of a program that one worker has, one at a time.
@@ -108,16 +110,20 @@ impl Copies {
             variables.push(("REPD_CLIENT", client.name().into()));
             variables.push(("REPD_PEER", client.address().into()));
         }
-        Process::start(&self.settings.command, &variables, stderr.writer()?)
+        let process = Process::start(&self.settings.command, &variables, stderr.writer()?)?;
+        self.settings.counts.on_started(self.worker, process.id());
+        Ok(process)
     }
 
     fn warn_of_start(&self, error: io::Error, next: &str) {
+        self.settings.counts.on_failed(Reason::System);
         warn!("worker {}: cannot start {:?}: {}{next}", self.worker, self.name(), plain(error));
     }
 
     /// Ends the copy that failed, if there is one, and logs why.
     fn end_failed(&mut self) {
         let Some((process, failure)) = self.failed.take() else { return };
+        self.count_end(failure.counted_as());
         if matches!(failure, Failure::Lost(_) | Failure::Unread) {
             // So that the log tells the copy's own exit status, and not that it was killed.
             let _ = process.wait_for(EXIT_DELAY);
@@ -175,11 +181,17 @@ impl Copies {
         doubled.map_or(Duration::ZERO, |n| FIRST_PAUSE.saturating_mul(n).min(MAX_PAUSE))
     }
 
+    /// Counts a copy that has failed.
+    fn count_end(&self, reason: Reason) {
+        self.settings.counts.on_failed(reason);
+        self.settings.counts.on_ended(self.worker);
+    }
+
     /// Ends the copy that waits for requests if it has closed its output, or has written something:
     /// that would be taken for the reply to the next request.
     fn check_idle(&mut self) {
         let Some(mut process) = self.running.take() else { return };
-        let mut hint = None;
+        let (mut hint, mut counted_as) = (None, Reason::Ended);
         let reason = match process.stdout.read(&mut self.output) {
             Err(error) if is_transient(&error) => {
                 self.running = Some(process);
@@ -188,12 +200,13 @@ impl Copies {
             Ok(0) if process.wait_for(EXIT_DELAY).unwrap_or(false) => "it ended".into(),
             Ok(0) => "it closed its standard output".into(),
             Ok(count) => {
-                hint = Some(REPLIES_ONLY);
+                (hint, counted_as) = (Some(REPLIES_ONLY), Reason::Invalid);
                 format!("it wrote {} without a request", quoted(&self.output[..count]))
             }
             Err(error) => error.to_string(),
         };
         let status = process.terminate();
+        self.count_end(counted_as);
         self.record_end(&reason, hint, &status);
     }
 
@@ -220,9 +233,11 @@ impl Copies {
                 // The program has ended: this yields its exit status, and ends what it left
                 // running.
                 let status = process.terminate();
+                self.settings.counts.on_ended(self.worker);
                 if matches!(status, Ok(Some(status)) if status.success()) {
                     return Ok(reply);
                 }
+                self.settings.counts.on_failed(Reason::Status);
                 let status = describe(&status);
                 warn!("worker {}: the program {:?} failed{status}", self.worker, self.name());
                 Err(Fault::new(Code::FAILED, format!("the program failed{status}")))
@@ -302,6 +317,7 @@ impl Copies {
         let exited = self.running.take_if(|process| process.has_exited().unwrap_or(true));
         if let Some(process) = exited {
             let status = process.terminate();
+            self.count_end(Reason::Ended);
             self.record_end("it ended", None, &status);
         }
         if self.is_ready() {

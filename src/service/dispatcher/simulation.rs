@@ -350,7 +350,7 @@ impl Simulation {
         let envelope = vec![name, Frame::from(&number.to_be_bytes()[..])];
         let Load { are_req: is_req, patience, .. } = self.load;
         let mut request = Request { envelope, bytes: 400, ..Request::default() };
-        let handshake = |_: &mut Frame| Handshake { is_req, patience, listed: None };
+        let handshake = |_: &mut Frame| Handshake { is_req, patience, ..Handshake::default() };
         match self.dispatcher.on_request(&mut request, handshake, &self.lanes, self.now) {
             Ok(Place::Waiting) => self.dispatch(),
             Ok(_) => (),

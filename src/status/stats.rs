@@ -15,21 +15,23 @@ pub(crate) struct Stats {
     /// Requests that were received.
     pub requests: u64,
     /// Replies that are not errors.
-    replies: u64,
+    pub replies: u64,
     /// Error replies by code, repd's own and those of handlers, workers and upstreams.
-    errors: BTreeMap<Code, u64>,
+    pub errors: BTreeMap<Code, u64>,
     /// Requests that were dropped unhandled, because their client had gone, or had asked anew.
     pub withdrawn: u64,
     /// Of these, requests that were given up when the service had to end.
     pub abandoned: u64,
     /// Requests that were lost, and given to another lane.
     pub retried: u64,
+    /// Requests that were taken back from a lane, and given to another.
+    pub recalled: u64,
     /// Replies that came after the deadline.
     pub late: u64,
     /// Messages that were no requests.
-    malformed: u64,
+    pub malformed: u64,
     /// Replies whose client was gone.
-    gone: u64,
+    pub gone: u64,
     /// Clients that were disconnected because a message was far too large.
     pub cut_off: u64,
     /// Replies that were dropped because their client did not read.

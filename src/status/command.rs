@@ -1,0 +1,121 @@
+//! The command `repd status`: reads `/status.json` of a service, and shows it.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write, stdout};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::terminal;
+use crate::cli::{Status, print};
+use crate::endpoint::Endpoint;
+use crate::error::{Error, plain};
+use crate::sys::fd::{readable_within, set_nonblocking};
+
+/// Time that the service has to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Time between two looks with `--watch`.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Maximum size of an answer, in bytes.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// Moves the cursor of a terminal to the start, and clears what is below (ECMA-48, CUP and ED).
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// Shows what the service is doing; returns the exit code 0 if it is ready, 1 if it is not.
+///
+/// # Errors
+/// An endpoint that names no place (exit code 2), or nothing that answers there (3).
+pub fn status(options: &Status) -> Result<ExitCode, Error> {
+    // What is wrong with the endpoint itself is wrong usage.
+    options.endpoint.to_connect()?;
+    if options.watch && !options.quiet {
+        return watch(options);
+    }
+    match read(&options.endpoint) {
+        Ok(status) => {
+            if !options.quiet {
+                print(&shown(&status, options.json))?;
+            }
+            let is_ready = status["ready"] == true;
+            Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Err(error) if options.quiet => Ok(ExitCode::from(error.exit_code())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Shows it again and again, also that nothing answers, until standard output takes no more.
+fn watch(options: &Status) -> Result<ExitCode, Error> {
+    loop {
+        let text = match read(&options.endpoint) {
+            Ok(status) => shown(&status, options.json),
+            Err(error) if options.json => {
+                format!("{}\n", serde_json::json!({"error": format!("{error:#}")}))
+            }
+            Err(error) => format!("{error:#}\n"),
+        };
+        let before = if stdout().is_terminal() && !options.json { CLEAR } else { "" };
+        print(&format!("{before}{text}"))?;
+        sleep(INTERVAL);
+    }
+}
+
+fn shown(status: &Value, is_json: bool) -> String {
+    if is_json { format!("{status}\n") } else { terminal::shown(status) }
+}
+
+/// Reads what the service shows.
+fn read(endpoint: &Endpoint) -> Result<Value, Error> {
+    let cannot = |why: String| {
+        Error::fault(format!("cannot read the status at {endpoint}"))
+            .with_cause(why)
+            .with_remedy("is that the --status of a repd that runs?")
+    };
+    let answer = ask(endpoint).map_err(|error| cannot(plain(error)))?;
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut fields);
+    let no_status = || cannot("what answers there shows no status".into());
+    let start = match response.parse(&answer) {
+        Ok(httparse::Status::Complete(start)) => start,
+        _ => return Err(no_status()),
+    };
+    if response.code != Some(200) {
+        let text = crate::text::printable(answer[start..].trim_ascii());
+        return Err(cannot(format!("{} {text}", response.code.unwrap_or_default())));
+    }
+    let status: Value = serde_json::from_slice(&answer[start..]).map_err(|_| no_status())?;
+    if status["ready"].is_boolean() { Ok(status) } else { Err(no_status()) }
+}
+
+/// Sends the request, and returns all that is answered.
+fn ask(endpoint: &Endpoint) -> io::Result<Vec<u8>> {
+    let ends = Instant::now() + PATIENCE;
+    let socket = endpoint.connect()?;
+    set_nonblocking(&socket)?;
+    let mut socket = File::from(socket);
+    // So short that the socket takes it at once. With HTTP/1.0 the answer comes in one piece.
+    socket.write_all(b"GET /status.json HTTP/1.0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return Ok(answer),
+            Ok(count) if answer.len() + count <= MAX_ANSWER => answer.extend(&buffer[..count]),
+            Ok(_) => return Err(io::Error::other("its answer is too long")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let left = ends.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::Error::other("no answer in time"));
+                }
+                readable_within(&socket, left)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+}

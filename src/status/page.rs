@@ -1,0 +1,435 @@
+//! `/`: the page for people, one HTML document without script. It loads itself anew every five
+//! seconds, and loads nothing else.
+
+use std::fmt::{Display, Write};
+use std::time::Duration;
+
+use super::json::written;
+use super::report::Report;
+use super::snapshot::Usage;
+use super::units::{bytes, count, short, time};
+use crate::backend::{Activity, LaneKind, LaneReport};
+use crate::text::{printable, shorten};
+use chart::chart;
+
+mod chart;
+
+const STYLE: &str = include_str!("page/style.css");
+
+/// What the page may do (Content Security Policy Level 3): use the style that is in it, by its
+/// SHA-256, and nothing else.
+pub(super) const POLICY: &str = "default-src 'none'; \
+     style-src 'sha256-vDXdjoNKqtx3qv+RwGmGaM0r92O8kGBHbbRo+ePJDQs='; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Maximum number of rows of a table, and of bytes of a name in it.
+const MAX_ROWS: usize = 16;
+const MAX_NAME: usize = 64;
+
+/// Returns the page.
+pub(super) fn page(report: &Report<'_>) -> String {
+    let mut html = String::with_capacity(16 << 10);
+    let state = capitalized(report.state.name());
+    let _ = write!(
+        html,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta http-equiv=\"refresh\" content=\"5\"><title>{state} – repd</title>\
+         <style>{STYLE}</style></head><body>"
+    );
+    header(&mut html, report, &state);
+    html.push_str("<main>");
+    now(&mut html, report);
+    charts(&mut html, report);
+    replies(&mut html, report);
+    workers(&mut html, report);
+    elsewhere(&mut html, report);
+    clients(&mut html, report);
+    limits(&mut html, report);
+    html.push_str("</main></body></html>\n");
+    html
+}
+
+fn header(html: &mut String, report: &Report<'_>, state: &str) {
+    let class = if report.state.is_ready() { "good" } else { "bad" };
+    let _ = write!(html, "<header><h1 class=\"{class}\">{state}</h1>");
+    let reason = match report.state.reason() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let since = report.clock.duration_since(report.since).unwrap_or_default();
+    let _ = write!(html, "<p>for {}, since {}{reason}", time(whole(since)), written(report.since));
+    if !report.state.is_healthy() {
+        let _ = write!(html, "; what follows is {} old", time(whole(report.age())));
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let _ = write!(html, "</p><p>repd {version}, up {}", time(whole(report.uptime())));
+    for endpoint in report.facts.endpoints.iter().take(4) {
+        let _ = write!(html, " · {}", name(endpoint));
+    }
+    html.push_str("</p>");
+    if let Some(key) = report.public_key() {
+        let _ = write!(html, "<p>public key {}</p>", Escaped(&key));
+    }
+    html.push_str("</header>");
+}
+
+fn now(html: &mut String, report: &Report<'_>) {
+    let (history, snapshot) = (report.history, report.snapshot);
+    let rate = |seconds| short(history.rate(Duration::from_secs(seconds), snapshot));
+    let total = history.latencies(snapshot).total;
+    let within = |share| total.quantile(share).map_or("–".into(), time);
+    let tiles = [
+        ("requests a second, 10 s", rate(10)),
+        ("1 min", rate(60)),
+        ("5 min", rate(300)),
+        ("15 min", rate(900)),
+        ("half within, 1 min", within(0.5)),
+        ("99 of 100 within", within(0.99)),
+        ("in flight", count(snapshot.in_flight as u64)),
+        ("of these queued", count(snapshot.queued as u64)),
+        ("connections", count(snapshot.connections as u64)),
+    ];
+    html.push_str("<section class=\"wide\"><h2>Now</h2><dl>");
+    for (what, value) in tiles {
+        let _ = write!(html, "<div><dt>{what}</dt><dd>{value}</dd></div>");
+    }
+    html.push_str("</dl></section>");
+}
+
+fn charts(html: &mut String, report: &Report<'_>) {
+    let steps = || report.history.steps();
+    let seconds = |time: Option<Duration>| time.map_or(0.0, |time| time.as_secs_f64());
+    let requests: Vec<f64> = steps().map(|step| step.requests).collect();
+    let errors: Vec<f64> = steps().map(|step| step.errors).collect();
+    let medians: Vec<f64> = steps().map(|step| seconds(step.median)).collect();
+    let p99s: Vec<f64> = steps().map(|step| seconds(step.p99)).collect();
+    let rates = chart("Requests a second", [&requests, &errors], ["requests", "errors"], short);
+    let shown = |seconds| time(Duration::from_secs_f64(seconds));
+    let times = chart("Time to the reply", [&medians, &p99s], ["half", "99 of 100"], shown);
+    for (what, chart) in [("Requests a second", rates), ("Time to the reply", times)] {
+        let _ = write!(html, "<section><h2>{what}</h2>{chart}</section>");
+    }
+}
+
+fn replies(html: &mut String, report: &Report<'_>) {
+    let stats = &report.snapshot.stats;
+    let mut rows =
+        vec![("requests".to_string(), stats.requests), ("replies".into(), stats.replies)];
+    rows.extend(
+        stats.errors.iter().take(MAX_ROWS).map(|(code, count)| (format!("error {code}"), *count)),
+    );
+    let rare = [
+        ("withdrawn", stats.withdrawn),
+        ("retried", stats.retried),
+        ("recalled", stats.recalled),
+        ("too late", stats.late),
+        ("not read", stats.unread),
+        ("malformed", stats.malformed),
+    ];
+    let refused = report.snapshot.refused.iter().map(|(reason, count)| (*reason, *count));
+    let refused = refused.map(|(reason, count)| (format!("connections refused: {reason}"), count));
+    let rare = rare.into_iter().map(|(what, count)| (what.to_string(), count)).chain(refused);
+    rows.extend(rare.filter(|(_, count)| *count > 0));
+    let rows =
+        rows.into_iter().map(|(what, value)| vec![Cell::text(what), Cell::number(count(value))]);
+    table(html, "Since the start", &[], rows.collect());
+}
+
+fn workers(html: &mut String, report: &Report<'_>) {
+    let is_worker = |lane: &&LaneReport| matches!(lane.kind, LaneKind::Worker(_));
+    let mut lanes: Vec<_> = report.snapshot.lanes.iter().filter(is_worker).collect();
+    // What is wrong comes first, and then what takes long.
+    let rank = |activity| match activity {
+        Activity::Stuck | Activity::Down | Activity::Disconnected => 0,
+        Activity::Busy => 1,
+        Activity::Idle => 2,
+    };
+    lanes.sort_by_key(|lane| (rank(lane.activity), lane.since));
+    let has_programs = report.facts.programs.is_some();
+    let rows = lanes.iter().map(|lane| {
+        let LaneKind::Worker(number) = lane.kind else { return Vec::new() };
+        let mut row = vec![Cell::text(format!("worker {number}")), activity_of(lane, report)];
+        if let Some((process, starts)) = report.program_of(number) {
+            let process = process.map_or("–".into(), |process| process.to_string());
+            row.extend([Cell::number(process), Cell::number(count(starts))]);
+        }
+        row.push(Cell::number(count(lane.replies)));
+        row
+    });
+    let programs: &[&str] = if has_programs { &["process", "starts"] } else { &[] };
+    let head = [&["", "state"], programs, &["replies"]].concat();
+    table(html, "Workers", &head, rows.collect());
+}
+
+fn elsewhere(html: &mut String, report: &Report<'_>) {
+    let is_elsewhere = |lane: &&LaneReport| !matches!(lane.kind, LaneKind::Worker(_));
+    let rows = report.snapshot.lanes.iter().filter(is_elsewhere).map(|lane| {
+        let who = match &lane.kind {
+            LaneKind::Upstream(endpoint) => endpoint.clone(),
+            _ => "external workers".into(),
+        };
+        let mean = lane.handled.checked_div(u32::try_from(lane.replies).unwrap_or(u32::MAX));
+        vec![
+            Cell::text(who),
+            activity_of(lane, report),
+            Cell::number(count(lane.in_flight as u64)),
+            Cell::number(mean.map_or("–".into(), time)),
+            Cell::number(count(lane.replies)),
+        ]
+    });
+    let head = ["", "state", "in flight", "mean time", "replies"];
+    table(html, "Upstreams and external workers", &head, rows.collect());
+}
+
+fn clients(html: &mut String, report: &Report<'_>) {
+    let rate = |usage: &Usage| report.history.rate_of(&usage.who, usage.requests, report.snapshot);
+    let mut clients: Vec<_> =
+        report.snapshot.clients.iter().map(|usage| (rate(usage), usage)).collect();
+    clients.sort_by(|(rate, usage), (other_rate, other)| {
+        other_rate.total_cmp(rate).then(other.requests.cmp(&usage.requests))
+    });
+    let rows = clients.into_iter().map(|(rate, usage)| {
+        vec![
+            Cell::text(usage.who.to_string()),
+            Cell::number(count(usage.connections as u64)),
+            Cell::number(short(rate)),
+            Cell::number(count(usage.requests)),
+            Cell::number(count(usage.refused)),
+        ]
+    });
+    let head = ["", "connections", "a second", "requests", "refused"];
+    table(html, "Clients", &head, rows.collect());
+}
+
+fn limits(html: &mut String, report: &Report<'_>) {
+    let (snapshot, process, facts) = (report.snapshot, report.process, report.facts);
+    html.push_str("<section><h2>Limits</h2><table>");
+    let mut row = |what: &str, used: u64, most: u64, show: fn(u64) -> String| {
+        let (shown, of) = (show(used), show(most));
+        let _ = write!(
+            html,
+            "<tr><td>{what}</td><td><meter max=\"{most}\" value=\"{used}\">{shown}</meter></td>\
+             <td class=\"n\">{shown} of {of}</td></tr>"
+        );
+    };
+    row("requests and replies", snapshot.held_bytes as u64, facts.max_memory as u64, bytes);
+    row("connections", snapshot.connections as u64, facts.max_clients as u64, count);
+    row("open files", process.open_files, process.max_files, count);
+    let _ = write!(
+        html,
+        "</table><p>process {}: {} of memory, {} of processor time, {} threads</p></section>",
+        std::process::id(),
+        bytes(process.resident_bytes),
+        time(whole(process.cpu)),
+        process.threads
+    );
+}
+
+/// Returns what a lane is doing, and for how long.
+fn activity_of(lane: &LaneReport, report: &Report<'_>) -> Cell {
+    let since = lane.since.map(|since| report.now.saturating_duration_since(since));
+    let text = match since {
+        Some(since) => format!("{} for {}", lane.activity.name(), time(since)),
+        None => lane.activity.name().into(),
+    };
+    Cell {
+        text,
+        is_number: false,
+        is_bad: !matches!(lane.activity, Activity::Idle | Activity::Busy),
+    }
+}
+
+struct Cell {
+    text: String,
+    is_number: bool,
+    is_bad: bool,
+}
+
+impl Cell {
+    fn text(text: String) -> Cell {
+        Cell { text, is_number: false, is_bad: false }
+    }
+
+    fn number(text: String) -> Cell {
+        Cell { text, is_number: true, is_bad: false }
+    }
+}
+
+/// Writes a table, unless it is empty, with the first [`MAX_ROWS`] of its rows.
+fn table(html: &mut String, title: &str, head: &[&str], rows: Vec<Vec<Cell>>) {
+    if rows.is_empty() {
+        return;
+    }
+    let _ = write!(html, "<section><h2>{title}</h2><table>");
+    if !head.is_empty() {
+        html.push_str("<tr>");
+        for (name, cell) in head.iter().zip(&rows[0]) {
+            let class = if cell.is_number { " class=\"n\"" } else { "" };
+            let _ = write!(html, "<th{class}>{name}</th>");
+        }
+        html.push_str("</tr>");
+    }
+    for row in rows.iter().take(MAX_ROWS) {
+        html.push_str("<tr>");
+        for Cell { text, is_number, is_bad } in row {
+            let class = if *is_number { " class=\"n\"" } else { "" };
+            let (open, close) = if *is_bad { ("<b>", "</b>") } else { ("", "") };
+            let _ = write!(html, "<td{class}>{open}{}{close}</td>", name(text));
+        }
+        html.push_str("</tr>");
+    }
+    html.push_str("</table>");
+    if rows.len() > MAX_ROWS {
+        let _ = write!(html, "<p>and {} more: see /status.json</p>", rows.len() - MAX_ROWS);
+    }
+    html.push_str("</section>");
+}
+
+/// Returns a name that came from outside, short and harmless.
+fn name(text: &str) -> String {
+    let mut text = printable(text.as_bytes());
+    shorten(&mut text, MAX_NAME);
+    Escaped(&text).to_string()
+}
+
+/// Shows text with what means something in HTML escaped.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                _ => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Returns whole seconds of a time that has some.
+fn whole(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::process::{Command, Stdio};
+    use std::time::{Instant, SystemTime};
+
+    use super::*;
+    use crate::fault::Code;
+    use crate::status::Who;
+    use crate::status::history::History;
+    use crate::status::process::Process;
+    use crate::status::report::{Facts, State};
+    use crate::status::snapshot::Snapshot;
+    use crate::status::snapshot::tests::snapshot;
+
+    /// Returns the page of a service that has done what `snapshot` says.
+    fn shown(snapshot: &Snapshot, history: &History) -> String {
+        let facts = Facts {
+            started: snapshot.taken,
+            started_at: SystemTime::now(),
+            endpoints: (0..9).map(|n| format!("ipc:///{}{n}", "<'&\">".repeat(19))).collect(),
+            access: None,
+            programs: None,
+            is_single_threaded: false,
+            max_memory: usize::MAX,
+            max_clients: usize::MAX,
+        };
+        page(&Report {
+            facts: &facts,
+            state: State::NotReady("every worker or upstream is stuck"),
+            since: SystemTime::UNIX_EPOCH,
+            snapshot,
+            history,
+            process: Process::read(),
+            now: snapshot.taken + Duration::from_secs(1_000_000),
+            clock: SystemTime::now(),
+        })
+    }
+
+    #[test]
+    fn the_policy_lets_the_style_in_and_nothing_else() {
+        let mut sha = Command::new("sha256sum")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sha256sum");
+        sha.stdin.take().unwrap().write_all(STYLE.as_bytes()).unwrap();
+        let hex = String::from_utf8(sha.wait_with_output().unwrap().stdout).unwrap();
+        let encoded = POLICY.split("sha256-").nth(1).unwrap().split('\'').next().unwrap();
+        assert_eq!(base64(encoded), hex[..64], "of style.css: {hex}");
+        assert!(POLICY.starts_with("default-src 'none'; "));
+    }
+
+    /// Decodes base64 (RFC 4648, section 4) to hexadecimal digits.
+    fn base64(text: &str) -> String {
+        let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let values = text.bytes().filter_map(|c| digits.iter().position(|digit| *digit == c));
+        let bits: String = values.map(|value| format!("{value:06b}")).collect();
+        let bytes = bits.as_bytes().chunks_exact(8).map(|byte| {
+            format!("{:02x}", u8::from_str_radix(str::from_utf8(byte).unwrap(), 2).unwrap())
+        });
+        bytes.collect()
+    }
+
+    #[test]
+    fn it_is_small_and_harmless_whatever_there_is_to_show() {
+        let start = Instant::now();
+        let (mut history, mut now) = (History::default(), snapshot(start, 0));
+        for step in 0..400_u32 {
+            now = snapshot(start + step * Duration::from_secs(5), u64::from(step * step) << 20);
+            now.latencies.total.record(Duration::from_micros(u64::from(step * step)));
+            history.add(&now);
+        }
+        let lane = |kind| LaneReport {
+            kind,
+            activity: Activity::Disconnected,
+            since: Some(start),
+            in_flight: usize::MAX,
+            replies: u64::MAX,
+            handled: Duration::MAX,
+        };
+        now.lanes = (1..=500).map(|n| lane(LaneKind::Worker(n))).collect();
+        let endpoint = "tcp://<script>alert('&')</script>";
+        now.lanes.extend((0..50).map(|n| lane(LaneKind::Upstream(format!("{endpoint}{n}")))));
+        now.stats.errors =
+            (100..=999).map(|code| (Code::new(code).unwrap(), u64::MAX / 1000)).collect();
+        let who = |n: u32| match n % 2 {
+            0 => Who::Listed(format!("<b>{n}</b>\u{202e}{}", "\"".repeat(100)).into()),
+            _ => Who::Address(IpAddr::V4(Ipv4Addr::from(n))),
+        };
+        now.clients = (0..2000)
+            .map(|n| Usage { who: who(n), connections: 9, requests: u64::MAX / 9000, refused: 1 })
+            .collect();
+        let html = shown(&now, &history);
+        assert!(html.len() <= 24 << 10, "{}", html.len());
+        assert!(!html.contains("<script") && !html.contains("<b>0") && !html.contains('\u{202e}'));
+        assert!(html.contains("&lt;script&gt;alert(&#39;&amp;&#39;)"));
+        for loads in ["src=", "href", "url(", "@import", "style=", "on"] {
+            let is_attribute = |at: usize| html[..at].ends_with(' ') && html[at..].contains('=');
+            let found = html.match_indices(loads).any(|(at, _)| {
+                loads != "on" || {
+                    let rest = &html[at..];
+                    is_attribute(at)
+                        && rest.split('=').next().is_some_and(|name| !name.contains(' '))
+                }
+            });
+            assert!(!found, "{loads}");
+        }
+    }
+}

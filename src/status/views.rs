@@ -1,0 +1,96 @@
+//! Which page is at which path.
+
+use std::sync::Arc;
+
+use super::connection::Response;
+use super::http::{Refused, Request, Status, head};
+use super::observer::Observer;
+use super::report::{Report, State};
+use super::{json, metrics, page};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// What is made of a report: a media type and a text.
+type View = fn(&Report<'_>) -> (&'static str, String);
+
+/// The pages, each made once of what is told at a time, however many ask.
+pub(super) struct Views {
+    observer: Observer,
+    /// What the pages were made of: [`Observer::update`].
+    number: u64,
+    made: Vec<(View, &'static str, Arc<[u8]>)>,
+}
+
+impl Views {
+    pub fn new(observer: Observer) -> Views {
+        Views { observer, number: 0, made: Vec::new() }
+    }
+
+    pub fn observer(&mut self) -> &mut Observer {
+        &mut self.observer
+    }
+
+    /// Answers a request.
+    pub fn respond(&mut self, request: Result<Request, Refused>) -> Response {
+        let request = match request {
+            Ok(request) => request,
+            Err(Refused(status)) => return plain(status, status.text(), false),
+        };
+        let (status, media_type, body) = match request.path.as_str() {
+            "/" => self.view(|report| (HTML, page::page(report))),
+            "/status.json" => self.view(|report| ("application/json", json::text(report))),
+            "/metrics" if request.accept.contains(metrics::OPEN_METRICS) => {
+                self.view(|report| (metrics::OPEN_METRICS_TYPE, metrics::open_metrics(report)))
+            }
+            "/metrics" => self.view(|report| (metrics::TEXT_TYPE, metrics::text(report))),
+            "/healthz" => self.answer(State::is_healthy),
+            "/readyz" => self.answer(State::is_ready),
+            _ => return plain(Status::NotFound, "there is nothing here", request.is_head),
+        };
+        response(status, media_type, body, request.is_head)
+    }
+
+    /// Returns what `view` makes of the service as it is now.
+    fn view(&mut self, view: View) -> (Status, &'static str, Arc<[u8]>) {
+        let number = self.observer.update();
+        if std::mem::replace(&mut self.number, number) != number {
+            self.made.clear();
+        }
+        let is_same = |made: &&(View, _, _)| std::ptr::fn_addr_eq(made.0, view);
+        if let Some((_, media_type, body)) = self.made.iter().find(is_same) {
+            return (Status::Ok, media_type, Arc::clone(body));
+        }
+        let Some(report) = self.observer.report() else {
+            return (Status::Unavailable, TEXT, bytes("the service has not told anything yet\n"));
+        };
+        let (media_type, text) = view(&report);
+        let body = bytes(&text);
+        self.made.push((view, media_type, Arc::clone(&body)));
+        (Status::Ok, media_type, body)
+    }
+
+    /// Returns whether the service is what `is_fine` asks for, and why not.
+    fn answer(&mut self, is_fine: fn(State) -> bool) -> (Status, &'static str, Arc<[u8]>) {
+        self.observer.update();
+        let state = self.observer.report().map(|report| report.state);
+        match state {
+            Some(state) if is_fine(state) => (Status::Ok, TEXT, bytes("ok\n")),
+            Some(state) => (Status::Unavailable, TEXT, bytes(&format!("{}\n", state.reason()))),
+            None => (Status::Unavailable, TEXT, bytes("the service has not told anything yet\n")),
+        }
+    }
+}
+
+fn bytes(text: &str) -> Arc<[u8]> {
+    text.as_bytes().into()
+}
+
+fn plain(status: Status, text: &str, is_head: bool) -> Response {
+    response(status, TEXT, bytes(&format!("{text}\n")), is_head)
+}
+
+fn response(status: Status, media_type: &str, body: Arc<[u8]>, is_head: bool) -> Response {
+    let head = head(status, media_type, body.len(), page::POLICY);
+    Response { head, body: if is_head { bytes("") } else { body } }
+}
