@@ -496,7 +496,11 @@ fn who_may_connect_is_said_by_allow_and_deny() {
             assert_eq!(connect_from(1, &service), Some(vec![b"cba".to_vec()]));
         }
     }
-    for (network, why) in [("10.0.0.0/33", "is no network"), ("10.0.0.1/8", "give 10.0.0.0/8")] {
+    for (network, why) in [
+        ("10.0.0.0/33", "is no network"),
+        ("10.0.0.1/8", "give 10.0.0.0/8"),
+        ("010.0.0.0/8", "has leading zeros: give 10.0.0.0/8"),
+    ] {
         let refused = repd(&["serve", "--check", "--allow", network], b"");
         assert_eq!(refused.status.code(), Some(2));
         assert!(said(&refused).contains(why), "{refused:?}");
