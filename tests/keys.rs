@@ -299,6 +299,8 @@ fn a_wrong_file_is_refused_before_anything_starts() {
     for path in [&mixed, &none] {
         fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     }
+    let anyones = keys.write("anyones", &format!("pump-7 {key}\n"));
+    fs::set_permissions(&anyones, Permissions::from_mode(0o606)).unwrap();
     let (public, folder, backend) = (keys.path("service.key"), keys.path("."), "tcp://127.0.0.1:*");
     for (options, why) in [
         (&["--key", &secret][..], "give --clients FILE"),
@@ -314,6 +316,10 @@ fn a_wrong_file_is_refused_before_anything_starts() {
         (&["--key", &bare, "--clients", &clients], "a key that is given in the place of its file"),
         (&["--key", &secret, "--clients", "none"], "cannot read none: No such file or directory"),
         (&["--key", &secret, "--clients", &folder], "is a directory"),
+        (
+            &["--key", &secret, "--clients", &anyones],
+            "anyones: every user may change it; chmod o-w ",
+        ),
         (
             &["--key", &open, "--clients", &clients],
             "open: every user may read or change it (its mode is 0644); chmod 600 ",

@@ -3,8 +3,9 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -46,8 +47,16 @@ fn who_is_added_is_served_and_a_list_with_a_mistake_changes_nothing() {
         assert!(said.ends_with("clients: 2 (+1 -0)"), "{said}");
         assert_eq!(keys.call(&endpoint, "new").stdout, b"olleh\n");
         let path = keys.path("clients");
-        let mistakes: [(&dyn Fn(), &str); 4] = [
-            (&|| fs::write(&path, "pump-7 key\n").unwrap(), "clients:1: the key of pump-7 is none"),
+        let set_mode = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let mistakes: [(&dyn Fn(), &str); 5] = [
+            (&|| set_mode(0o662), "every user may change it; chmod o-w"),
+            (
+                &|| {
+                    set_mode(0o660);
+                    keys.write("clients", "pump-7 key\n");
+                },
+                "clients:1: the key of pump-7 is none",
+            ),
             (&|| fs::remove_file(&path).unwrap(), "No such file or directory"),
             // Which would hold up whoever opens it.
             (&|| mkfifo(&path[..], Mode::S_IRWXU).unwrap(), "it is no regular file"),
