@@ -77,7 +77,7 @@
 //!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
 //!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `stats`: its counters; `running`: a
-//!   service seen from another thread
+//!   service seen from another thread; `confinement`: what `repd serve` with keys still may do
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
 //!   worker and its lane share. Elsewhere: `remote`, and its `peer_load`. A lane and its worker do
@@ -129,6 +129,8 @@ pub use error::Error;
 pub use fault::{Code, Fault, MARK};
 pub use frame::Frame;
 pub use handler::{Client, Framing, Handler, Program, echo, reverse};
+#[doc(hidden)]
+pub use service::serve_confined;
 pub use service::{ReloadHandle, Running, Service, StopHandle, check, serve};
 
 /// The README's code is compiled too.

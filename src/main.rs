@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use repd::cli::{Action, Command, Serve, parse, print};
-use repd::{Error, bench, call, check, keygen, logging, serve};
+use repd::{Error, bench, call, check, keygen, logging, serve_confined};
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
@@ -29,5 +29,5 @@ fn run(options: &Serve) -> Result<(), Error> {
         check(&config)?;
         return print(&options.describe());
     }
-    serve(&config)
+    serve_confined(&config)
 }

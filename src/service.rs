@@ -33,6 +33,7 @@ use crate::sys::signals::{self, Signals};
 mod account;
 mod broker;
 mod clients;
+mod confinement;
 mod dispatcher;
 mod drain;
 mod frontend;
@@ -62,6 +63,21 @@ pub use running::{ReloadHandle, Running, StopHandle};
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
 /// as requests that had to be abandoned (1).
 pub fn serve(config: &Config) -> Result<(), Error> {
+    serve_after(config, || ())
+}
+
+/// Does the same in a process that runs nothing else: with [`Config::key`], and unless a program
+/// answers, it gives up what it does not need (landlock(7)). A handler must be one of this crate.
+///
+/// # Errors
+/// Those of [`serve`].
+#[doc(hidden)]
+pub fn serve_confined(config: &Config) -> Result<(), Error> {
+    serve_after(config, || confinement::begin(config))
+}
+
+/// Serves, and calls `confine` once all files are read that are not read again.
+fn serve_after(config: &Config, confine: impl FnOnce()) -> Result<(), Error> {
     let signals = Signals::catch()?;
     let cannot_catch = |error| Error::of_system("cannot catch SIGHUP", error);
     // `systemctl reload` is not to end it, nor one that comes before the lists are read.
@@ -74,8 +90,11 @@ pub fn serve(config: &Config) -> Result<(), Error> {
         secrecy::begin()
             .map_err(|error| Error::of_system("cannot keep the key from other processes", error))?;
     }
+    let resources = resources(config)?;
+    // Before the first thread is started, since it is for this one and those that it starts.
+    confine();
     let serving = config.is_single_threaded().then(|| watch(&signals, config.drain)).transpose()?;
-    let service = Service::start(config)?;
+    let service = Service::assemble(config, resources)?;
     let hangups = match &service.reload {
         Some(reload) if config.keys.has_lists() => {
             reload.writer().and_then(signals::send_hangups_to)

@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags};
 use super::key::{KeyPair, NoKey, PublicKey, SecretKey};
 use crate::error::{Error, plain};
 use crate::sys::fd::poll;
+use crate::sys::landlock;
 use crate::text::printable;
 
 /// Maximum size of a file of keys or of a list, in bytes: ten thousand clients have room.
@@ -157,7 +158,12 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
         return Error::config("cannot read a key that is given in the place of its file")
             .with_remedy("give the file NAME.key_secret");
     }
-    Error::config(format!("cannot read {}", path.display())).with_cause(plain(error))
+    let is_moved = error.kind() == ErrorKind::PermissionDenied && landlock::is_restricted();
+    let cannot = Error::config(format!("cannot read {}", path.display())).with_cause(plain(error));
+    if is_moved {
+        return cannot.with_remedy("if it has moved to another folder, start repd again");
+    }
+    cannot
 }
 
 /// Returns the error of a line of a list.
