@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::auth::Access;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
@@ -177,6 +178,14 @@ impl Lane {
                 lane.on_deadline(ticket, now);
                 false
             }
+        }
+    }
+
+    /// Takes account of lists that have changed.
+    pub fn on_lists_changed(&mut self, access: &Access) {
+        match self {
+            Lane::Worker(_) => (),
+            Lane::Remote(lane) => lane.on_lists_changed(access),
         }
     }
 

@@ -54,8 +54,8 @@ pub use running::{ReloadHandle, Running, StopHandle};
 /// the signal's number. The signals stay caught after that: this is for one service in a process.
 /// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
 /// (sched(7)), unless this one has another policy than the usual. systemd is told when the service
-/// is ready (sd_notify(3)). With lists of clients or workers, SIGHUP has them read again; without, it
-/// ends the process, as usual, but for one that systemd has started, which goes on. With
+/// is ready (sd_notify(3)). With lists of clients, workers or upstreams, SIGHUP has them read again;
+/// without, it ends the process, as usual, but for one that systemd has started, which goes on. With
 /// [`Config::key`] the process writes no core, other processes of its user cannot look into it, and
 /// its programs gain no privileges.
 ///
@@ -277,7 +277,7 @@ impl Service {
         self.stop_handle.clone()
     }
 
-    /// Returns what has the lists of clients and workers read again; `None` without keys.
+    /// Returns what has the lists of clients, workers and upstreams read again; `None` without keys.
     pub fn reload_handle(&self) -> Option<ReloadHandle> {
         self.reload.clone()
     }

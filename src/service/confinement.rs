@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf, absolute};
 
-use log::debug;
+use log::{debug, warn};
 
 use crate::config::{Backend, Config, Workers, WorkersHandler};
 use crate::endpoint::{Address, Endpoint};
@@ -39,7 +39,7 @@ pub(super) fn begin(config: &Config) {
     match restrict(&allowed(config)) {
         Ok(true) => debug!("Landlock: only what is needed can be opened from now on"),
         Ok(false) => debug!("this system has no Landlock: all that this user may open can be"),
-        Err(error) => debug!("cannot use Landlock: {error}"),
+        Err(error) => warn!("cannot use Landlock: {error}"),
     }
 }
 

@@ -78,7 +78,7 @@ impl Proxy {
                 Some(Wake::Stop) => self.begin_drain()?,
                 Some(Wake::ListsChanged) => {
                     wakers.take_lists();
-                    self.broker.on_lists_changed()?;
+                    self.broker.on_lists_changed(&mut self.lanes)?;
                 }
                 Some(Wake::WorkerChanged | Wake::Message) | None => (),
             }
