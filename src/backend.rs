@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::auth::Access;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
@@ -182,6 +184,14 @@ impl Lane {
         }
     }
 
+    /// Takes account of lists that have changed.
+    pub fn on_lists_changed(&mut self, access: &Access) {
+        match self {
+            Lane::Worker(_) => (),
+            Lane::Remote(lane) => lane.on_lists_changed(access),
+        }
+    }
+
     /// Takes back the requests that are not started, in the order in which they were sent.
     pub fn recall(&mut self, now: Instant) -> Vec<Ticket> {
         match self {
@@ -199,7 +209,7 @@ impl Lane {
     }
 
     /// Returns the endpoint of the upstream behind it; `None` if that is something else.
-    pub fn upstream(&self) -> Option<&str> {
+    pub fn upstream(&self) -> Option<&Endpoint> {
         match self {
             Lane::Worker(_) => None,
             Lane::Remote(lane) => lane.upstream_endpoint(),

@@ -78,7 +78,7 @@
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
 //!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `figures`, `usage`:
 //!   how long requests take, how much each client asks for; `running`: a service seen from another
-//!   thread
+//!   thread; `confinement`: what `repd serve` with keys still may do
 //! - `status`: how a service is doing, as its loop tells when it is asked; the HTTP server that shows
 //!   it, and the command that reads that
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
@@ -134,6 +134,8 @@ pub use error::Error;
 pub use fault::{Code, Fault, MARK};
 pub use frame::Frame;
 pub use handler::{Client, Framing, Handler, Program, echo, reverse};
+#[doc(hidden)]
+pub use service::serve_confined;
 pub use service::{ReloadHandle, Running, Service, StopHandle, check, serve};
 
 /// The README's code is compiled too.

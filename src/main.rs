@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use repd::cli::{Action, Command, Serve, parse, print};
 use repd::status::command::status;
-use repd::{Error, bench, call, check, keygen, logging, serve};
+use repd::{Error, bench, call, check, keygen, logging, serve_confined};
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
@@ -34,5 +34,5 @@ fn run(options: &Serve) -> Result<(), Error> {
         check(&config)?;
         return print(&options.describe());
     }
-    serve(&config)
+    serve_confined(&config)
 }

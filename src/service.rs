@@ -34,6 +34,7 @@ use crate::sys::signals::{self, Signals};
 mod account;
 mod broker;
 mod clients;
+mod confinement;
 mod dispatcher;
 mod drain;
 mod figures;
@@ -55,8 +56,8 @@ pub use running::{ReloadHandle, Running, StopHandle};
 /// the signal's number. The signals stay caught after that: this is for one service in a process.
 /// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
 /// (sched(7)), unless this one has another policy than the usual. systemd is told when the service
-/// is ready (sd_notify(3)). With lists of clients or workers, SIGHUP has them read again; without, it
-/// ends the process, as usual, but for one that systemd has started, which goes on. With
+/// is ready (sd_notify(3)). With lists of clients, workers or upstreams, SIGHUP has them read again;
+/// without, it ends the process, as usual, but for one that systemd has started, which goes on. With
 /// [`Config::key`] the process writes no core, other processes of its user cannot look into it, and
 /// its programs gain no privileges.
 ///
@@ -64,6 +65,21 @@ pub use running::{ReloadHandle, Running, StopHandle};
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
 /// as requests that had to be abandoned (1).
 pub fn serve(config: &Config) -> Result<(), Error> {
+    serve_after(config, || ())
+}
+
+/// Does the same in a process that runs nothing else: with [`Config::key`], and unless a program
+/// answers, it gives up what it does not need (landlock(7)). A handler must be one of this crate.
+///
+/// # Errors
+/// Those of [`serve`].
+#[doc(hidden)]
+pub fn serve_confined(config: &Config) -> Result<(), Error> {
+    serve_after(config, || confinement::begin(config))
+}
+
+/// Serves, and calls `confine` once all files are read that are not read again.
+fn serve_after(config: &Config, confine: impl FnOnce()) -> Result<(), Error> {
     let signals = Signals::catch()?;
     let cannot_catch = |error| Error::of_system("cannot catch SIGHUP", error);
     // `systemctl reload` is not to end it, nor one that comes before the lists are read.
@@ -76,8 +92,11 @@ pub fn serve(config: &Config) -> Result<(), Error> {
         secrecy::begin()
             .map_err(|error| Error::of_system("cannot keep the key from other processes", error))?;
     }
+    let resources = resources(config)?;
+    // Before the first thread is started, since it is for this one and those that it starts.
+    confine();
     let serving = config.is_single_threaded().then(|| watch(&signals, config.drain)).transpose()?;
-    let service = Service::start(config)?;
+    let service = Service::assemble(config, resources)?;
     let hangups = match &service.reload {
         Some(reload) if config.keys.has_lists() => {
             reload.writer().and_then(signals::send_hangups_to)
@@ -294,7 +313,7 @@ impl Service {
         self.stop_handle.clone()
     }
 
-    /// Returns what has the lists of clients and workers read again; `None` without keys.
+    /// Returns what has the lists of clients, workers and upstreams read again; `None` without keys.
     pub fn reload_handle(&self) -> Option<ReloadHandle> {
         self.reload.clone()
     }

@@ -1,6 +1,7 @@
-//! Linux: descriptors, limits, memory, processes, scheduling, signals.
+//! Linux: descriptors, Landlock, limits, memory, processes, scheduling, signals.
 
 pub(crate) mod fd;
+pub(crate) mod landlock;
 pub(crate) mod memory;
 #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
 pub(crate) mod nss;

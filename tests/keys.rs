@@ -291,6 +291,8 @@ fn a_wrong_file_is_refused_before_anything_starts() {
     for path in [&mixed, &none] {
         fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     }
+    let anyones = keys.write("anyones", &format!("pump-7 {key}\n"));
+    fs::set_permissions(&anyones, Permissions::from_mode(0o606)).unwrap();
     let (public, folder, backend) = (keys.path("service.key"), keys.path("."), "tcp://127.0.0.1:*");
     for (options, why) in [
         (&["--key", &secret][..], "give --clients FILE"),
@@ -306,6 +308,10 @@ fn a_wrong_file_is_refused_before_anything_starts() {
         (&["--key", &bare, "--clients", &clients], "a key that is given in the place of its file"),
         (&["--key", &secret, "--clients", "none"], "cannot read none: No such file or directory"),
         (&["--key", &secret, "--clients", &folder], "is a directory"),
+        (
+            &["--key", &secret, "--clients", &anyones],
+            "anyones: every user may change it; chmod o-w ",
+        ),
         (
             &["--key", &open, "--clients", &clients],
             "open: every user may read or change it (its mode is 0644); chmod 600 ",
@@ -488,7 +494,11 @@ fn who_may_connect_is_said_by_allow_and_deny() {
             assert_eq!(connect_from(1, &service), Some(vec![b"cba".to_vec()]));
         }
     }
-    for (network, why) in [("10.0.0.0/33", "is no network"), ("10.0.0.1/8", "give 10.0.0.0/8")] {
+    for (network, why) in [
+        ("10.0.0.0/33", "is no network"),
+        ("10.0.0.1/8", "give 10.0.0.0/8"),
+        ("010.0.0.0/8", "has leading zeros: give 10.0.0.0/8"),
+    ] {
         let refused = repd(&["serve", "--check", "--allow", network], b"");
         assert_eq!(refused.status.code(), Some(2));
         assert!(said(&refused).contains(why), "{refused:?}");

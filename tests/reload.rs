@@ -3,8 +3,9 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -46,8 +47,16 @@ fn who_is_added_is_served_and_a_list_with_a_mistake_changes_nothing() {
         assert!(said.ends_with("clients: 2 (+1 -0)"), "{said}");
         assert_eq!(keys.call(&endpoint, "new").stdout, b"olleh\n");
         let path = keys.path("clients");
-        let mistakes: [(&dyn Fn(), &str); 4] = [
-            (&|| fs::write(&path, "pump-7 key\n").unwrap(), "clients:1: the key of pump-7 is none"),
+        let set_mode = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let mistakes: [(&dyn Fn(), &str); 5] = [
+            (&|| set_mode(0o662), "every user may change it; chmod o-w"),
+            (
+                &|| {
+                    set_mode(0o660);
+                    keys.write("clients", "pump-7 key\n");
+                },
+                "clients:1: the key of pump-7 is none",
+            ),
             (&|| fs::remove_file(&path).unwrap(), "No such file or directory"),
             // Which would hold up whoever opens it.
             (&|| mkfifo(&path[..], Mode::S_IRWXU).unwrap(), "it is no regular file"),
@@ -321,4 +330,78 @@ fn a_service_of_this_process_reads_its_lists_again_when_it_is_told_to() {
     ends.wait();
     assert_eq!(keys.client(zmq::REQ, endpoint, "new").ask_text("abc"), "cba");
     running.stop().unwrap();
+}
+
+#[test]
+fn an_upstream_that_has_another_key_is_connected_to_anew_and_the_others_are_not() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("new-servers");
+    for name in ["front", "new"] {
+        keys.make(name);
+    }
+    keys.write("clients", &list(&keys, &["pump-7", "front"]));
+    let (one, other) = (keys.serve(&[]), keys.serve(&[]));
+    let servers = |keys_of: &[(&Process, &str)]| {
+        let line =
+            |(back, name): &(&Process, &str)| format!("{} {}\n", back.endpoint, keys.public(name));
+        keys.write("servers", &keys_of.iter().map(line).collect::<String>())
+    };
+    let path = servers(&[(&one, "service"), (&other, "new")]);
+    let key = keys.path("front.key_secret");
+    // It has no clients over TCP, and reads the list of its servers again all the same.
+    let ipc = format!("ipc://{}", keys.path("socket"));
+    let files = ["--listen", &ipc, "--key", &key, "--servers", &path];
+    let upstreams = ["--upstream", &one.endpoint, "--upstream", &other.endpoint];
+    let mut front =
+        Process::run(Command::new(REPD).arg("serve").args([&files[..], &upstreams].concat()));
+    let (to_one, to_other) =
+        (format!("upstream {}: ", one.endpoint), format!("upstream {}: ", other.endpoint));
+    let wrong = "it has another key than --servers says";
+    front.wait_for_line(&format!("{to_other}{wrong}"));
+    let client = Client::req(&ipc);
+    assert_eq!(client.ask_text("abc"), "cba");
+    let peers = || one.connections().into_iter().map(|fields| fields[2].clone());
+    let before: Vec<String> = peers().collect();
+    servers(&[(&one, "service"), (&other, "service")]);
+    front.signal(SIGHUP);
+    let said = front.wait_for_line("read the lists again: ");
+    assert!(said.ends_with(": servers: 2 (+1 -1)"), "{said}");
+    front.wait_for_line(&format!("{to_other}connected"));
+    assert!(before.len() == 1 && peers().eq(before), "{:?}", one.connections());
+    // One that is connected already.
+    servers(&[(&one, "new"), (&other, "service")]);
+    front.signal(SIGHUP);
+    front.wait_for_line(&format!("{to_one}{wrong}"));
+    assert!((0..20).all(|_| client.ask_text("abc") == "cba"));
+    for (lines, why) in [(&[(&one, "service")][..], "has no key of it"), (&[], "has no key of it")]
+    {
+        servers(lines);
+        front.signal(SIGHUP);
+        let said = front.wait_for_line("the lists stay as they were");
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(client.ask_text("abc"), "cba");
+    assert!(!front.log.iter().any(|line| line.contains(&format!("{to_other}a connection"))));
+}
+
+#[test]
+fn of_several_lists_none_is_taken_if_one_has_a_mistake() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("all-or-nothing");
+    keys.make("new");
+    keys.write("clients", &list(&keys, &["pump-7", "service"]));
+    let back = keys.serve(&[]);
+    let right = format!("{} {}\n", back.endpoint, keys.public("service"));
+    let servers = keys.write("servers", &right);
+    let mut front = keys.serve(&["--upstream", &back.endpoint, "--servers", &servers]);
+    keys.write("clients", &list(&keys, &["pump-7", "service", "new"]));
+    for (text, says) in
+        [("tcp://a:1 key\n", "servers:1: "), (&right, "clients: 3 (+1 -0), servers: 1")]
+    {
+        keys.write("servers", text);
+        front.signal(SIGHUP);
+        front.wait_for_line(says);
+        let is_taken = text == right;
+        assert_eq!(keys.call(&front.endpoint, "new").status.success(), is_taken);
+    }
 }

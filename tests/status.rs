@@ -195,8 +195,9 @@ fn upstreams_and_external_workers_are_shown() {
 fn clients_with_keys_are_shown_by_their_names_and_who_is_refused_is_counted() {
     let _limit = time_limit(60);
     let keys = Keys::new("status");
-    let service = keys.serve(&STATUS);
-    let status = Status::of(&service);
+    let ipc = format!("ipc://{}", keys.path("status"));
+    let service = keys.serve(&["--status", &ipc]);
+    let status = Status(ipc);
     let client = keys.client(zmq::REQ, &service.endpoint, "pump-7");
     assert_eq!(client.ask_text("abc"), "cba");
     keys.make("stranger");

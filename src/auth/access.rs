@@ -11,7 +11,7 @@ use super::identity::{Identity, parse_address};
 use super::key::{ClientKeys, KeyPair, PublicKey};
 use super::key_file::read_pair;
 use super::list::{Limits, List};
-use super::servers::Servers;
+use super::servers::KnownServers;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::frame::Frame;
@@ -32,9 +32,9 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Returns true if there is a list of who may connect.
+    /// Returns true if there is a list, which can be read again.
     pub fn has_lists(&self) -> bool {
-        self.clients.is_some() || self.workers.is_some()
+        self.clients.is_some() || self.workers.is_some() || self.servers.is_some()
     }
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Access {
     pub keys: KeyPair,
     clients: Option<Arc<Guard>>,
     workers: Option<Arc<Guard>>,
-    servers: Servers,
+    servers: Option<KnownServers>,
     /// Number of times that the lists were read again, and that they could not be.
     reloads: [AtomicU64; 2],
 }
@@ -72,8 +72,9 @@ impl Access {
             workers: guard(&files.workers)?,
             servers: files
                 .servers
-                .as_ref()
-                .map_or(Ok(Servers::default()), |path| Servers::read(path, upstreams))?,
+                .clone()
+                .map(|path| KnownServers::open(path, upstreams))
+                .transpose()?,
             reloads: Default::default(),
         }))
     }
@@ -99,12 +100,17 @@ impl Access {
             let Some(guard) = guard else { continue };
             read.push((name, guard, List::read(guard.path())?));
         }
+        let servers = match &self.servers {
+            Some(known) => Some((known, known.read()?)),
+            None => None,
+        };
         let told = read.into_iter().map(|(name, guard, list)| {
             let text = format!("{name}: {}", list.compared_with(&guard.list()));
             guard.replace(list);
             text
         });
-        Ok(told.collect::<Vec<_>>().join(", "))
+        let servers = servers.map(|(known, list)| format!("servers: {}", known.replace(list)));
+        Ok(told.chain(servers).collect::<Vec<_>>().join(", "))
     }
 
     /// Returns when the next key is no longer valid, of those that are.
@@ -115,7 +121,7 @@ impl Access {
 
     /// Returns the keys to connect to the service at that endpoint with; `None` if it needs none.
     pub fn keys_for(&self, endpoint: &Endpoint) -> Option<ClientKeys> {
-        Some(ClientKeys::of(&self.keys, self.servers.key_of(endpoint)?))
+        Some(ClientKeys::of(&self.keys, self.servers.as_ref()?.key_of(endpoint)?))
     }
 
     /// Returns what a socket needs to let in whom the list of that domain says.

@@ -2,15 +2,20 @@
 //! of a section `curve`. A file that holds a key and nothing else is read too.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
+use nix::poll::{PollFd, PollFlags};
 
 use super::key::{KeyPair, NoKey, PublicKey, SecretKey};
 use crate::error::{Error, plain};
+use crate::sys::fd::poll;
+use crate::sys::landlock;
 use crate::text::printable;
 
 /// Maximum size of a file of keys or of a list, in bytes: ten thousand clients have room.
@@ -66,35 +71,74 @@ pub(crate) fn read_public(path: &Path) -> Result<PublicKey, Error> {
     }
 }
 
+/// Time in which a key must have come over a pipe: that of a person who is asked for a password.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
 /// Reads a file of text, which may be a pipe; returns its mode too.
 ///
 /// # Errors
 /// A file that cannot be read, that is too long, or that is not UTF-8.
 fn read(path: &Path) -> Result<(String, u32), Error> {
-    let file = File::open(path).map_err(|error| cannot_read(path, error))?;
-    let metadata = file.metadata().map_err(|error| cannot_read(path, error))?;
-    let text = read_text(path, file, &metadata)?;
+    let (file, metadata) = open(path)?;
+    let text = read_text(path, Waiting { file, until: Instant::now() + MAX_WAIT })?;
     Ok((text, metadata.mode()))
 }
 
 /// Reads a list, which may be read again while the service runs: nothing that may block.
 ///
 /// # Errors
-/// Those of a file; or one that is none, such as a pipe.
+/// Those of a file; one that is none, such as a pipe; or one that every user may change.
 pub(super) fn read_list(path: &Path) -> Result<String, Error> {
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
-    let file = file.map_err(|error| cannot_read(path, error))?;
-    let metadata = file.metadata().map_err(|error| cannot_read(path, error))?;
-    if !metadata.is_file() && !metadata.is_dir() {
+    let (file, metadata) = open(path)?;
+    if !metadata.is_file() {
         return Err(cannot_read(path, io::Error::other("it is no regular file")));
     }
-    read_text(path, file, &metadata)
+    if metadata.mode() & 0o002 != 0 {
+        return Err(Error::config(format!("cannot use {}", path.display()))
+            .with_cause("every user may change it")
+            .with_remedy(format!("chmod o-w {}", path.display())));
+    }
+    read_text(path, file)
 }
 
-fn read_text(path: &Path, file: File, metadata: &Metadata) -> Result<String, Error> {
-    if metadata.is_dir() {
-        return Err(cannot_read(path, Errno::EISDIR.into()));
+/// Opens a file, and waits for nobody who is to write to it.
+fn open(path: &Path) -> Result<(File, Metadata), Error> {
+    let open = || {
+        let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() { Err(Errno::EISDIR.into()) } else { Ok((file, metadata)) }
+    };
+    open().map_err(|error| cannot_read(path, error))
+}
+
+/// A file that may be a pipe, and that is waited for until then.
+struct Waiting {
+    file: File,
+    until: Instant,
+}
+
+impl Read for Waiting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let left = self.until.saturating_duration_since(Instant::now());
+            let mut items = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+            poll(&mut items, Some(left))?;
+            // Of a pipe that nobody has written to yet, a read would say that it has ended.
+            if items[0].any() == Some(true) {
+                match self.file.read(buffer) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => (),
+                    done => return done,
+                }
+            } else if left.is_zero() {
+                let limit = MAX_WAIT.as_secs();
+                let why = format!("nobody has written it to its end within {limit} seconds");
+                return Err(io::Error::other(why));
+            }
+        }
     }
+}
+
+fn read_text(path: &Path, file: impl Read) -> Result<String, Error> {
     let mut bytes = Vec::new();
     let length = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
     if length.map_err(|error| cannot_read(path, error))? as u64 > MAX_FILE {
@@ -114,7 +158,12 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
         return Error::config("cannot read a key that is given in the place of its file")
             .with_remedy("give the file NAME.key_secret");
     }
-    Error::config(format!("cannot read {}", path.display())).with_cause(plain(error))
+    let is_moved = error.kind() == ErrorKind::PermissionDenied && landlock::is_restricted();
+    let cannot = Error::config(format!("cannot read {}", path.display())).with_cause(plain(error));
+    if is_moved {
+        return cannot.with_remedy("if it has moved to another folder, start repd again");
+    }
+    cannot
 }
 
 /// Returns the error of a line of a list.
@@ -154,5 +203,55 @@ impl Found<'_> {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::{fs, thread};
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    /// Longer than anything here takes.
+    const LONG: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn a_pipe_is_waited_for_but_not_for_ever() {
+        let path = std::env::temp_dir().join(format!("repd-pipe-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let read = |limit| {
+            let (path, (done, text)) = (path.clone(), channel());
+            let read = move || {
+                let file = open(&path).unwrap().0;
+                let _ =
+                    done.send(read_text(&path, Waiting { file, until: Instant::now() + limit }));
+            };
+            thread::spawn(read);
+            text
+        };
+        let soon = || read(Duration::from_millis(10)).recv_timeout(LONG).expect("it hangs");
+        let is_late = |text: Result<String, Error>| {
+            let said = format!("{:#}", text.unwrap_err());
+            assert!(said.contains("nobody has written it to its end within"), "{said}");
+        };
+        is_late(soon());
+        let writer = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        is_late(soon());
+        drop(writer);
+        let text = read(LONG);
+        // This waits until there is a reader.
+        let mut late = OpenOptions::new().write(true).open(&path).unwrap();
+        for part in ["key", "\n"] {
+            io::Write::write_all(&mut late, part.as_bytes()).unwrap();
+        }
+        drop(late);
+        let text = text.recv_timeout(LONG).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(text.unwrap(), "key\n");
     }
 }

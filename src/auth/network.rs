@@ -45,15 +45,30 @@ impl FromStr for Network {
     /// # Errors
     /// What is neither an address nor a network, and a network that names an address within it.
     fn from_str(text: &str) -> Result<Network, String> {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let network = network.map_err(|_| {
-            format!("{text:?} is no network: give ADDRESS/BITS, such as 10.1.0.0/16, or an address")
+        let network = parse(text).ok_or_else(|| {
+            // ipnet takes leading zeros, which inet_aton(3) and many programs take for octal.
+            match text.parse::<IpNet>() {
+                Ok(meant) => format!("{text:?} has leading zeros: give {}", meant.trunc()),
+                Err(_) => format!(
+                    "{text:?} is no network: give ADDRESS/BITS, such as 10.1.0.0/16, or an address"
+                ),
+            }
         })?;
         if network.trunc() != network {
             return Err(format!("{text:?} is an address in a network: give {}", network.trunc()));
         }
         Ok(Network(canonical(network)))
     }
+}
+
+/// Reads an address, with or without a number of bits.
+fn parse(text: &str) -> Option<IpNet> {
+    let Some((address, bits)) = text.split_once('/') else {
+        return text.parse().ok().map(IpAddr::into);
+    };
+    let is_decimal = bits == "0" || bits.starts_with(|digit| ('1'..='9').contains(&digit));
+    let bits = is_decimal.then(|| bits.parse().ok()).flatten()?;
+    IpNet::new(address.parse().ok()?, bits).ok()
 }
 
 /// Returns the network of IPv4 that one of IPv6 stands for, if it does.
@@ -84,7 +99,7 @@ mod tests {
             ("192.0.2.7/32", "::ffff:192.0.2.7"),
             ("::ffff:192.0.2.0/120", "192.0.2.7"),
             ("0.0.0.0/0", "::ffff:192.0.2.7"),
-            ("2001:db8::/32", "2001:db8:1::1"),
+            ("2001:DB8::/32", "2001:db8:1::1"),
             ("::/0", "fe80::1"),
         ] {
             assert!(has(network, address), "{network} {address}");
@@ -125,10 +140,25 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for wrong in
-            ["", "/", "10.0.0.0/", "10.0.0.0/33", "10.0.0/8", "10.0.0.1/8", "::1/64", "a/8"]
-        {
+        for wrong in [
+            "",
+            "/",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "10.0.0.1/8",
+            "::1/64",
+            "a/8",
+        ] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong:?}");
         }
+        for (zeros, right) in
+            [("010.0.0.0/8", "10.0.0.0/8"), ("10.0.0.0/08", "10.0.0.0/8"), ("::/00", "::/0")]
+        {
+            let said = zeros.parse::<Network>().unwrap_err();
+            assert_eq!(said, format!("{zeros:?} has leading zeros: give {right}"));
+        }
+        assert!("010.0.0.1".parse::<Network>().is_err());
     }
 }

@@ -1,22 +1,40 @@
 //! The list of servers: the public key of each that this service connects to.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
 
 use super::key::PublicKey;
 use super::key_file::{at_line, read_list};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
-/// The public keys of services, by the endpoints where they are.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Servers(Vec<(Endpoint, PublicKey)>);
+/// The list of servers as it was read last.
+#[derive(Debug)]
+pub(crate) struct KnownServers {
+    path: PathBuf,
+    /// Of these, each that is reached over TCP must be in the list.
+    upstreams: Vec<Endpoint>,
+    servers: RwLock<Servers>,
+}
 
-impl Servers {
-    /// Reads a list. Each of `upstreams` that is reached over TCP must be in it.
+impl KnownServers {
+    /// Reads the list.
+    ///
+    /// # Errors
+    /// Those of [`KnownServers::read`].
+    pub fn open(path: PathBuf, upstreams: &[Endpoint]) -> Result<KnownServers, Error> {
+        let (upstreams, servers) = (upstreams.to_vec(), RwLock::default());
+        let known = KnownServers { path, upstreams, servers };
+        known.replace(known.read()?);
+        Ok(known)
+    }
+
+    /// Reads the list again, and changes nothing yet.
     ///
     /// # Errors
     /// A file that cannot be read; the first line that is wrong; or an upstream that has none.
-    pub fn read(path: &Path, upstreams: &[Endpoint]) -> Result<Servers, Error> {
+    pub fn read(&self) -> Result<Servers, Error> {
+        let KnownServers { path, upstreams, .. } = self;
         let text = read_list(path)?;
         let servers = Servers::parse(&text).map_err(|(line, what)| at_line(path, line, &what))?;
         let mut over_tcp = upstreams.iter().filter(|upstream| upstream.is_tcp());
@@ -28,6 +46,29 @@ impl Servers {
         }
     }
 
+    /// Has another list say from now on. Returns the number of its keys, and how many are new and how
+    /// many are gone, `2 (+1 -1)`.
+    pub fn replace(&self, servers: Servers) -> String {
+        let mut known = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+        let missing = |from: &Servers, of: &Servers| {
+            of.0.iter().filter(|server| !from.0.contains(server)).count()
+        };
+        let (new, gone) = (missing(&known, &servers), missing(&servers, &known));
+        *known = servers;
+        format!("{} (+{new} -{gone})", known.0.len())
+    }
+
+    /// Returns the public key of the service at that endpoint.
+    pub fn key_of(&self, endpoint: &Endpoint) -> Option<PublicKey> {
+        self.servers.read().unwrap_or_else(PoisonError::into_inner).key_of(endpoint)
+    }
+}
+
+/// The public keys of services, by the endpoints where they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Servers(Vec<(Endpoint, PublicKey)>);
+
+impl Servers {
     fn parse(text: &str) -> Result<Servers, (usize, String)> {
         let mut servers = Servers::default();
         for (number, line) in (1..).zip(text.lines()) {
@@ -44,8 +85,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Returns the public key of the service at that endpoint.
-    pub fn key_of(&self, endpoint: &Endpoint) -> Option<PublicKey> {
+    fn key_of(&self, endpoint: &Endpoint) -> Option<PublicKey> {
         self.0.iter().find(|(it, _)| it == endpoint).map(|(_, key)| *key)
     }
 }

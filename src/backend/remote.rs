@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, log_enabled, warn};
 
 use super::peer_load::Peer;
-use crate::auth::{Access, ClientKeys, PublicKey, WORKERS};
+use crate::auth::{Access, ClientKeys, WORKERS};
 use crate::backend::ticket::Ticket;
 use crate::backend::{Activity, Admission, LaneEvent, Unavailable};
 use crate::config::Config;
@@ -39,15 +39,28 @@ enum Trouble {
     Handshake(HandshakeFailure),
 }
 
-type Connect = Box<dyn Fn() -> Result<Monitored, Error>>;
+type Connect = Box<dyn Fn(Option<&ClientKeys>) -> Result<Monitored, Error>>;
+
+/// Another repd.
+struct Upstream {
+    endpoint: Endpoint,
+    /// Its public key, and those by which it knows this service; `None` if it wants none.
+    keys: Option<ClientKeys>,
+    /// Makes a socket that connects to it.
+    connect: Connect,
+}
+
+impl Upstream {
+    fn connect(&self) -> Result<Monitored, Error> {
+        (self.connect)(self.keys.as_ref())
+    }
+}
 
 pub(crate) struct Remote {
     name: String,
-    /// Of an upstream: where it is.
-    endpoint: Option<String>,
     link: Monitored,
-    /// Of an upstream: makes its socket anew. `None` where workers connect.
-    connect: Option<Connect>,
+    /// `None` where workers connect.
+    upstream: Option<Upstream>,
     /// The upstream's handshake is complete; always true where workers connect.
     is_ready: bool,
     /// The upstream, or all connected workers as one; `None` if nothing is connected.
@@ -69,8 +82,6 @@ pub(crate) struct Remote {
     is_retrying: bool,
     lost: VecDeque<Ticket>,
     refusals: Refusals,
-    /// The public key by which the upstream knows this service.
-    own_key: Option<PublicKey>,
     /// Number of connections that are about to end whose handshake has failed, and why that of the
     /// last one has.
     failed: usize,
@@ -112,29 +123,29 @@ impl Remote {
     ) -> Result<Remote, Error> {
         let address = endpoint.to_connect()?;
         let (context, limits) = (context.clone(), config.peer_limits());
-        let keys = access.and_then(|access| access.keys_for(endpoint));
-        let own = keys.as_ref().map(ClientKeys::public);
-        let connect =
-            move || context.upstream(&address, &limits, keys.as_ref().map(ClientKeys::raw));
-        let link = connect()?;
-        let name = format!("upstream {endpoint}");
-        let remote = Remote::new(name, link, Some(Box::new(connect)), config);
-        Ok(Remote { own_key: own, endpoint: Some(endpoint.to_string()), ..remote })
+        let connect = move |keys: Option<&ClientKeys>| {
+            context.upstream(&address, &limits, keys.map(ClientKeys::raw))
+        };
+        let upstream = Upstream {
+            endpoint: endpoint.clone(),
+            keys: access.and_then(|access| access.keys_for(endpoint)),
+            connect: Box::new(connect),
+        };
+        let (name, link) = (format!("upstream {endpoint}"), upstream.connect()?);
+        Ok(Remote::new(name, link, Some(upstream), config))
     }
 
-    fn new(name: String, link: Monitored, connect: Option<Connect>, config: &Config) -> Remote {
+    fn new(name: String, link: Monitored, upstream: Option<Upstream>, config: &Config) -> Remote {
         let has_keys = config.keys.key.is_some();
-        let peer = if connect.is_some() { "server of REQ clients" } else { "REP worker" };
+        let peer = if upstream.is_some() { "server of REQ clients" } else { "REP worker" };
         Remote {
             refusals: Refusals::new(peer, has_keys),
-            own_key: None,
             failed: 0,
             failure: HandshakeFailure::Other,
             name,
-            endpoint: None,
             link,
-            is_ready: connect.is_none(),
-            connect,
+            is_ready: upstream.is_none(),
+            upstream,
             peer: None,
             max_outstanding: config.max_outstanding,
             max_frames: config.max_frames,
@@ -167,8 +178,8 @@ impl Remote {
     }
 
     /// Returns where the upstream is; `None` where workers connect.
-    pub fn upstream_endpoint(&self) -> Option<&str> {
-        self.endpoint.as_deref()
+    pub fn upstream_endpoint(&self) -> Option<&Endpoint> {
+        self.upstream.as_ref().map(|upstream| &upstream.endpoint)
     }
 
     /// Returns what it is doing, and since when it has no connection.
@@ -220,7 +231,7 @@ impl Remote {
         if log_enabled!(log::Level::Debug) {
             debug!("{}: request {}", self.name, Excerpt(body));
         }
-        let patience = patience.filter(|_| self.connect.is_some()).map(deadline::to_frame);
+        let patience = patience.filter(|_| self.upstream.is_some()).map(deadline::to_frame);
         let ticket_frame = Frame::from(&ticket.to_bytes()[..]);
         let envelope = [Some(ticket_frame), patience, Some(Frame::default())].into_iter().flatten();
         let mut message: Vec<Frame> = envelope.chain(body.iter_mut().map(share)).collect();
@@ -318,7 +329,7 @@ impl Remote {
         if may_have_changed {
             // Of an upstream that does not shake hands the log was told already.
             let is_told =
-                self.connect.is_none() || !matches!(self.trouble, Some(Trouble::Handshake(_)));
+                self.upstream.is_none() || !matches!(self.trouble, Some(Trouble::Handshake(_)));
             self.refusals.log_new(&format!("{}: ", self.name), &self.link.socket, is_told)?;
             match self.link.socket.can_send()? {
                 true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
@@ -330,7 +341,7 @@ impl Remote {
     }
 
     fn on_connection_event(&mut self, event: Event, now: Instant) {
-        let is_upstream = self.connect.is_some();
+        let is_upstream = self.upstream.is_some();
         match event {
             // This socket is about to be replaced.
             Event::Ready if is_upstream && self.is_disconnecting => (),
@@ -384,7 +395,8 @@ impl Remote {
 
     /// Returns what the log is told of an upstream whose handshake fails.
     fn handshake_trouble(&self, why: HandshakeFailure) -> String {
-        match (why, &self.own_key) {
+        let keys = self.upstream.as_ref().and_then(|upstream| upstream.keys.as_ref());
+        match (why, keys.map(ClientKeys::public)) {
             (HandshakeFailure::ServerKey, _) => "it has another key than --servers says".into(),
             (HandshakeFailure::NotListed, Some(key)) => {
                 format!(
@@ -425,16 +437,40 @@ impl Remote {
         self.lost.extend(peer.into_outstanding());
         // A worker may have connected since, and its event be taken already.
         (self.recheck_at, self.rechecks) = (now, RECHECKS);
-        // A new socket, since the old one would send over its next connection what it has not sent
-        // yet.
-        match self.connect.as_ref().map(|connect| connect()) {
-            Some(Ok(link)) => {
-                (self.link, self.is_ready) = (link, false);
+        // The old socket would send over its next connection what it has not sent yet.
+        self.renew();
+    }
+
+    /// Takes account of lists that have changed: an upstream that has another key now is connected
+    /// to anew.
+    pub fn on_lists_changed(&mut self, access: &Access) {
+        let Some(upstream) = &mut self.upstream else { return };
+        let keys = access.keys_for(&upstream.endpoint);
+        if keys == upstream.keys {
+            return;
+        }
+        upstream.keys = keys;
+        self.trouble = None;
+        info!("{}: it has another key now", self.name);
+        // Once the replies that have come are received, or at once.
+        self.is_disconnecting = self.peer.is_some();
+        if !self.is_disconnecting {
+            self.renew();
+        }
+    }
+
+    /// Connects to the upstream, if it is one, with a new socket.
+    fn renew(&mut self) {
+        let Some(upstream) = &self.upstream else { return };
+        // Nor is the old one used, if there can be no new one.
+        self.is_ready = false;
+        match upstream.connect() {
+            Ok(link) => {
+                self.link = link;
                 self.refusals.reset();
                 self.failed = 0;
             }
-            Some(Err(error)) => warn!("{}: {error:#}", self.name),
-            None => (),
+            Err(error) => warn!("{}: {error:#}", self.name),
         }
     }
 }

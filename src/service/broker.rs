@@ -17,7 +17,7 @@ use super::frontend::{Frontend, Received, Stopped};
 use super::in_flight::{Pending, Place, Request};
 use super::naming::Naming;
 use crate::auth::Access;
-use crate::backend::{LaneReport, LaneState, Ticket};
+use crate::backend::{Lane, LaneReport, LaneState, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::Fault;
@@ -209,9 +209,10 @@ impl Broker {
 
     /// Takes account of lists that have changed, or of keys whose time is over: the clients that
     /// would not be let in now are refused, and their connections end once what is in flight is
-    /// answered.
-    pub fn on_lists_changed(&mut self) -> Result<(), Error> {
+    /// answered. Lanes hear of the keys of upstreams.
+    pub fn on_lists_changed(&mut self, lanes: &mut [Lane]) -> Result<(), Error> {
         let Some(access) = self.access.clone() else { return Ok(()) };
+        lanes.iter_mut().for_each(|lane| lane.on_lists_changed(&access));
         self.dispatcher.set_limits(|name| access.by_name(name));
         self.has_listed_rate = access.has_rates();
         let (today, mut count) = (SystemTime::now(), 0);

@@ -80,7 +80,7 @@ impl Proxy {
                 Some(Wake::Stop) => self.begin_drain()?,
                 Some(Wake::ListsChanged) => {
                     wakers.take_lists();
-                    self.broker.on_lists_changed()?;
+                    self.broker.on_lists_changed(&mut self.lanes)?;
                 }
                 Some(Wake::Probed) => {
                     self.broker.forget_gone()?;
@@ -246,7 +246,7 @@ impl Proxy {
             let (activity, since) = lane.activity(self.broker.now);
             let kind = match (lane, lane.upstream()) {
                 (Lane::Worker(_), _) => LaneKind::Worker(number + 1),
-                (_, Some(endpoint)) => LaneKind::Upstream(endpoint.into()),
+                (_, Some(endpoint)) => LaneKind::Upstream(endpoint.to_string()),
                 (_, None) => LaneKind::External,
             };
             let (replies, handled) = self.broker.handled(number);

@@ -25,8 +25,8 @@ impl StopHandle {
     }
 }
 
-/// Has a [`Service`] read its lists of clients and workers again, from any thread. Dropping it does
-/// nothing.
+/// Has a [`Service`] read its lists of clients, workers and upstreams again, from any thread.
+/// Dropping it does nothing.
 #[derive(Clone, Debug)]
 pub struct ReloadHandle(Arc<PipeWriter>);
 

@@ -107,7 +107,7 @@ impl SingleThreaded {
                     wakers.take_lists();
                     // So that each request that has come is answered.
                     self.read_all()?;
-                    self.broker.on_lists_changed()?;
+                    self.broker.on_lists_changed(&mut [])?;
                 }
                 Some(Wake::Probed) => {
                     self.broker.forget_gone()?;

@@ -109,6 +109,7 @@ fn each_mistake_is_refused_with_its_line() {
         ("a KEY from=::1,", "is no network"),
         ("a KEY from=10.0.0.0/33", "is no network"),
         ("a KEY from=10.0.0.1/8", "give 10.0.0.0/8"),
+        ("a KEY from=::1,010.0.0.0/8", "has leading zeros: give 10.0.0.0/8"),
         ("a KEY from=localhost", "is no network"),
         ("a KEY until=", "is no date"),
         ("a KEY until=tomorrow", "is no date"),
