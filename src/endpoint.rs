@@ -128,9 +128,9 @@ impl Host {
         if let Some(address) = interface(name) {
             return Ok(SocketAddr::from((address?, port)));
         }
-        let mut found = resolve::addresses(name, port);
-        found.sort_by_key(SocketAddr::is_ipv6);
-        let mut address = *found.first().ok_or_else(|| {
+        let found = resolve::addresses(name, port);
+        let of_ipv4 = found.iter().find(|address| address.is_ipv4());
+        let mut address = *of_ipv4.or(found.first()).ok_or_else(|| {
             format!("no address, interface or host is called {name:?} here; give an IP address")
         })?;
         // An IPv4 address may be written as an IPv6 one: RFC 4291, section 2.5.5.2.

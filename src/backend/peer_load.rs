@@ -127,7 +127,7 @@ impl Peer {
     /// Returns the requests that are still outstanding, in the order in which they were sent.
     pub fn into_outstanding(self) -> impl Iterator<Item = Ticket> {
         let mut sent: Vec<_> = self.outstanding.into_iter().collect();
-        sent.sort_by_key(|(_, sent)| sent.number);
+        sent.sort_unstable_by_key(|(_, sent)| sent.number);
         sent.into_iter().map(|(ticket, _)| ticket)
     }
 }

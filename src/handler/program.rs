@@ -157,8 +157,7 @@ fn find(name: &str) -> Option<PathBuf> {
     }
     let folders = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&folders).map(|folder| folder.join(name));
-    let mut found: Vec<PathBuf> = found.filter(|path| path.is_file()).collect();
-    let is_executable = |path: &Path| access(path, AccessFlags::X_OK).is_ok();
-    found.sort_by_key(|path| !is_executable(path));
-    found.into_iter().next()
+    let found: Vec<PathBuf> = found.filter(|path| path.is_file()).collect();
+    let is_executable = |path: &&PathBuf| access(*path, AccessFlags::X_OK).is_ok();
+    found.iter().find(is_executable).or(found.first()).cloned()
 }

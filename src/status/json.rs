@@ -1,13 +1,12 @@
 //! `/status.json`: all that is shown, for programs. docs/operations.md says what each field means;
 //! [`SCHEMA`] is raised when one changes its meaning or goes.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use time::UtcDateTime;
 
-use super::histogram::Histogram;
-use super::history::{STEP, WINDOWS};
+use super::history::{STEP, Step, WINDOWS};
 use super::report::Report;
 use super::snapshot::{Usage, Who};
 use crate::backend::{LaneKind, LaneReport};
@@ -26,115 +25,141 @@ pub(super) fn text(report: &Report<'_>) -> String {
 }
 
 fn of(report: &Report<'_>) -> Value {
+    let (snapshot, facts) = (report.snapshot, report.facts);
+    object(vec![
+        ("schema", SCHEMA.into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("state", report.state.name().into()),
+        ("reason", report.state.reason().into()),
+        ("ready", report.state.is_ready().into()),
+        ("since", written(report.since).into()),
+        ("time", written(report.clock).into()),
+        ("started", written(facts.started_at).into()),
+        ("uptime_seconds", rounded(report.uptime().as_secs_f64())),
+        ("loop_age_seconds", rounded(report.age().as_secs_f64())),
+        ("endpoints", facts.endpoints.clone().into()),
+        ("public_key", report.public_key().into()),
+        ("requests", requests(report)),
+        ("replies", replies(report)),
+        ("latency_seconds", latencies(report)),
+        ("workers", lanes(report, |kind| matches!(kind, LaneKind::Worker(_)))),
+        ("backend", lanes(report, |kind| *kind == LaneKind::External)),
+        ("upstreams", lanes(report, |kind| matches!(kind, LaneKind::Upstream(_)))),
+        ("program", program(report)),
+        (
+            "connections",
+            object(vec![
+                ("open", snapshot.connections.into()),
+                ("max", facts.max_clients.into()),
+                ("refused", counts(snapshot.refused.iter().copied())),
+            ]),
+        ),
+        ("clients", snapshot.clients.iter().map(|usage| client(usage, report)).collect()),
+        (
+            "limits",
+            object(vec![
+                ("memory_held_bytes", snapshot.held_bytes.into()),
+                ("memory_max_bytes", facts.max_memory.into()),
+                ("open_files", report.process.open_files.into()),
+                ("open_files_max", report.process.max_files.into()),
+            ]),
+        ),
+        (
+            "process",
+            object(vec![
+                ("id", std::process::id().into()),
+                ("cpu_seconds", rounded(report.process.cpu.as_secs_f64())),
+                ("resident_bytes", report.process.resident_bytes.into()),
+                ("threads", report.process.threads.into()),
+            ]),
+        ),
+        (
+            "reloads",
+            facts.access.as_ref().map_or(Value::Null, |access| {
+                let [done, failed] = access.reloads();
+                counts([("ok", done), ("failed", failed)])
+            }),
+        ),
+        ("history", history(report)),
+    ])
+}
+
+fn requests(report: &Report<'_>) -> Value {
     let (snapshot, stats) = (report.snapshot, &report.snapshot.stats);
-    let rates = WINDOWS.map(|(name, time)| (name, report.history.rate(time, snapshot)));
-    let codes = stats.errors.iter().map(|(code, count)| (code.to_string(), json!(count)));
-    let refused = snapshot.refused.iter().map(|(reason, count)| (*reason, json!(count)));
-    json!({
-        "schema": SCHEMA,
-        "version": env!("CARGO_PKG_VERSION"),
-        "state": report.state.name(),
-        "reason": report.state.reason(),
-        "ready": report.state.is_ready(),
-        "since": written(report.since),
-        "time": written(report.clock),
-        "started": written(report.facts.started_at),
-        "uptime_seconds": rounded(report.uptime()),
-        "loop_age_seconds": rounded(report.age()),
-        "endpoints": report.facts.endpoints,
-        "public_key": report.public_key(),
-        "requests": {
-            "total": stats.requests,
-            "in_flight": snapshot.in_flight,
-            "queued": snapshot.queued,
-            "withdrawn": stats.withdrawn,
-            "retried": stats.retried,
-            "recalled": stats.recalled,
-            "late": stats.late,
-            "per_second": object(rates.map(|(name, rate)| (name, json!(round(rate))))),
-        },
-        "replies": {
-            "ok": stats.replies,
-            "errors": object(codes),
-            "unread": stats.unread,
-            "gone": stats.gone,
-            "unsent_bytes": snapshot.unsent_bytes,
-        },
-        "latency_seconds": latencies(report),
-        "workers": lanes(report, |lane| matches!(lane.kind, LaneKind::Worker(_))),
-        "backend": lanes(report, |lane| lane.kind == LaneKind::External),
-        "upstreams": lanes(report, |lane| matches!(lane.kind, LaneKind::Upstream(_))),
-        "program": program(report),
-        "connections": {
-            "open": snapshot.connections,
-            "max": report.facts.max_clients,
-            "refused": object(refused),
-        },
-        "clients": snapshot.clients.iter().map(|usage| client(usage, report)).collect::<Vec<_>>(),
-        "limits": {
-            "memory_held_bytes": snapshot.held_bytes,
-            "memory_max_bytes": report.facts.max_memory,
-            "open_files": report.process.open_files,
-            "open_files_max": report.process.max_files,
-        },
-        "process": {
-            "id": std::process::id(),
-            "cpu_seconds": rounded(report.process.cpu),
-            "resident_bytes": report.process.resident_bytes,
-            "threads": report.process.threads,
-        },
-        "reloads": report.facts.access.as_ref().map(|access| {
-            let [done, failed] = access.reloads();
-            json!({"ok": done, "failed": failed})
-        }),
-        "history": history(report),
-    })
+    let rate = |(name, time)| (name, rounded(report.history.rate(time, snapshot)));
+    object(vec![
+        ("total", stats.requests.into()),
+        ("in_flight", snapshot.in_flight.into()),
+        ("queued", snapshot.queued.into()),
+        ("withdrawn", stats.withdrawn.into()),
+        ("retried", stats.retried.into()),
+        ("recalled", stats.recalled.into()),
+        ("late", stats.late.into()),
+        ("per_second", object(WINDOWS.map(rate).into())),
+    ])
+}
+
+fn replies(report: &Report<'_>) -> Value {
+    let stats = &report.snapshot.stats;
+    let mut errors = Map::new();
+    for (code, count) in &stats.errors {
+        errors.insert(code.to_string(), (*count).into());
+    }
+    object(vec![
+        ("ok", stats.replies.into()),
+        ("errors", Value::Object(errors)),
+        ("unread", stats.unread.into()),
+        ("gone", stats.gone.into()),
+        ("unsent_bytes", report.snapshot.unsent_bytes.into()),
+    ])
 }
 
 /// Returns how long the requests of the last minute took, by part.
 fn latencies(report: &Report<'_>) -> Value {
     let recent = report.history.latencies(report.snapshot);
-    let of = |histogram: &Histogram| {
-        let shares =
-            QUANTILES.map(|(name, share)| (name, json!(seconds(histogram.quantile(share)))));
-        object(shares.into_iter().chain([("count", json!(histogram.count()))]))
-    };
-    object(recent.each().map(|(name, histogram)| (name, of(histogram))))
+    let parts = recent.each().map(|(name, histogram)| {
+        let share = |(name, share)| (name, seconds(histogram.quantile(share)));
+        let mut fields: Vec<_> = QUANTILES.map(share).into();
+        fields.push(("count", histogram.count().into()));
+        (name, object(fields))
+    });
+    object(parts.into())
 }
 
-fn lanes(report: &Report<'_>, is_wanted: impl Fn(&LaneReport) -> bool) -> Value {
-    let of = |lane: &LaneReport| {
-        let mut fields = Map::new();
-        match &lane.kind {
-            LaneKind::Worker(number) => {
-                fields.insert("number".into(), json!(number));
-                if let Some((process, starts)) = report.program_of(*number) {
-                    fields.insert("process".into(), json!(process));
-                    fields.insert("starts".into(), json!(starts));
-                }
+fn lanes(report: &Report<'_>, is_wanted: fn(&LaneKind) -> bool) -> Value {
+    let lanes = report.snapshot.lanes.iter().filter(|lane| is_wanted(&lane.kind));
+    lanes.map(|lane| self::lane(lane, report)).collect()
+}
+
+fn lane(lane: &LaneReport, report: &Report<'_>) -> Value {
+    let mut fields = Vec::new();
+    match &lane.kind {
+        LaneKind::Worker(number) => {
+            fields.push(("number", (*number).into()));
+            if let Some((process, starts)) = report.program_of(*number) {
+                fields.extend([("process", process.into()), ("starts", starts.into())]);
             }
-            LaneKind::Upstream(endpoint) => _ = fields.insert("endpoint".into(), json!(endpoint)),
-            LaneKind::External => (),
         }
-        let mean = lane.handled.as_secs_f64() / lane.replies as f64;
-        let of_any = [
-            ("state", json!(lane.activity.name())),
-            ("for_seconds", json!(seconds(lane.since.map(|since| passed(since, report.now))))),
-            ("in_flight", json!(lane.in_flight)),
-            ("replies", json!(lane.replies)),
-            ("mean_seconds", json!(mean.is_finite().then_some(mean))),
-        ];
-        fields.extend(of_any.map(|(name, value)| (name.to_string(), value)));
-        Value::Object(fields)
-    };
-    report.snapshot.lanes.iter().filter(|lane| is_wanted(lane)).map(of).collect()
+        LaneKind::Upstream(endpoint) => fields.push(("endpoint", endpoint.as_str().into())),
+        LaneKind::External => (),
+    }
+    let passed = lane.since.map(|since| report.now.saturating_duration_since(since));
+    let mean = lane.handled.as_secs_f64() / lane.replies as f64;
+    fields.extend([
+        ("state", lane.activity.name().into()),
+        ("for_seconds", seconds(passed)),
+        ("in_flight", lane.in_flight.into()),
+        ("replies", lane.replies.into()),
+        // Of no replies it is no number, which becomes null.
+        ("mean_seconds", mean.into()),
+    ]);
+    object(fields)
 }
 
 fn program(report: &Report<'_>) -> Value {
-    let Some(counts) = &report.facts.programs else { return Value::Null };
-    let (starts, failures) = counts.all();
-    let failures = failures.into_iter().map(|(reason, count)| (reason, json!(count)));
-    json!({"starts": starts, "failures": object(failures)})
+    let Some(copies) = &report.facts.programs else { return Value::Null };
+    let (starts, failures) = copies.all();
+    object(vec![("starts", starts.into()), ("failures", counts(failures))])
 }
 
 fn client(usage: &Usage, report: &Report<'_>) -> Value {
@@ -145,47 +170,46 @@ fn client(usage: &Usage, report: &Report<'_>) -> Value {
         Who::Others => "others",
     };
     let rate = report.history.rate_of(&usage.who, usage.requests, report.snapshot);
-    json!({
-        "client": usage.who.to_string(),
-        "kind": kind,
-        "connections": usage.connections,
-        "requests": usage.requests,
-        "refused": usage.refused,
-        "per_second": round(rate),
-    })
+    object(vec![
+        ("client", usage.who.to_string().into()),
+        ("kind", kind.into()),
+        ("connections", usage.connections.into()),
+        ("requests", usage.requests.into()),
+        ("refused", usage.refused.into()),
+        ("per_second", rounded(rate)),
+    ])
 }
 
 fn history(report: &Report<'_>) -> Value {
-    let steps = || report.history.steps();
-    json!({
-        "step_seconds": STEP.as_secs(),
-        "requests_per_second": steps().map(|step| round(step.requests)).collect::<Vec<_>>(),
-        "errors_per_second": steps().map(|step| round(step.errors)).collect::<Vec<_>>(),
-        "p50_seconds": steps().map(|step| seconds(step.median)).collect::<Vec<_>>(),
-        "p99_seconds": steps().map(|step| seconds(step.p99)).collect::<Vec<_>>(),
-    })
+    let of_each = |value: fn(&Step) -> Value| report.history.steps().map(value).collect();
+    object(vec![
+        ("step_seconds", STEP.as_secs().into()),
+        ("requests_per_second", of_each(|step| rounded(step.requests))),
+        ("errors_per_second", of_each(|step| rounded(step.errors))),
+        ("p50_seconds", of_each(|step| seconds(step.median))),
+        ("p99_seconds", of_each(|step| seconds(step.p99))),
+    ])
 }
 
-fn object(fields: impl IntoIterator<Item = (impl Into<String>, Value)>) -> Value {
-    Value::Object(fields.into_iter().map(|(name, value)| (name.into(), value)).collect())
+fn object(fields: Vec<(&'static str, Value)>) -> Value {
+    let mut object = Map::new();
+    for (name, value) in fields {
+        object.insert(name.into(), value);
+    }
+    Value::Object(object)
 }
 
-fn passed(since: Instant, now: Instant) -> Duration {
-    now.saturating_duration_since(since)
+fn counts(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Value {
+    object(counts.into_iter().map(|(name, count)| (name, count.into())).collect())
 }
 
-fn seconds(time: Option<Duration>) -> Option<f64> {
-    time.map(|time| time.as_secs_f64())
+fn seconds(time: Option<Duration>) -> Value {
+    time.map(|time| time.as_secs_f64()).into()
 }
 
-/// Rounds to milliseconds.
-fn rounded(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-/// Rounds to three digits behind the point.
-fn round(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
+/// Returns a number with at most three digits behind the point.
+fn rounded(value: f64) -> Value {
+    ((value * 1000.0).round() / 1000.0).into()
 }
 
 /// Returns the time in UTC (RFC 3339).

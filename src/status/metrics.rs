@@ -67,10 +67,8 @@ impl Exposition {
         self.counter("repd_requests", "Requests that were received.", stats.requests);
         self.family("repd_replies", "counter", "Replies by code; ok if they are no errors.");
         self.sample("repd_replies_total", &[("code", "ok")], stats.replies);
-        let own = CODES.iter().map(|code| (*code, 0));
-        let mut errors: std::collections::BTreeMap<Code, u64> = own.collect();
-        errors.extend(&stats.errors);
-        for (code, count) in errors {
+        let unseen = CODES.iter().filter(|code| !stats.errors.contains_key(code));
+        for (code, count) in stats.errors.iter().chain(unseen.map(|code| (code, &0))) {
             self.sample("repd_replies_total", &[("code", &code.to_string())], count);
         }
         for (name, help, count) in [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::json::written;
 use super::report::Report;
 use super::snapshot::Usage;
-use super::units::{bytes, count, short, time};
+use super::units::{bytes, count, ranked, short, time};
 use crate::backend::{Activity, LaneKind, LaneReport};
 use crate::text::{printable, shorten};
 use chart::chart;
@@ -137,17 +137,20 @@ fn replies(html: &mut String, report: &Report<'_>) {
 }
 
 fn workers(html: &mut String, report: &Report<'_>) {
-    let is_worker = |lane: &&LaneReport| matches!(lane.kind, LaneKind::Worker(_));
-    let mut lanes: Vec<_> = report.snapshot.lanes.iter().filter(is_worker).collect();
     // What is wrong comes first, and then what takes long.
-    let rank = |activity| match activity {
-        Activity::Stuck | Activity::Down | Activity::Disconnected => 0,
-        Activity::Busy => 1,
-        Activity::Idle => 2,
+    let rank = |lane: &LaneReport| {
+        let kind = match lane.activity {
+            Activity::Stuck | Activity::Down | Activity::Disconnected => 2.0,
+            Activity::Busy => 1.0,
+            Activity::Idle => 0.0,
+        };
+        let since = lane.since.map(|since| report.now.saturating_duration_since(since));
+        [kind, since.unwrap_or_default().as_secs_f64()]
     };
-    lanes.sort_by_key(|lane| (rank(lane.activity), lane.since));
+    let is_worker = |lane: &&&LaneReport| matches!(lane.kind, LaneKind::Worker(_));
+    let lanes = ranked(&report.snapshot.lanes, rank);
     let has_programs = report.facts.programs.is_some();
-    let rows = lanes.iter().map(|lane| {
+    let rows = lanes.iter().filter(is_worker).map(|lane| {
         let LaneKind::Worker(number) = lane.kind else { return Vec::new() };
         let mut row = vec![Cell::text(format!("worker {number}")), activity_of(lane, report)];
         if let Some((process, starts)) = report.program_of(number) {
@@ -184,12 +187,9 @@ fn elsewhere(html: &mut String, report: &Report<'_>) {
 
 fn clients(html: &mut String, report: &Report<'_>) {
     let rate = |usage: &Usage| report.history.rate_of(&usage.who, usage.requests, report.snapshot);
-    let mut clients: Vec<_> =
-        report.snapshot.clients.iter().map(|usage| (rate(usage), usage)).collect();
-    clients.sort_by(|(rate, usage), (other_rate, other)| {
-        other_rate.total_cmp(rate).then(other.requests.cmp(&usage.requests))
-    });
-    let rows = clients.into_iter().map(|(rate, usage)| {
+    let clients = ranked(&report.snapshot.clients, |usage| [rate(usage), usage.requests as f64]);
+    let rows = clients.into_iter().map(|usage| {
+        let rate = rate(usage);
         vec![
             Cell::text(usage.who.to_string()),
             Cell::number(count(usage.connections as u64)),

@@ -1,11 +1,11 @@
 //! `/status.json` as text for a terminal. What a service says is not trusted: it is made printable.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::units::{bytes, count, short, time};
+use super::units::{bytes, count, ranked, short, time};
 use crate::text::printable;
 
 /// Maximum number of rows of a table.
@@ -13,201 +13,209 @@ const MAX_ROWS: usize = 20;
 
 /// Returns the text.
 pub(super) fn shown(status: &Value) -> String {
-    let mut text = String::new();
+    let mut text = Text(String::new());
     head(&mut text, status);
     requests(&mut text, status);
     workers(&mut text, status);
     elsewhere(&mut text, status);
     clients(&mut text, status);
     limits(&mut text, status);
+    text.0
+}
+
+fn head(text: &mut Text, status: &Value) {
+    let reason = word(status, "/reason");
+    let between = if reason.is_empty() { "" } else { ": " };
+    let (state, since) = (word(status, "/state"), word(status, "/since"));
+    text.line(format_args!("{state}{between}{reason}, since {since}"));
+    let (version, up) = (word(status, "/version"), whole(status, "/uptime_seconds"));
+    let endpoints = list(status, "/endpoints").iter().map(|it| word(it, ""));
+    let endpoints = endpoints.collect::<Vec<_>>().join(", ");
+    text.line(format_args!("repd {version}, up {up}, at {endpoints}"));
+    let key = word(status, "/public_key");
+    if !key.is_empty() {
+        text.line(format_args!("public key {key}"));
+    }
+}
+
+fn requests(text: &mut Text, status: &Value) {
+    let mut rates = Vec::new();
+    for window in ["10s", "1m", "5m", "15m"] {
+        let rate = float(status, &format!("/requests/per_second/{window}"));
+        rates.push(format!("{} ({window})", short(rate)));
+    }
+    text.line(format_args!("\nrequests a second  {}", rates.join(", ")));
+    let mut shares = Vec::new();
+    for share in ["p50", "p90", "p99", "p99.9"] {
+        let within = span(status, &format!("/latency_seconds/total/{share}"));
+        shares.push(format!("{share} {}", within.map_or_else(unknown, time)));
+    }
+    text.line(format_args!("time to the reply  {} (1m)", shares.join(", ")));
+    let (in_flight, queued) =
+        (number(status, "/requests/in_flight"), number(status, "/requests/queued"));
+    text.line(format_args!("in flight          {in_flight}, of these queued {queued}"));
+    let (total, ok) = (number(status, "/requests/total"), number(status, "/replies/ok"));
+    let mut counts = counts(status, "/replies/errors", "error ");
+    for what in ["withdrawn", "retried", "recalled", "late"] {
+        let count = number(status, &format!("/requests/{what}"));
+        if count != "0" {
+            counts.push_str(&format!(", {what} {count}"));
+        }
+    }
+    text.line(format_args!("since the start    requests {total}, replies {ok}{counts}"));
+}
+
+fn workers(text: &mut Text, status: &Value) {
+    let workers = list(status, "/workers");
+    let mut states = Vec::new();
+    for state in ["idle", "busy", "stuck", "down"] {
+        let count = workers.iter().filter(|worker| word(worker, "/state") == state).count();
+        if count > 0 {
+            states.push(format!("{count} {state}"));
+        }
+    }
+    if !states.is_empty() {
+        text.line(format_args!("\nworkers            {}", states.join(", ")));
+    }
+    let mut rows = Vec::new();
+    for worker in workers.iter().filter(|worker| word(worker, "/state") != "idle") {
+        let process = worker.pointer("/process").and_then(Value::as_u64);
+        rows.push(vec![
+            format!("worker {}", number(worker, "/number")),
+            state_of(worker),
+            process.map(|id| format!("process {id}")).unwrap_or_default(),
+        ]);
+    }
+    text.table(&rows);
+    if status.pointer("/program/starts").is_some() {
+        let starts = number(status, "/program/starts");
+        let failures = counts(status, "/program/failures", "");
+        text.line(format_args!("program            starts {starts}{failures}"));
+    }
+}
+
+fn elsewhere(text: &mut Text, status: &Value) {
+    let mut rows = Vec::new();
+    for lane in list(status, "/upstreams").iter().chain(list(status, "/backend")) {
+        let endpoint = word(lane, "/endpoint");
+        rows.push(vec![
+            if endpoint.is_empty() { "external workers".into() } else { endpoint },
+            state_of(lane),
+            format!("in flight {}", number(lane, "/in_flight")),
+            format!("mean {}", span(lane, "/mean_seconds").map_or_else(unknown, time)),
+        ]);
+    }
+    text.titled_table("", &rows);
+}
+
+fn clients(text: &mut Text, status: &Value) {
+    let rank = |client: &Value| [float(client, "/per_second"), float(client, "/requests")];
+    let mut rows = Vec::new();
+    for client in ranked(list(status, "/clients"), rank) {
+        rows.push(vec![
+            word(client, "/client"),
+            format!("{} a second", short(float(client, "/per_second"))),
+            format!("requests {}", number(client, "/requests")),
+            format!("refused {}", number(client, "/refused")),
+            format!("connections {}", number(client, "/connections")),
+        ]);
+    }
+    text.titled_table("clients", &rows);
+}
+
+fn limits(text: &mut Text, status: &Value) {
+    let of =
+        |used: &str, most: &str| format!("{} of {}", number(status, used), number(status, most));
+    let held = |path: &str| bytes(float(status, path) as u64);
+    let (used, most) = (held("/limits/memory_held_bytes"), held("/limits/memory_max_bytes"));
+    let rows = [
+        vec!["connections".into(), of("/connections/open", "/connections/max")],
+        vec!["requests and replies".into(), format!("{used} of {most}")],
+        vec!["open files".into(), of("/limits/open_files", "/limits/open_files_max")],
+    ];
+    text.titled_table("", &rows);
+}
+
+/// What is put together for the terminal.
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        // Writing to a String never fails.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    fn titled_table(&mut self, title: &str, rows: &[Vec<String>]) {
+        if !rows.is_empty() {
+            let end = if title.is_empty() { "" } else { "\n" };
+            let _ = write!(self.0, "\n{title}{end}");
+            self.table(rows);
+        }
+    }
+
+    /// Writes rows with their columns below each other.
+    fn table(&mut self, rows: &[Vec<String>]) {
+        let shown = &rows[..rows.len().min(MAX_ROWS)];
+        let mut widths = Vec::new();
+        for (column, cell) in shown.iter().flat_map(|row| row.iter().enumerate()) {
+            widths.resize(widths.len().max(column + 1), 0);
+            widths[column] = widths[column].max(cell.chars().count());
+        }
+        for row in shown {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                let _ = write!(line, "  {cell:width$}");
+            }
+            self.line(format_args!("{}", line.trim_end()));
+        }
+        if rows.len() > MAX_ROWS {
+            self.line(format_args!("  and {} more: see --json", rows.len() - MAX_ROWS));
+        }
+    }
+}
+
+/// Returns what is counted there, each with what stands before its name, but for what is zero.
+fn counts(status: &Value, path: &str, before: &str) -> String {
+    let mut text = String::new();
+    for (name, value) in status.pointer(path).and_then(Value::as_object).into_iter().flatten() {
+        if let Some(value) = value.as_u64().filter(|value| *value > 0) {
+            let _ = write!(text, ", {before}{} {}", printable(name.as_bytes()), count(value));
+        }
+    }
     text
 }
 
-fn head(text: &mut String, status: &Value) {
-    let word = |field: &str| word(&status[field]);
-    let reason = match word("reason") {
-        reason if reason.is_empty() => reason,
-        reason => format!(": {reason}"),
-    };
-    // Writing to a String never fails.
-    let _ = writeln!(text, "{}{reason}, since {}", word("state"), word("since"));
-    let endpoints = strings(&status["endpoints"]).join(", ");
-    let up = seconds(&status["uptime_seconds"]).map_or_else(unknown, whole);
-    let _ = writeln!(text, "repd {}, up {up}, at {endpoints}", word("version"));
-    if !status["public_key"].is_null() {
-        let _ = writeln!(text, "public key {}", word("public_key"));
-    }
-}
-
-fn requests(text: &mut String, status: &Value) {
-    let requests = &status["requests"];
-    let number = |field: &str| count(requests[field].as_u64().unwrap_or(0));
-    let rates = ["10s", "1m", "5m", "15m"].map(|window| {
-        let rate = requests["per_second"][window].as_f64().unwrap_or(0.0);
-        format!("{} ({window})", short(rate))
-    });
-    let _ = writeln!(text, "\nrequests a second  {}", rates.join(", "));
-    let total = &status["latency_seconds"]["total"];
-    let shares = ["p50", "p90", "p99", "p99.9"].map(|share| {
-        let shown = seconds(&total[share]).map_or_else(unknown, time);
-        format!("{share} {shown}")
-    });
-    let _ = writeln!(text, "time to the reply  {} (1m)", shares.join(", "));
-    let (in_flight, queued) = (number("in_flight"), number("queued"));
-    let _ = writeln!(text, "in flight          {in_flight}, of these queued {queued}");
-    let errors = status["replies"]["errors"].as_object().into_iter().flatten();
-    let errors =
-        errors.map(|(code, count)| (format!("error {}", printable(code.as_bytes())), count));
-    let rare = ["withdrawn", "retried", "recalled", "late"];
-    let rare = rare.map(|what| (what.to_string(), &requests[what]));
-    let all = errors.chain(rare).filter_map(|(what, value)| {
-        let value = value.as_u64().filter(|value| *value > 0)?;
-        Some(format!(", {what} {}", count(value)))
-    });
-    let ok = count(status["replies"]["ok"].as_u64().unwrap_or(0));
-    let _ = writeln!(
-        text,
-        "since the start    requests {}, replies {ok}{}",
-        number("total"),
-        all.collect::<String>()
-    );
-}
-
-fn workers(text: &mut String, status: &Value) {
-    let workers = array(&status["workers"]);
-    if workers.is_empty() {
-        return;
-    }
-    let states = ["idle", "busy", "stuck", "down"].into_iter().filter_map(|state| {
-        let count = workers.iter().filter(|worker| worker["state"] == state).count();
-        (count > 0).then(|| format!("{count} {state}"))
-    });
-    let _ = writeln!(text, "\nworkers            {}", states.collect::<Vec<_>>().join(", "));
-    let rows = workers.iter().filter(|worker| worker["state"] != "idle").map(|worker| {
-        let process = worker["process"].as_u64().map(|id| format!("process {id}"));
-        vec![
-            format!("worker {}", worker["number"].as_u64().unwrap_or(0)),
-            state_of(worker),
-            process.unwrap_or_default(),
-        ]
-    });
-    table(text, rows.collect());
-    if let Some(starts) = status["program"]["starts"].as_u64() {
-        let failures = status["program"]["failures"].as_object().into_iter().flatten();
-        let failures =
-            failures.filter(|(_, count)| count.as_u64() > Some(0)).map(|(reason, count)| {
-                format!(", {} {}", printable(reason.as_bytes()), count.as_u64().unwrap_or(0))
-            });
-        let _ = writeln!(
-            text,
-            "program            starts {}{}",
-            count(starts),
-            failures.collect::<String>()
-        );
-    }
-}
-
-fn elsewhere(text: &mut String, status: &Value) {
-    let all = array(&status["upstreams"]).iter().chain(array(&status["backend"]));
-    let rows: Vec<_> = all
-        .map(|lane| {
-            let who = match lane["endpoint"].as_str() {
-                Some(endpoint) => printable(endpoint.as_bytes()),
-                None => "external workers".into(),
-            };
-            let mean = seconds(&lane["mean_seconds"]).map_or_else(unknown, time);
-            let in_flight = lane["in_flight"].as_u64().unwrap_or(0);
-            vec![who, state_of(lane), format!("in flight {in_flight}"), format!("mean {mean}")]
-        })
-        .collect();
-    if !rows.is_empty() {
-        text.push('\n');
-        table(text, rows);
-    }
-}
-
-fn clients(text: &mut String, status: &Value) {
-    let mut clients: Vec<&Value> = array(&status["clients"]).iter().collect();
-    let rate = |client: &Value| client["per_second"].as_f64().unwrap_or(0.0);
-    clients.sort_by(|one, other| rate(other).total_cmp(&rate(one)));
-    let rows = clients.iter().map(|client| {
-        let number = |field: &str| count(client[field].as_u64().unwrap_or(0));
-        vec![
-            word(&client["client"]),
-            format!("{} a second", short(rate(client))),
-            format!("requests {}", number("requests")),
-            format!("refused {}", number("refused")),
-            format!("connections {}", number("connections")),
-        ]
-    });
-    let rows: Vec<_> = rows.collect();
-    if !rows.is_empty() {
-        text.push_str("\nclients\n");
-        table(text, rows);
-    }
-}
-
-fn limits(text: &mut String, status: &Value) {
-    let (limits, connections) = (&status["limits"], &status["connections"]);
-    let of = |used: &Value, most: &Value, show: fn(u64) -> String| {
-        format!("{} of {}", show(used.as_u64().unwrap_or(0)), show(most.as_u64().unwrap_or(0)))
-    };
-    let rows = vec![
-        vec!["connections".into(), of(&connections["open"], &connections["max"], count)],
-        vec![
-            "requests and replies".into(),
-            of(&limits["memory_held_bytes"], &limits["memory_max_bytes"], bytes),
-        ],
-        vec!["open files".into(), of(&limits["open_files"], &limits["open_files_max"], count)],
-    ];
-    text.push('\n');
-    table(text, rows);
-}
-
 fn state_of(lane: &Value) -> String {
-    let state = word(&lane["state"]);
-    match seconds(&lane["for_seconds"]) {
+    let state = word(lane, "/state");
+    match span(lane, "/for_seconds") {
         Some(since) => format!("{state} for {}", time(since)),
         None => state,
     }
 }
 
-/// Writes rows with their columns below each other.
-fn table(text: &mut String, rows: Vec<Vec<String>>) {
-    let shown = &rows[..rows.len().min(MAX_ROWS)];
-    let columns = shown.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        shown.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    for row in shown {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        let _ = writeln!(text, "  {}", line.trim_end());
-    }
-    if rows.len() > MAX_ROWS {
-        let _ = writeln!(text, "  and {} more: see --json", rows.len() - MAX_ROWS);
-    }
+fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
+    value.pointer(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn array(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
+fn word(value: &Value, path: &str) -> String {
+    let word = value.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    printable(word.as_bytes())
 }
 
-fn strings(value: &Value) -> Vec<String> {
-    array(value).iter().map(word).collect()
+fn float(value: &Value, path: &str) -> f64 {
+    value.pointer(path).and_then(Value::as_f64).unwrap_or(0.0)
 }
 
-fn word(value: &Value) -> String {
-    printable(value.as_str().unwrap_or_default().as_bytes())
+fn number(value: &Value, path: &str) -> String {
+    count(value.pointer(path).and_then(Value::as_u64).unwrap_or(0))
 }
 
-fn seconds(value: &Value) -> Option<Duration> {
-    Duration::try_from_secs_f64(value.as_f64()?).ok()
+fn span(value: &Value, path: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(value.pointer(path)?.as_f64()?).ok()
 }
 
-fn whole(duration: Duration) -> String {
-    time(Duration::from_secs(duration.as_secs()))
+fn whole(value: &Value, path: &str) -> String {
+    span(value, path).map_or_else(unknown, |span| time(Duration::from_secs(span.as_secs())))
 }
 
 fn unknown() -> String {

@@ -47,6 +47,21 @@ pub(crate) fn bytes(value: u64) -> String {
     format!("{} {}", short(value as f64 / (1_u64 << (10 * unit)) as f64), units[unit])
 }
 
+/// Returns these in the order of what `rank` makes of them, the highest first.
+pub(crate) fn ranked<T>(items: &[T], rank: impl Fn(&T) -> [f64; 2]) -> Vec<&T> {
+    let ranks = items.iter().map(rank).zip(0..).collect();
+    places(ranks).into_iter().map(|place| &items[place]).collect()
+}
+
+/// Returns the places of the ranks, the highest first: apart from [`ranked`], so that it is compiled
+/// once.
+fn places(mut ranks: Vec<([f64; 2], usize)>) -> Vec<usize> {
+    ranks.sort_unstable_by(|([a, b], place), ([c, d], other)| {
+        c.total_cmp(a).then(d.total_cmp(b)).then(place.cmp(other))
+    });
+    ranks.into_iter().map(|(_, place)| place).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +81,13 @@ mod tests {
         ] {
             assert_eq!(time(Duration::from_nanos(nanoseconds)), text);
         }
+    }
+
+    #[test]
+    fn the_highest_come_first_and_equals_stay_in_order() {
+        let items = [(1.0, 'a'), (2.0, 'b'), (1.0, 'c'), (3.0, 'd')];
+        let order: String = ranked(&items, |it| [it.0, 0.0]).iter().map(|it| it.1).collect();
+        assert_eq!(order, "dbac");
     }
 
     #[test]
