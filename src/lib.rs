@@ -24,7 +24,8 @@
 //!         }
 //!     };
 //!     let config = Config::new(Backend::workers(5, shout));
-//!     let served = logging::start(logging::Target::Stderr, false).and_then(|()| serve(&config));
+//!     let started = logging::start(logging::Target::Stderr, logging::LevelFilter::Info);
+//!     let served = started.and_then(|()| serve(&config));
 //!     served.map_or_else(|error| logging::report(&error), |()| ExitCode::SUCCESS)
 //! }
 //! ```
@@ -76,7 +77,7 @@
 //!   decides, which holds no socket. `queue`: the requests that no lane can take yet, and which is
 //!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
-//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `stats`: its counters; `running`: a
+//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `stats`: its counters; `trace`: what the log tells of each request; `running`: a
 //!   service seen from another thread
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
@@ -89,7 +90,8 @@
 //!   what they say on `stderr`
 //! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
 //!   the `listener` there, and `resolve`, a host's addresses
-//! - `sys`: what is Linux alone; `logging`: where lines go, and which `repeats` are left out;
+//! - `sys`: what is Linux alone; `logging`: a `line`, which of them `repeats` and is left out, and where
+//!   lines go;
 //!   `text`, `error`: what their names say
 //! - `call`: the client; `bench`: the load tool, of a `load`, its `clients` and a `report`
 

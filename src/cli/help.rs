@@ -26,7 +26,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("Access", &["key", "clients", "backend-clients", "servers", "allow", "deny", "name-clients"]),
-    ("Log", &["log", "verbose"]),
+    ("Log", &["log", "log-format", "log-level", "verbose"]),
 ];
 
 /// Returns the help of the command called `name`, such as `repd serve`.
