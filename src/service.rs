@@ -20,6 +20,7 @@ use crate::config::{Backend, Config, Workers, WorkersHandler};
 use crate::endpoint::Listeners;
 use crate::error::Error;
 use crate::handler::{NewHandler, echo, kill_all};
+use crate::logging::Event;
 use crate::service::broker::Wakers;
 use crate::service::frontend::Frontend;
 use crate::service::proxy::Proxy;
@@ -44,6 +45,7 @@ mod queue;
 mod running;
 mod single_threaded;
 mod stats;
+mod trace;
 
 pub use running::{ReloadHandle, Running, StopHandle};
 
@@ -84,7 +86,7 @@ pub fn serve(config: &Config) -> Result<(), Error> {
     };
     hangups.map_err(cannot_catch)?;
     for endpoint in service.endpoints() {
-        info!("listening on {endpoint}");
+        info!(event = Event::Start; "listening on {endpoint}");
     }
     if let Some(endpoint) = service.endpoints().iter().find(|it| is_open(it, config)) {
         warn!("whoever reaches {endpoint} is served; see --key");
@@ -313,7 +315,7 @@ impl Service {
         access_checked?;
         let stopped = stopped?;
         log::logger().flush();
-        info!("stopped: {}", stopped.stats);
+        info!(event = Event::Stopped; "stopped: {}", stopped.stats);
         let lost = [
             (
                 stopped.stats.abandoned > 0,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::account::{Account, ClientLimits};
+use super::trace::{self, Sender};
 use crate::auth::{Access, Listed};
 use crate::deadline;
 use crate::fault::Fault;
@@ -46,14 +47,18 @@ pub(crate) struct Handshake {
     pub patience: Option<Duration>,
     /// Who it is, by its key.
     pub listed: Option<Listed>,
+    /// Who it is, for the log, if that tells of each client.
+    pub sender: Option<Sender>,
 }
 
 impl Handshake {
     /// Reads what the sender of a message has said, from its first frame.
     pub fn of(frame: &mut Frame, access: Option<&Access>) -> Handshake {
         let is_req = frame.property("Socket-Type") == Some("REQ");
-        let sender = access.and_then(|access| access.by_name(&access.sender_of(frame)?.name));
-        Handshake { is_req, patience: deadline::of_sender(frame), listed: sender }
+        let listed = access.and_then(|access| access.by_name(&access.sender_of(frame)?.name));
+        let patience = deadline::of_sender(frame);
+        let sender = trace::is_on().then(|| Sender::of(frame, access));
+        Handshake { is_req, patience, listed, sender }
     }
 }
 

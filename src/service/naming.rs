@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::auth::Access;
+use crate::auth::{Access, parse_address};
 use crate::config::{Backend, Config};
 use crate::frame::Frame;
 use crate::handler::Client;
@@ -40,7 +40,7 @@ impl Naming {
 }
 
 /// Returns who has sent a message, by its first frame.
-fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
+pub(super) fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
     if let Some(identity) = access.and_then(|access| access.sender_of(first)) {
         let address = identity.address.map(|address: IpAddr| address.to_canonical().to_string());
         return Client::new(&identity.name, &address.unwrap_or_default());
@@ -49,6 +49,10 @@ fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
     // As libzmq has it of ipc: localhost:UID:GID:PID.
     match address.strip_prefix("localhost:").and_then(|rest| rest.split(':').next()) {
         Some(user) => Client::new(&format!("uid:{user}"), "localhost"),
-        None => Client::new("", address),
+        None => {
+            // A client over IPv4 is one whatever the endpoint is.
+            let v4 = parse_address(address).map(|it| it.to_canonical()).filter(IpAddr::is_ipv4);
+            Client::new("", &v4.map_or_else(|| address.into(), |it| it.to_string()))
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Stats {
     /// Messages that were no requests.
     malformed: u64,
     /// Replies whose client was gone.
-    gone: u64,
+    pub gone: u64,
     /// Clients that were disconnected because a message was far too large.
     pub cut_off: u64,
     /// Replies that were dropped because their client did not read.
@@ -48,11 +48,6 @@ impl Stats {
     pub fn count_malformed(&mut self) {
         debug!("message dropped: it has no empty delimiter frame, or nothing behind it");
         self.malformed += 1;
-    }
-
-    pub fn count_gone(&mut self) {
-        debug!("reply dropped: its client is gone");
-        self.gone += 1;
     }
 }
 

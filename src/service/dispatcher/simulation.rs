@@ -135,7 +135,7 @@ impl Simulation {
             outstanding: [3, 1000][dice.usize(..2)],
             rate: [None, None, Some(100)][dice.usize(..3)],
         };
-        let rules = Rules { timeout: TIMEOUT, retries, client_limits };
+        let rules = Rules { timeout: TIMEOUT, retries, client_limits, tells_withdrawn: false };
         let mut simulation = Simulation {
             now,
             end: now + ASKING,
@@ -350,7 +350,7 @@ impl Simulation {
         let envelope = vec![name, Frame::from(&number.to_be_bytes()[..])];
         let Load { are_req: is_req, patience, .. } = self.load;
         let mut request = Request { envelope, bytes: 400, ..Request::default() };
-        let handshake = |_: &mut Frame| Handshake { is_req, patience, listed: None };
+        let handshake = |_: &mut Frame| Handshake { is_req, patience, ..Handshake::default() };
         match self.dispatcher.on_request(&mut request, handshake, &self.lanes, self.now) {
             Ok(Place::Waiting) => self.dispatch(),
             Ok(_) => (),

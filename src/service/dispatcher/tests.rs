@@ -53,7 +53,7 @@ impl Harness {
 
     fn with_retries(lanes: usize, retries: usize) -> Harness {
         let client_limits = ClientLimits { outstanding: 9, rate: None };
-        let rules = Rules { timeout: TIMEOUT, retries, client_limits };
+        let rules = Rules { timeout: TIMEOUT, retries, client_limits, tells_withdrawn: false };
         let now = Instant::now();
         Harness { dispatcher: Dispatcher::new(lanes, rules, now), now, asked: 0 }
     }
@@ -71,7 +71,7 @@ impl Harness {
         let handshake = |name: &mut Frame| Handshake {
             is_req: name.starts_with(b"req"),
             patience: name.starts_with(b"hurried").then_some(50 * MS),
-            listed: None,
+            ..Handshake::default()
         };
         let refused = self.dispatcher.on_request(&mut request, handshake, lanes, self.now);
         refused.map(drop).map_err(|fault| fault.to_string())
