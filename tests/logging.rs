@@ -11,6 +11,7 @@ use common::keys::Keys;
 use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit, with_folder, without_time};
 use nix::pty::openpty;
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
+use nix::sys::socket::{Backlog, listen};
 
 /// Does the same, and says where the journal is that its standard error leads to: by device and
 /// inode.
@@ -163,12 +164,14 @@ fn a_syslog_that_takes_nothing_does_not_stop_the_service() {
 fn a_syslog_that_takes_no_connections_any_more_does_not_stop_the_service() {
     let _limit = time_limit(60);
     let dev = Folder::new("held-dev");
-    let _syslog = UnixListener::bind(dev.file("log")).unwrap();
+    let syslog = UnixListener::bind(dev.file("log")).unwrap();
+    // Who connects when so many wait is blocked.
+    listen(&syslog, Backlog::new(1).unwrap()).unwrap();
     let endpoint = format!("ipc://@repd-held-syslog-{}", std::process::id());
     let Some(mut service) = with_dev(&dev, &["--verbose", "--listen", &endpoint]) else { return };
     let mut service = service.spawn().map(Killed).unwrap();
     let client = Client::req(&endpoint);
-    // More lines than there can be connections that wait.
+    // Many times what these connections take.
     (0..3000).for_each(|_| assert_eq!(client.ask_text("ab"), "ba"));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();
     assert!(service.0.wait().unwrap().success());
