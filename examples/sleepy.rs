@@ -32,7 +32,7 @@ fn run() -> Result<(), Error> {
         Action::Run(_) => return Ok(()),
         Action::Print(text) => return print(&text),
     };
-    logging::start(options.log, options.verbose)?;
+    logging::start(options.log_target(), options.log_level())?;
     serve(&options.config_with(|_| sleepy))
 }
 

@@ -337,11 +337,15 @@ in
             optional
               (types.enum [
                 "stderr"
+                "journal"
                 "syslog"
               ])
               {
-                example = "syslog";
-                description = "Destination of log lines. Standard error is the journal.";
+                example = "journal";
+                description = ''
+                  Destination of log lines. Standard error leads to the journal, too. With `journal`
+                  lines have fields there, such as `REPD_CLIENT`.
+                '';
               };
         };
       };
@@ -509,6 +513,13 @@ in
         {
           assertion = settings.max-outstanding or null != null -> isGiven "backend" || isGiven "upstream";
           message = "services.repd: cannot use max-outstanding with workers of this process; set backend or upstream, or leave it out.";
+        }
+        {
+          assertion = settings.log-format or null == "json" -> lib.elem settings.log [
+            null
+            "stderr"
+          ];
+          message = "services.repd: cannot use log-format json with another log than stderr; leave out one of them.";
         }
         {
           assertion = cfg.openFirewall -> hasKey || cfg.allowAnyone;

@@ -116,6 +116,14 @@ impl LaneState for Lane {
 }
 
 impl Lane {
+    /// Returns what the log calls the lane at that place.
+    pub fn name(&self, place: usize) -> String {
+        match self {
+            Lane::Worker(_) => format!("worker {}", place + 1),
+            Lane::Remote(lane) => lane.name().into(),
+        }
+    }
+
     /// Returns the poll items that tell of its events.
     pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
         let items = match self {

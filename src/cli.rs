@@ -268,6 +268,8 @@ mod tests {
             ("--backlog", config::BACKLOG.to_string()),
             ("--heartbeat", config::HEARTBEAT.as_secs().to_string()),
             ("--log", "stderr".into()),
+            ("--log-format", "text".into()),
+            ("--log-level", "info".into()),
         ] {
             says("serve", option, default);
         }
@@ -292,7 +294,7 @@ mod tests {
         for own in [
             "--workers 3 --handler echo",
             "--workers 3 --retries 2 --framing packet --multipart -- cat -n --number",
-            "--workers 3 --framing once -- cat",
+            "--workers 3 --framing once --log-level debug -- cat",
             "--backend tcp://*:2 --backend ipc://y --max-outstanding 9",
             "--upstream tcp://a:2 --upstream tcp://b:2",
         ] {
@@ -328,7 +330,12 @@ mod tests {
             ("serve --timeout nan", "give seconds from 0.001 to 86400"),
             ("serve --timeout 0", "give seconds"),
             ("serve --handler what", "give reverse or echo"),
-            ("serve --log what", "give stderr or syslog"),
+            ("serve --log what", "give stderr, journal or syslog"),
+            ("serve --log-format what", "give text or json"),
+            ("serve --log-level trace", "give error, warning, info or debug"),
+            ("serve --log journal --log-format json", "leave out one of them"),
+            ("serve --log syslog --log-format json", "leave out one of them"),
+            ("serve --verbose --log-level info", "leave out one of them"),
             ("serve --listen udp://*:1", "give tcp://HOST:PORT or ipc://PATH"),
         ] {
             let Err(error) = parsed(line) else { panic!("{line:?} was taken") };

@@ -218,7 +218,7 @@ impl WorkerHandler {
         let client = self.names_clients.then(|| Client::take_from(&mut request));
         let worker = self.worker;
         if log_enabled!(log::Level::Debug) {
-            debug!("worker {worker}: request {}", Excerpt(&request));
+            debug!(worker = worker; "worker {worker}: request {}", Excerpt(&request));
         }
         let handler: &mut dyn Handler = match &mut self.running {
             Instance::Function(function) => &mut **function,
@@ -243,7 +243,7 @@ impl WorkerHandler {
         let is_lost = reply.as_ref().is_err_and(|fault| lost.contains(&fault.code()));
         let reply = reply.unwrap_or_else(|fault| fault.to_frames());
         if log_enabled!(log::Level::Debug) {
-            debug!("worker {worker}: reply {}", Excerpt(&reply));
+            debug!(worker = worker; "worker {worker}: reply {}", Excerpt(&reply));
         }
         Ok(Answer { reply, is_lost })
     }

@@ -24,7 +24,8 @@
 //!         }
 //!     };
 //!     let config = Config::new(Backend::workers(5, shout));
-//!     let served = logging::start(logging::Target::Stderr, false).and_then(|()| serve(&config));
+//!     let started = logging::start(logging::Target::Stderr, logging::LevelFilter::Info);
+//!     let served = started.and_then(|()| serve(&config));
 //!     served.map_or_else(|error| logging::report(&error), |()| ExitCode::SUCCESS)
 //! }
 //! ```
@@ -77,7 +78,7 @@
 //!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
 //!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `figures`, `usage`:
-//!   how long requests take, how much each client asks for; `running`: a service seen from another
+//!   how long requests take, how much each client asks for; `trace`: what the log tells of each request; `running`: a service seen from another
 //!   thread; `confinement`: what `repd serve` with keys still may do
 //! - `status`: how a service is doing, as its loop tells when it is asked; the HTTP server that shows
 //!   it, and the command that reads that
@@ -92,7 +93,8 @@
 //!   what they say on `stderr`
 //! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
 //!   the `listener` there, and `resolve`, a host's addresses
-//! - `sys`: what is Linux alone; `logging`: where lines go, and which `repeats` are left out;
+//! - `sys`: what is Linux alone; `logging`: a `line`, which of them `repeats` and is left out, and where
+//!   lines go;
 //!   `text`, `error`: what their names say
 //! - `call`: the client; `bench`: the load tool, of a `load`, its `clients` and a `report`
 

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 /// Runs the service, or with `--check` only says what would be run.
 fn run(options: &Serve) -> Result<(), Error> {
-    logging::start(options.log, options.verbose)?;
+    logging::start(options.log_target(), options.log_level())?;
     let config = options.config();
     if options.check {
         check(&config)?;

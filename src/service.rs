@@ -20,6 +20,7 @@ use crate::config::{Backend, Config, Workers, WorkersHandler};
 use crate::endpoint::Listeners;
 use crate::error::Error;
 use crate::handler::{NewHandler, echo, kill_all};
+use crate::logging::Event;
 use crate::service::broker::Wakers;
 use crate::service::frontend::Frontend;
 use crate::service::proxy::Proxy;
@@ -46,6 +47,7 @@ mod proxy;
 mod queue;
 mod running;
 mod single_threaded;
+mod trace;
 mod usage;
 
 pub use running::{ReloadHandle, Running, StopHandle};
@@ -105,7 +107,7 @@ fn serve_after(config: &Config, confine: impl FnOnce()) -> Result<(), Error> {
     };
     hangups.map_err(cannot_catch)?;
     for endpoint in service.endpoints() {
-        info!("listening on {endpoint}");
+        info!(event = Event::Start; "listening on {endpoint}");
     }
     if let Some(endpoint) = service.endpoints().iter().find(|it| is_open(it, config)) {
         warn!("whoever reaches {endpoint} is served; see --key");
@@ -370,7 +372,7 @@ impl Service {
         access_checked?;
         let stopped = stopped?;
         log::logger().flush();
-        info!("stopped: {}", stopped.stats);
+        info!(event = Event::Stopped; "stopped: {}", stopped.stats);
         let lost = [
             (
                 stopped.stats.abandoned > 0,

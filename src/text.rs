@@ -1,4 +1,8 @@
-//! Makes text that anyone may have sent safe to print and to log.
+//! Makes text that anyone may have sent safe to print and to log, and times readable.
+
+use std::time::SystemTime;
+
+use time::UtcDateTime;
 
 /// Returns `bytes` as text on one line that changes no terminal. Characters that do more than show
 /// themselves are escaped; bytes that are not UTF-8 become `\x` and two hexadecimal digits.
@@ -21,6 +25,21 @@ fn is_escaped(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2066}'..='\u{2069}')
         || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
+/// Returns a time in UTC, to the millisecond (RFC 3339).
+pub(crate) fn utc(time: SystemTime) -> String {
+    let time = UtcDateTime::from(time);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        time.millisecond()
+    )
 }
 
 /// Shortens `text` to at most `max_bytes` (3 or more), `...` at its end included. It is cut between

@@ -227,7 +227,9 @@ fn every_wrong_option_is_refused_and_the_help_is_named() {
         let said = line(&repd(arguments, b""));
         assert!(said.contains("--help"), "{arguments:?}: {said}");
     }
-    for (option, choice) in [("--handler", "reverse or echo"), ("--log", "stderr or syslog")] {
+    for (option, choice) in
+        [("--handler", "reverse or echo"), ("--log", "stderr, journal or syslog")]
+    {
         assert!(refused(&[option, "nonsense"]).contains(choice));
     }
     use std::os::unix::ffi::OsStrExt;

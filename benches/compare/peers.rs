@@ -231,7 +231,7 @@ pub fn serve_if_asked() -> Result<bool, Failure> {
 
 /// Runs repd with a handler that looks for slow requests.
 fn repd(workers: usize) -> Result<(), Failure> {
-    repd::logging::start(repd::logging::Target::Stderr, false)?;
+    repd::logging::start(repd::logging::Target::Stderr, repd::logging::LevelFilter::Info)?;
     let handler = |_| {
         |request: Vec<Frame>| {
             if request[0].starts_with(SLOW) {

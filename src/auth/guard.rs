@@ -14,6 +14,7 @@ use super::key::PublicKey;
 use super::list::{List, Refusal};
 use super::told::Told;
 use crate::error::Error;
+use crate::logging::Event;
 use crate::socket::UserCheck;
 
 /// Lets in who is listed. libzmq's threads, the ZAP handler's and the service's own ask it.
@@ -160,6 +161,7 @@ impl UserCheck for Arc<Guard> {
             if !self.told_for_now.is_recent((key, address), SystemTime::now()) {
                 let from = shown(address);
                 warn!(
+                    event = Event::Refused, client = &*name, peer = &*from;
                     "refused {name} from {from} for now: it has {count} connections, and may have no \
                      more"
                 );

@@ -16,6 +16,7 @@ use super::identity::parse_address;
 use super::key::PublicKey;
 use crate::error::Error;
 use crate::frame::Frame;
+use crate::logging::Event;
 use crate::socket::{Context, PollSet, Socket, readable};
 use crate::sys::fd::set_nonblocking;
 
@@ -160,8 +161,10 @@ impl Answering {
         // However often it was told to.
         while (&mut &self.reload).read(&mut [0; 64]).is_ok_and(|length| length == 64) {}
         match self.access.reload() {
-            Ok(lists) => info!("read the lists again: {lists}"),
-            Err(error) => error!("{error:#}; the lists stay as they were"),
+            Ok(lists) => info!(event = Event::Reload; "read the lists again: {lists}"),
+            Err(error) => {
+                error!(event = Event::Reload; "{error:#}; the lists stay as they were");
+            }
         }
     }
 }
@@ -174,7 +177,8 @@ fn answer(request: &[Frame], access: &Access, now: SystemTime) -> [Frame; 6] {
         Some(request) => match access.decide(request.domain, &request.key, request.address, now) {
             Decision::LetIn(identity) => ("200", "", identity.to_string()),
             Decision::Refused(why) => {
-                warn!("{why}");
+                let peer = request.address.map(|address| address.to_canonical().to_string());
+                warn!(event = Event::Refused, peer = peer; "{why}");
                 ("400", "refused", String::new())
             }
             Decision::RefusedAgain => ("400", "refused", String::new()),

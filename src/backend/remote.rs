@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, log_enabled, warn};
+use log::{debug, info, warn};
 
 use super::peer_load::Peer;
 use crate::auth::{Access, ClientKeys, WORKERS};
@@ -19,7 +19,7 @@ use crate::deadline;
 use crate::endpoint::{Endpoint, Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
-use crate::frame::{Excerpt, Frame};
+use crate::frame::Frame;
 use crate::socket::{Context, Event, HandshakeFailure, Monitored, Refusals, Sent, Watched, share};
 
 /// Time for which requests wait for a worker or the upstream to connect, before they are refused.
@@ -172,6 +172,10 @@ impl Remote {
             || !self.lost.is_empty()
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns how many requests are outstanding that somebody waits for.
     pub fn in_flight(&self) -> usize {
         self.peer.as_ref().map_or(0, Peer::awaited)
@@ -228,9 +232,6 @@ impl Remote {
         patience: Option<Duration>,
         now: Instant,
     ) -> Result<bool, Error> {
-        if log_enabled!(log::Level::Debug) {
-            debug!("{}: request {}", self.name, Excerpt(body));
-        }
         let patience = patience.filter(|_| self.upstream.is_some()).map(deadline::to_frame);
         let ticket_frame = Frame::from(&ticket.to_bytes()[..]);
         let envelope = [Some(ticket_frame), patience, Some(Frame::default())].into_iter().flatten();

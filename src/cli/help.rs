@@ -26,7 +26,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("Access", &["key", "clients", "backend-clients", "servers", "allow", "deny", "name-clients"]),
-    ("Log", &["log", "verbose"]),
+    ("Log", &["log", "log-format", "log-level", "verbose"]),
     ("Figures", &["status"]),
 ];
 

@@ -12,7 +12,7 @@ use crate::config::{self, Backend, Config};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::handler::{Framing, Handler, Program, echo, reverse};
-use crate::logging::Target;
+use crate::logging::{LevelFilter, Target};
 
 /// Run the service.
 #[derive(ArgsInfo, Debug, FromArgs)]
@@ -115,8 +115,8 @@ pub struct Serve {
     #[argh(switch)]
     name_clients: bool,
 
-    /// endpoint that shows how the service is doing, over HTTP: a page at /, /status.json, /metrics
-    /// for Prometheus, /healthz and /readyz; whoever reaches it may read that (default none)
+    /// endpoint that shows how the service is doing, over HTTP: a page, JSON, metrics, health checks
+    /// (default none)
     #[argh(option, arg_name = "endpoint")]
     status: Option<Endpoint>,
 
@@ -180,13 +180,22 @@ pub struct Serve {
     )]
     heartbeat: Duration,
 
-    /// destination of log lines: stderr or syslog (default stderr)
-    #[argh(option, arg_name = "target", default = "Target::default()", from_str_fn(target))]
-    pub log: Target,
+    /// destination of log lines: stderr, journal or syslog (default stderr)
+    #[argh(option, arg_name = "target", default = "LogTarget::default()", from_str_fn(log_target))]
+    log: LogTarget,
 
-    /// log each request
+    /// format of log lines on standard error: text, or json for an object a line (default text)
+    #[argh(option, arg_name = "name", default = "Format::default()", from_str_fn(log_format))]
+    log_format: Format,
+
+    /// least level of the lines that are logged: error, warning, info, or debug for each request
+    /// (default info)
+    #[argh(option, arg_name = "level", from_str_fn(log_level))]
+    log_level: Option<LevelFilter>,
+
+    /// log each request: the same as --log-level debug
     #[argh(switch)]
-    pub verbose: bool,
+    verbose: bool,
 
     /// check the options, the program and the endpoints, print the options that would be used, and
     /// exit
@@ -198,7 +207,50 @@ pub struct Serve {
     program: Vec<String>,
 }
 
+/// What `--log` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LogTarget {
+    #[default]
+    Stderr,
+    Journal,
+    #[cfg(feature = "syslog")]
+    Syslog,
+}
+
+/// What `--log-format` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// What `--log-level` says, by name.
+const LEVELS: [(&str, LevelFilter); 4] = [
+    ("error", LevelFilter::Error),
+    ("warning", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+];
+
 impl Serve {
+    /// Returns where log lines go.
+    pub fn log_target(&self) -> Target {
+        match (self.log, self.log_format) {
+            (LogTarget::Stderr, Format::Text) => Target::Stderr,
+            (LogTarget::Stderr, Format::Json) => Target::Json,
+            (LogTarget::Journal, _) => Target::Journal,
+            #[cfg(feature = "syslog")]
+            (LogTarget::Syslog, _) => Target::Syslog,
+        }
+    }
+
+    /// Returns the level from which on lines are logged.
+    pub fn log_level(&self) -> LevelFilter {
+        let other = if self.verbose { LevelFilter::Debug } else { LevelFilter::Info };
+        self.log_level.unwrap_or(other)
+    }
+
     /// Returns the first positional argument: the program, if `--` is before it. `None` if there
     /// are none.
     pub(super) fn first_positional(&self) -> Option<&str> {
@@ -259,8 +311,23 @@ impl Serve {
             let what = "cannot use --max-memory with so large a --max-message-size";
             return Err(Error::config(what).with_remedy("give at least twice as much memory"));
         }
+        self.check_log()?;
         self.check_keys()?;
         self.check_retries()
+    }
+
+    /// Checks that what is said about the log goes together.
+    fn check_log(&self) -> Result<(), Error> {
+        if self.log_format == Format::Json && self.log != LogTarget::Stderr {
+            let target = lower(self.log);
+            return Err(Error::config(format!("cannot use --log-format json with --log {target}"))
+                .with_remedy("leave out one of them; the journal has the fields by itself"));
+        }
+        if self.verbose && self.log_level() != LevelFilter::Debug {
+            return Err(Error::config("cannot use --verbose with another --log-level than debug")
+                .with_remedy("leave out one of them"));
+        }
+        Ok(())
     }
 
     /// Checks that the keys and the lists that go together are there.
@@ -364,7 +431,7 @@ impl Serve {
                 line("workers", &config.worker_count());
                 if self.program.is_empty() {
                     let handler = self.handler.unwrap_or_default();
-                    line("handler", &format!("{handler:?}").to_lowercase());
+                    line("handler", &lower(handler));
                 } else {
                     let framing = self.framing.unwrap_or_default();
                     line("framing", &framing);
@@ -396,12 +463,11 @@ impl Serve {
         line("io-threads", &config.io_threads);
         line("backlog", &config.backlog);
         line("heartbeat", &config.heartbeat.as_secs_f64());
-        line("log", &format!("{:?}", self.log).to_lowercase());
-        let switches = [
-            ("multipart", self.multipart),
-            ("name-clients", self.name_clients),
-            ("verbose", self.verbose),
-        ];
+        line("log", &lower(self.log));
+        line("log-format", &lower(self.log_format));
+        let level = LEVELS.iter().find(|(_, level)| *level == self.log_level());
+        level.iter().for_each(|(name, _)| line("log-level", name));
+        let switches = [("multipart", self.multipart), ("name-clients", self.name_clients)];
         for (switch, is_on) in switches {
             if is_on {
                 let _ = writeln!(text, "--{switch}");
@@ -425,13 +491,32 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn target(name: &str) -> Result<Target, String> {
+/// Returns the name of a choice as it is given.
+fn lower(choice: impl std::fmt::Debug) -> String {
+    format!("{choice:?}").to_lowercase()
+}
+
+fn log_target(name: &str) -> Result<LogTarget, String> {
     match name {
-        "stderr" => Ok(Target::Stderr),
+        "stderr" => Ok(LogTarget::Stderr),
+        "journal" => Ok(LogTarget::Journal),
         #[cfg(feature = "syslog")]
-        "syslog" => Ok(Target::Syslog),
+        "syslog" => Ok(LogTarget::Syslog),
         #[cfg(not(feature = "syslog"))]
-        "syslog" => Err("this repd was built without it; give stderr".into()),
-        _ => Err("give stderr or syslog".into()),
+        "syslog" => Err("this repd was built without it; give stderr or journal".into()),
+        _ => Err("give stderr, journal or syslog".into()),
     }
+}
+
+fn log_format(name: &str) -> Result<Format, String> {
+    match name {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("give text or json".into()),
+    }
+}
+
+fn log_level(name: &str) -> Result<LevelFilter, String> {
+    let found = LEVELS.iter().find(|(level, _)| *level == name);
+    found.map(|(_, level)| *level).ok_or_else(|| "give error, warning, info or debug".into())
 }

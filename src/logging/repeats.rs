@@ -1,14 +1,14 @@
-//! Limits the rate of log lines that repeat: ten at once, then one a second.
+//! Limits the rate of log lines that repeat: ten at once, then one a second. The last one is always
+//! told in the end.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use log::{Level, Log, Metadata, Record};
+use log::{Level, Record};
 
-/// Target of the lines that a program writes. They are never left out: repd cannot judge their
-/// worth.
-pub(crate) const PROGRAM_TARGET: &str = "program";
+use super::PROGRAM_TARGET;
+use super::line::Line;
 
 /// Maximum number of lines from one place in the code that are logged at once.
 const BURST: f64 = 10.0;
@@ -17,17 +17,18 @@ const LINES_PER_SECOND: f64 = 1.0;
 
 /// The token bucket of one place in the code.
 struct Bucket {
-    /// Number of lines that may be logged now.
+    /// Number of lines that may be logged now; below zero after [`Bucket::take_left_out`].
     tokens: f64,
     /// Time of the last line.
     updated: Instant,
-    /// Number of lines left out since one was logged.
+    /// Number of lines left out since one was logged, and the last of them.
     left_out: u64,
+    last: Option<Line>,
 }
 
 impl Bucket {
     fn new(now: Instant) -> Bucket {
-        Bucket { tokens: BURST, updated: now, left_out: 0 }
+        Bucket { tokens: BURST, updated: now, left_out: 0, last: None }
     }
 
     /// Takes a token for one more line. Returns how many lines were left out before it, or
@@ -41,66 +42,55 @@ impl Bucket {
             return None;
         }
         self.tokens -= 1.0;
+        self.last = None;
         Some(std::mem::take(&mut self.left_out))
     }
+
+    /// Takes the last line that was left out, if it was not followed by another one. It takes a
+    /// token too, so that no more lines are logged in all.
+    fn take_left_out(&mut self) -> Option<Line> {
+        let line = self.last.take()?;
+        let before = std::mem::take(&mut self.left_out).checked_sub(1)?;
+        self.tokens -= 1.0;
+        Some(line.and_more(before))
+    }
 }
 
-/// A log that leaves out warnings and information that repeat too often, and says how many lines it
-/// left out. Errors and the lines of `--verbose` are always logged.
-pub(crate) struct RateLimited<L> {
-    log: L,
-    /// Buckets by file and line.
-    buckets: Mutex<HashMap<(&'static str, u32), Bucket>>,
-}
+/// Which lines were left out: of warnings and information those that repeat too often. Errors, the
+/// lines of level debug and those of programs are always logged.
+#[derive(Default)]
+pub(super) struct Repeats(Mutex<HashMap<(&'static str, u32), Bucket>>);
 
-impl<L: Log> RateLimited<L> {
-    pub fn new(log: L) -> RateLimited<L> {
-        RateLimited { log, buckets: Mutex::default() }
+impl Repeats {
+    /// Returns the buckets by file and line.
+    fn buckets(&self) -> MutexGuard<'_, HashMap<(&'static str, u32), Bucket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a token for `record` if it is limited. Returns how many lines like it were left out
-    /// before it, or `Option::None` if it is left out too.
-    fn admit(&self, record: &Record<'_>) -> Option<u64> {
+    /// Returns the line of `record`, and in it how many were left out before it; `Option::None` if
+    /// it is left out too.
+    pub fn admit(&self, record: &Record<'_>) -> Option<Line> {
         let is_limited = matches!(record.level(), Level::Warn | Level::Info)
             && record.target() != PROGRAM_TARGET;
         let (true, Some(file), Some(line)) = (is_limited, record.file_static(), record.line())
         else {
-            return Some(0);
+            return Some(Line::of(record));
         };
-        let now = Instant::now();
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.entry((file, line)).or_insert_with(|| Bucket::new(now)).admit(now)
-    }
-}
-
-impl<L: Log> Log for RateLimited<L> {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.log.enabled(metadata)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        match self.admit(record) {
-            None => (),
-            Some(0) => self.log.log(record),
-            Some(left_out) => self.log.log(
-                &Record::builder()
-                    .level(record.level())
-                    .args(format_args!("{} (and {left_out} more like it)", record.args()))
-                    .build(),
-            ),
+        let (place, now) = ((file, line), Instant::now());
+        let admitted = self.buckets().entry(place).or_insert_with(|| Bucket::new(now)).admit(now);
+        // Put into words while no other thread waits for that.
+        let line = Line::of(record);
+        match (admitted, self.buckets().get_mut(&place)) {
+            (Some(left_out), _) => return Some(line.and_more(left_out)),
+            (None, Some(bucket)) => bucket.last = Some(line),
+            (None, None) => (),
         }
+        None
     }
 
-    /// Logs how many lines were left out that no later line has told of.
-    fn flush(&self) {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let left_out: u64 =
-            buckets.values_mut().map(|bucket| std::mem::take(&mut bucket.left_out)).sum();
-        if left_out > 0 {
-            let text = format_args!("repeated log lines left out: {left_out}");
-            self.log.log(&Record::builder().level(Level::Info).args(text).build());
-        }
-        self.log.flush();
+    /// Takes the last line of each place that was left out.
+    pub fn take_left_out(&self) -> Vec<Line> {
+        self.buckets().values_mut().filter_map(Bucket::take_left_out).collect()
     }
 }
 
@@ -122,5 +112,27 @@ mod tests {
         assert!(came.len() as u64 + came.iter().sum::<u64>() > 51 - 10);
         // The bucket is full again after a minute without lines.
         assert_eq!((0..11).filter_map(|_| admit(60_000)).count(), 10);
+    }
+
+    #[test]
+    fn the_last_line_that_was_left_out_is_told_once_unless_another_one_was() {
+        let repeats = Repeats::default();
+        let mut admitted = Vec::new();
+        let mut log = |text: &str, numbers: std::ops::Range<u32>| {
+            for number in numbers {
+                let args = format_args!("{text} {number}").to_string();
+                let mut record = Record::builder();
+                record.level(Level::Info).file_static(Some("x.rs")).line(Some(1));
+                let line = repeats.admit(&record.args(format_args!("{args}")).build());
+                admitted.extend(line.map(|line| line.text));
+            }
+        };
+        log("line", 0..13);
+        assert_eq!(admitted.len(), 10);
+        let told = |repeats: &Repeats| -> Vec<String> {
+            repeats.take_left_out().into_iter().map(|line| line.text).collect()
+        };
+        assert_eq!(told(&repeats), ["line 12 (and 2 more like it)"]);
+        assert_eq!(told(&repeats), [""; 0]);
     }
 }

@@ -5,39 +5,33 @@ use std::fs::File;
 use std::io::{IsTerminal, Write, stderr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
-use log::{Level, Log, Metadata, Record};
+use log::Level;
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use time::UtcDateTime;
 
-use super::line;
+use super::json;
+use super::line::Line;
+use super::logger::Sink;
+use crate::text::utc;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Text,
+    Json,
+}
 
 /// Returns the severity of syslog (RFC 5424, section 6.2.1) for `level`.
-fn severity(level: Level) -> u8 {
+pub(super) fn severity(level: Level) -> u8 {
     match level {
         Level::Error => 3,
         Level::Warn => 4,
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
     }
-}
-
-/// Returns the time in UTC, to the millisecond (RFC 3339).
-fn now() -> String {
-    let now = UtcDateTime::now();
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        now.year(),
-        u8::from(now.month()),
-        now.day(),
-        now.hour(),
-        now.minute(),
-        now.second(),
-        now.millisecond()
-    )
 }
 
 /// Returns true if standard error leads to the journal: it is the file that `JOURNAL_STREAM` names
@@ -60,6 +54,7 @@ fn open_terminal() -> Option<File> {
 }
 
 pub(super) struct StandardError {
+    format: Format,
     /// True if standard error leads to the journal.
     journal: bool,
     /// Standard error, opened anew, if it is a terminal.
@@ -67,40 +62,26 @@ pub(super) struct StandardError {
     /// True if the last line was written only in part. Locked from the check for space to the
     /// write: of two threads that find space for one line, one would be blocked.
     partly_written: Mutex<bool>,
-    /// Number of lines lost for want of space and not yet told of.
-    lost: AtomicUsize,
 }
 
 impl StandardError {
-    pub fn new() -> StandardError {
+    pub fn new(format: Format) -> StandardError {
         StandardError {
+            format,
             journal: is_journal(),
             terminal: open_terminal(),
             partly_written: Mutex::new(false),
-            lost: AtomicUsize::new(0),
         }
     }
 
-    fn write(&self, partly_written: &mut bool, level: Level, line: &str) {
-        let before = if *partly_written { "\n" } else { "" };
-        let line = match (self.journal, level) {
-            (true, level) => format!("{before}<{}>{line}\n", severity(level)),
-            (false, Level::Warn) => format!("{before}{} warning: {line}\n", now()),
-            (false, level) => {
-                format!("{before}{} {}: {line}\n", now(), level.as_str().to_lowercase())
-            }
-        };
-        let Some(mut terminal) = self.terminal.as_ref() else {
-            // An error cannot be reported: standard error is where it would go.
-            let _ = stderr().write_all(line.as_bytes());
-            return;
-        };
-        let written = terminal.write(line.as_bytes()).unwrap_or(0);
-        if written < line.len() {
-            *partly_written |= written > 0;
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        } else {
-            *partly_written = false;
+    /// Returns a line as it is written.
+    fn put(&self, line: &Line) -> String {
+        let Line { level, text, .. } = line;
+        let priority = if self.journal { format!("<{}>", severity(*level)) } else { String::new() };
+        match self.format {
+            Format::Json => format!("{priority}{}\n", json::object(line, &utc(SystemTime::now()))),
+            Format::Text if self.journal => format!("{priority}{text}\n"),
+            Format::Text => format!("{} {}: {text}\n", utc(SystemTime::now()), json::name(*level)),
         }
     }
 
@@ -113,26 +94,27 @@ impl StandardError {
     }
 }
 
-impl Log for StandardError {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
+impl Sink for StandardError {
+    fn write(&self, line: &Line) -> bool {
         // The service never waits for the reader of its log. Waiting for this lock is short: its
         // holder does not wait for the reader either.
         let mut partly_written = self.partly_written.lock().unwrap_or_else(PoisonError::into_inner);
         if !StandardError::is_writable() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         }
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let warning = format!("log lines lost, since nobody read them: {lost}");
-            self.write(&mut partly_written, Level::Warn, &warning);
+        let before = if *partly_written { "\n" } else { "" };
+        let line = before.to_string() + &self.put(line);
+        let Some(mut terminal) = self.terminal.as_ref() else {
+            // An error cannot be reported: standard error is where it would go.
+            let _ = stderr().write_all(line.as_bytes());
+            return true;
+        };
+        let written = terminal.write(line.as_bytes()).unwrap_or(0);
+        if written == line.len() {
+            *partly_written = false;
+            return true;
         }
-        self.write(&mut partly_written, record.level(), &line(record));
+        *partly_written |= written > 0;
+        false
     }
-
-    fn flush(&self) {}
 }

@@ -1,12 +1,13 @@
 //! Writes log lines to syslog.
 
-use std::io::{Write, stderr};
+use std::io::ErrorKind;
 use std::sync::{Mutex, PoisonError};
 
 use ::syslog::{Facility, Formatter3164, Logger, LoggerBackend};
-use log::{Level, Log, Metadata, Record};
+use log::Level;
 
-use super::line;
+use super::line::Line;
+use super::logger::Sink;
 use crate::error::Error;
 
 type Connection = Logger<LoggerBackend, Formatter3164>;
@@ -54,25 +55,19 @@ fn send(connection: &mut Connection, level: Level, line: &str) -> Result<(), ::s
     }
 }
 
-impl Log for Syslog {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let line = line(record);
-        if record.level() == Level::Error {
-            // Someone who starts the service by hand looks at standard error.
-            let _ = writeln!(stderr(), "error: {line}");
-        }
+impl Sink for Syslog {
+    fn write(&self, Line { level, text, .. }: &Line) -> bool {
         let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = connection.as_mut().map(|c| send(c, record.level(), &line));
-        if !matches!(written, Some(Ok(()))) {
-            // A daemon that was restarted has a new socket.
-            *connection = connect().ok();
-            let _ = connection.as_mut().map(|c| send(c, record.level(), &line));
+        match connection.as_mut().map(|it| send(it, *level, text)) {
+            Some(Ok(())) => return true,
+            // It does not read at the moment. To connect to such a one may block.
+            Some(Err(::syslog::Error::Write(error))) if error.kind() == ErrorKind::WouldBlock => {
+                return false;
+            }
+            _ => (),
         }
+        // A daemon that was restarted has a new socket.
+        *connection = connect().ok();
+        connection.as_mut().is_some_and(|it| send(it, *level, text).is_ok())
     }
-
-    fn flush(&self) {}
 }

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use log::{debug, info, warn};
+use log::{info, warn};
 
 use super::account::ClientLimits;
 use super::clients::Handshake;
@@ -16,12 +16,14 @@ use super::figures::Figures;
 use super::frontend::{Frontend, Received, Stopped};
 use super::in_flight::{Pending, Place, Request};
 use super::naming::Naming;
+use super::trace;
 use crate::auth::Access;
 use crate::backend::{Lane, LaneReport, LaneState, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
+use crate::logging::Event;
 use crate::socket::Peer;
 use crate::status::{Probed, Readiness, Snapshot, Stats};
 use crate::sys::memory::Memory;
@@ -103,7 +105,12 @@ impl Broker {
             outstanding: config.client_outstanding,
             rate: config.client_rate.and_then(|rate| u32::try_from(rate).ok()),
         };
-        let rules = Rules { timeout: config.timeout, retries: config.retries, client_limits };
+        let rules = Rules {
+            timeout: config.timeout,
+            retries: config.retries,
+            client_limits,
+            tells_withdrawn: trace::is_on(),
+        };
         Broker {
             frontend,
             dispatcher: Dispatcher::new(lanes, rules, now),
@@ -152,10 +159,15 @@ impl Broker {
             Received::Request => {
                 let (request, now) = (&mut self.request, self.now);
                 let access = self.access.as_deref();
+                trace::received(request, access);
                 if let [first, ..] = &mut request.envelope[..] {
                     self.naming.put(first, &mut request.body, access);
                 }
-                let handshake = |frame: &mut Frame| Handshake::of(frame, access);
+                let handshake = |frame: &mut Frame| {
+                    let handshake = Handshake::of(frame, access);
+                    handshake.sender.iter().for_each(trace::came);
+                    handshake
+                };
                 match self.dispatcher.on_request(request, handshake, lanes, now) {
                     Ok(Place::Queue) => Taken::Queued,
                     Ok(_) => Taken::Request,
@@ -179,6 +191,8 @@ impl Broker {
             Received::Malformed => (),
             Received::TooLarge(fault) => _ = self.refuse(&fault)?,
             Received::Request => {
+                let received_at = trace::is_on().then(Instant::now);
+                trace::received(&mut self.request, self.access.as_deref());
                 if let [first, ..] = &mut self.request.envelope[..] {
                     let access = self.access.as_deref();
                     self.naming.put(first, &mut self.request.body, access);
@@ -192,9 +206,13 @@ impl Broker {
                 if let Some(figures) = &mut self.figures {
                     figures.on_answered_at_once(self.now, Instant::now());
                 }
-                let Request { envelope, body, .. } = &mut self.request;
+                let Request { number, envelope, body, .. } = &mut self.request;
+                if let Some(received_at) = received_at {
+                    trace::answered(*number, body, received_at.elapsed());
+                }
                 let until = self.now + self.timeout;
-                self.frontend.reply(envelope, body, until, self.now)?;
+                let sent = self.frontend.reply(envelope, body, until, self.now)?;
+                trace::delivered(*number, sent);
                 self.bound_memory()?;
             }
         }
@@ -249,11 +267,15 @@ impl Broker {
 
     /// Answers the request that was just read with an error.
     fn refuse(&mut self, fault: &Fault) -> Result<Taken, Error> {
-        debug!("answered {fault}");
-        self.request.body.clear();
-        let envelope = &mut self.request.envelope;
+        let Request { number, envelope, body, .. } = &mut self.request;
+        body.clear();
+        let mut reply = fault.to_frames();
+        if trace::is_on() {
+            trace::answered(*number, &reply, self.now.elapsed());
+        }
         let until = self.now + self.timeout;
-        self.frontend.reply(envelope, &mut fault.to_frames(), until, self.now)?;
+        let sent = self.frontend.reply(envelope, &mut reply, until, self.now)?;
+        trace::delivered(*number, sent);
         Ok(Taken::Refused)
     }
 
@@ -277,6 +299,10 @@ impl Broker {
     /// Takes account of the clients that have gone.
     pub fn forget_gone(&mut self) -> Result<(), Error> {
         while let Some(routing_id) = self.frontend.next_gone()? {
+            if trace::is_on() {
+                let handshake = self.dispatcher.handshake(&routing_id);
+                handshake.and_then(|it| it.sender.as_ref()).into_iter().for_each(trace::gone);
+            }
             self.dispatcher.on_gone(&routing_id, self.now);
         }
         Ok(())
@@ -304,9 +330,9 @@ impl Broker {
         if let Some(figures) = &mut self.figures {
             figures.on_given_up(pending, self.now);
         }
-        debug!("answered {fault}");
         let until = self.now + self.timeout;
-        deliver(&mut self.frontend, pending, &mut fault.to_frames(), until, self.now)
+        let reply = &mut fault.to_frames();
+        deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)
     }
 
     /// Answers a request with the reply that has come, unless its deadline has passed: then it
@@ -317,7 +343,7 @@ impl Broker {
             figures.on_reply(pending, self.now);
         }
         let until = pending.deadline;
-        deliver(&mut self.frontend, pending, reply, until, self.now)?;
+        deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)?;
         self.bound_memory()?;
         Ok(true)
     }
@@ -338,15 +364,18 @@ impl Broker {
             figures.on_given_up(pending, self.now);
         }
         let until = self.now + self.timeout;
-        deliver(&mut self.frontend, pending, reply, until, self.now)
+        deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)
     }
 
     /// Does what is due at the end of a turn: the log, kept replies, memory.
     pub fn end_turn(&mut self) -> Result<(), Error> {
         while let Some(change) = self.dispatcher.next_change() {
             match change {
-                Change::Refusing(why) => warn!("{why}: requests are refused"),
-                Change::Answering => info!("requests are answered again"),
+                Change::Refusing(why) => {
+                    warn!(event = Event::NotReady; "{why}: requests are refused");
+                }
+                Change::Answering => info!(event = Event::Ready; "requests are answered again"),
+                Change::Withdrawn(number) => trace::withdrawn(number),
             }
         }
         self.frontend.retry(self.now)?;
@@ -355,6 +384,8 @@ impl Broker {
         }
         if self.now >= self.memory.trim_at() {
             self.dispatcher.shrink();
+            // It tells what it has left out, and nothing has followed.
+            log::logger().flush();
         }
         self.memory.trim_if_due(self.now);
         Ok(())
@@ -413,16 +444,22 @@ impl Broker {
     }
 }
 
-/// Sends the reply to a request, and leaves the request's buffers to the next.
+/// Sends the reply to a request, and leaves the request's buffers to the next. `timeout` is the time
+/// that any request has.
 fn deliver(
     frontend: &mut Frontend,
     pending: &mut Pending,
     reply: &mut [Frame],
     until: Instant,
+    timeout: Duration,
     now: Instant,
 ) -> Result<(), Error> {
-    let envelope = &mut pending.request.envelope;
-    frontend.reply(envelope, reply, until, now)?;
+    if trace::is_on() {
+        trace::answered(pending.request.number, reply, pending.age(timeout, Instant::now()));
+    }
+    let Request { number, envelope, .. } = &mut pending.request;
+    let sent = frontend.reply(envelope, reply, until, now)?;
+    trace::delivered(*number, sent);
     // If the client is gone, its frames are still there.
     envelope.clear();
     envelope.shrink_to(MAX_IDLE_CAPACITY);

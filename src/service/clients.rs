@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::account::{Account, ClientLimits};
+use super::trace::{self, Sender};
 use super::usage::Usages;
 use crate::auth::{Access, Listed};
 use crate::deadline;
@@ -49,19 +50,24 @@ pub(crate) struct Handshake {
     pub patience: Option<Duration>,
     /// Who it is, by its key.
     pub listed: Option<Listed>,
+    /// Who it is, for the figures.
     pub who: Who,
+    /// Who it is, for the log, if that tells of each client.
+    pub sender: Option<Sender>,
 }
 
 impl Handshake {
     /// Reads what the sender of a message has said, from its first frame.
     pub fn of(frame: &mut Frame, access: Option<&Access>) -> Handshake {
         let is_req = frame.property("Socket-Type") == Some("REQ");
-        let sender = access.and_then(|access| access.by_name(&access.sender_of(frame)?.name));
-        let who = match &sender {
+        let listed = access.and_then(|access| access.by_name(&access.sender_of(frame)?.name));
+        let who = match &listed {
             Some(listed) => Who::Listed(Arc::clone(&listed.name)),
             None => Who::at(frame.property("Peer-Address").unwrap_or_default()),
         };
-        Handshake { is_req, patience: deadline::of_sender(frame), listed: sender, who }
+        let patience = deadline::of_sender(frame);
+        let sender = trace::is_on().then(|| Sender::of(frame, access));
+        Handshake { is_req, patience, listed, who, sender }
     }
 }
 

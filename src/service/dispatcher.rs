@@ -46,10 +46,13 @@ pub(crate) struct Dispatcher {
     is_refusing: bool,
     /// What the log is still to be told.
     changes: VecDeque<Change>,
+    tells_withdrawn: bool,
 }
 
 /// A request that a lane still has, though its client does not wait any more.
 struct Late {
+    /// Its number, by which the log knows it.
+    number: u64,
     client: ClientId,
     /// What it takes in memory.
     bytes: usize,
@@ -68,6 +71,8 @@ pub(crate) struct Rules {
     /// Number of times that a request which was lost is tried again.
     pub retries: usize,
     pub client_limits: ClientLimits,
+    /// Each request that is dropped unhandled is a [`Change`].
+    pub tells_withdrawn: bool,
 }
 
 /// A change that is worth a line in the log.
@@ -77,6 +82,8 @@ pub(crate) enum Change {
     Refusing(&'static str),
     /// Requests are answered again.
     Answering,
+    /// The request of that number was dropped, since nobody waits for its reply.
+    Withdrawn(u64),
 }
 
 /// The next request to send, and the lane to send it to.
@@ -119,6 +126,7 @@ impl Dispatcher {
             is_draining: false,
             is_refusing: false,
             changes: VecDeque::new(),
+            tells_withdrawn: rules.tells_withdrawn,
         }
     }
 
@@ -150,6 +158,13 @@ impl Dispatcher {
     ) {
         let client = self.enter(routing_id, handshake);
         self.clients.count_at_once(client);
+    }
+
+    /// Returns the number of a request that was taken, and that is not answered or that a lane still
+    /// has; `None` if there is none.
+    pub fn number_of(&self, ticket: Ticket) -> Option<u64> {
+        let in_flight = self.in_flight.get(ticket).map(|pending| pending.request.number);
+        in_flight.or_else(|| self.late.get(&ticket).map(|late| late.number))
     }
 
     /// Returns the body of a request, to be sent; an empty one if it has ended.
@@ -241,16 +256,22 @@ impl Dispatcher {
     /// Drops what a client has queued: it does not wait for the replies any more.
     fn withdraw_queued(&mut self, client: ClientId, now: Instant) {
         for ticket in self.queue.give_up(client, now) {
-            self.withdrawn += 1;
-            self.end(ticket);
+            self.end_withdrawn(ticket);
         }
     }
 
     /// Drops a request that is not in the queue, and on no lane.
     fn withdraw(&mut self, ticket: Ticket) {
         self.waiting.retain(|waiting| *waiting != ticket);
+        self.end_withdrawn(ticket);
+    }
+
+    fn end_withdrawn(&mut self, ticket: Ticket) {
         self.withdrawn += 1;
-        self.end(ticket);
+        let number = self.end(ticket).map(|pending| pending.request.number);
+        if self.tells_withdrawn {
+            self.changes.extend(number.map(Change::Withdrawn));
+        }
     }
 
     /// Has a request that a lane has given up wait for another, unless its client has gone.
@@ -337,7 +358,7 @@ impl Dispatcher {
 
     /// Takes account of a late request that its lane is done with.
     fn on_late_done(&mut self, ticket: Ticket) {
-        if let Some(Late { client, bytes, overruns_at }) = self.late.remove(&ticket) {
+        if let Some(Late { client, bytes, overruns_at, .. }) = self.late.remove(&ticket) {
             self.overruns.remove(&(overruns_at, ticket));
             self.clients.release(client, bytes);
         }
@@ -400,13 +421,14 @@ impl Dispatcher {
     /// Ends a request without a reply; returns `None` if it had ended before.
     pub fn give_up(&mut self, ticket: Ticket, now: Instant) -> Option<&mut Pending> {
         let pending = self.in_flight.get(ticket)?;
-        let (client, bytes) = (pending.client, pending.request.bytes);
+        let Request { number, bytes, .. } = pending.request;
+        let client = pending.client;
         let overruns_at = pending.sent_at + self.timeout;
         match pending.place {
             Place::Queue => self.queue.remove(client, ticket, now),
             Place::Waiting => self.waiting.retain(|waiting| *waiting != ticket),
             Place::Lane(lane) => {
-                self.late.insert(ticket, Late { client, bytes, overruns_at });
+                self.late.insert(ticket, Late { number, client, bytes, overruns_at });
                 self.overruns.insert((overruns_at, ticket), lane);
                 self.clients.on_ended(client, bytes, true);
                 return self.in_flight.remove(ticket);

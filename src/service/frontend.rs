@@ -111,7 +111,7 @@ impl Frontend {
 
     /// Receives the next message of a client, if there is one, into the buffers of `request`.
     pub fn receive(&mut self, request: &mut Request) -> Result<Received, Error> {
-        let Request { envelope, body, bytes: cost, patience } = request;
+        let Request { number, envelope, body, bytes: cost, patience } = request;
         *patience = None;
         for frames in [&mut *envelope, &mut *body] {
             frames.clear();
@@ -149,6 +149,7 @@ impl Frontend {
             return Ok(Received::Malformed);
         }
         self.stats.requests += 1;
+        *number = self.stats.requests;
         // libzmq hands on what is just over the limit, so that it is seen here, and drops the rest.
         let what = if body.len() > self.max_frames {
             format!("has more than {} frames", self.max_frames)
@@ -166,14 +167,14 @@ impl Frontend {
     }
 
     /// Sends a reply. One that its client does not take yet is kept, and tried again until `until`.
-    /// The frames of both parts are used up, unless the client is gone.
+    /// The frames of both parts are used up, unless the client is gone. Returns whether it was sent.
     pub fn reply(
         &mut self,
         envelope: &mut [Frame],
         body: &mut [Frame],
         until: Instant,
         now: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<Sent, Error> {
         self.stats.count_reply(body);
         let mut sent = Sent::Full;
         if self.outbox.is_empty() || !self.outbox.has(&envelope[0]) {
@@ -190,9 +191,9 @@ impl Frontend {
                 let frames = envelope.iter_mut().chain(body).map(std::mem::take).collect();
                 self.outbox.keep(Reply { frames, until }, now);
             }
-            Sent::Gone => self.stats.count_gone(),
+            Sent::Gone => self.stats.gone += 1,
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// Tries the kept replies again, if it is time or something has happened to the socket, and
@@ -201,7 +202,7 @@ impl Frontend {
         let send = |reply: &mut Reply| {
             let sent = self.socket.send_message(&mut reply.frames)?;
             if sent == Sent::Gone {
-                self.stats.count_gone();
+                self.stats.gone += 1;
             }
             Ok(sent != Sent::Full)
         };

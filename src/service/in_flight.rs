@@ -10,6 +10,8 @@ use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 /// A request.
 #[derive(Default)]
 pub(crate) struct Request {
+    /// Its number, by which the log knows it.
+    pub number: u64,
     /// The frames up to and including the empty delimiter, which lead the reply back over any
     /// number of hops.
     pub envelope: Vec<Frame>,
@@ -48,6 +50,14 @@ pub(crate) struct Pending {
     pub lost: usize,
     /// The lane that lost it, until it is sent again.
     pub lost_on: Option<usize>,
+}
+
+impl Pending {
+    /// Returns how long ago it was received, if a request has `timeout`.
+    pub fn age(&self, timeout: Duration, now: Instant) -> Duration {
+        let time = self.request.patience.unwrap_or(timeout).min(timeout);
+        (now + time).saturating_duration_since(self.deadline)
+    }
 }
 
 /// Number of slots that are kept though none is in use.

@@ -41,7 +41,7 @@ impl Naming {
 }
 
 /// Returns who has sent a message, by its first frame.
-fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
+pub(super) fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
     if let Some(identity) = access.and_then(|access| access.sender_of(first)) {
         let address = identity.address.map(|address: IpAddr| address.to_canonical().to_string());
         return Client::new(&identity.name, &address.unwrap_or_default());
@@ -49,6 +49,8 @@ fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
     let address = first.property("Peer-Address").unwrap_or_default();
     match Who::at(address) {
         who @ Who::User(_) => Client::new(&who.to_string(), "localhost"),
+        // A client over IPv4 is one whatever the endpoint is.
+        who @ Who::Address(IpAddr::V4(_)) => Client::new("", &who.to_string()),
         _ => Client::new("", address),
     }
 }

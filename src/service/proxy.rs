@@ -5,17 +5,19 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{info, warn};
 
 use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::dispatcher::Assignment;
 use super::frontend::{Frontend, Stopped};
+use super::trace;
 use crate::auth::Access;
 use crate::backend::{Lane, LaneEvent, LaneKind, LaneReport, Pool, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
+use crate::logging::Event;
 use crate::socket::{PollSet, readable};
 
 /// Maximum number of messages that are taken from one socket before the others have their turn.
@@ -160,7 +162,10 @@ impl Proxy {
     fn begin_drain(&mut self) -> Result<(), Error> {
         let busy = self.lanes.iter().filter(|lane| lane.in_flight() > 0).count();
         let in_flight = self.broker.dispatcher.in_flight().len();
-        info!("stopping: requests in flight: {in_flight}, workers busy: {busy}");
+        info!(
+            event = Event::Stopping;
+            "stopping: requests in flight: {in_flight}, workers busy: {busy}"
+        );
         self.broker.begin_drain()
     }
 
@@ -178,6 +183,11 @@ impl Proxy {
                 match self.lanes[lane].next_event(&mut self.reply, self.broker.now)? {
                     Some(LaneEvent::Reply(ticket)) => self.on_reply(ticket, lane)?,
                     Some(LaneEvent::Lost(ticket)) => {
+                        if trace::is_on() {
+                            let number = self.broker.dispatcher.number_of(ticket);
+                            let name = self.lanes[lane].name(lane);
+                            number.iter().for_each(|number| trace::lost(*number, &name));
+                        }
                         self.broker.lose(ticket, lane, &mut self.reply)?;
                     }
                     Some(LaneEvent::Ignored) => (),
@@ -192,10 +202,13 @@ impl Proxy {
     }
 
     fn on_reply(&mut self, ticket: Ticket, lane: usize) -> Result<(), Error> {
+        let number = if trace::is_on() { self.broker.dispatcher.number_of(ticket) } else { None };
         let is_answered = self.broker.answer(ticket, &mut self.reply)?;
         // A worker that ends its program at the deadline says the same: that is no reply.
         if !is_answered && Fault::code_of(&self.reply) != Some(Code::TIMEOUT) {
-            debug!("lane {}: reply dropped: it came after the deadline", lane + 1);
+            if let Some(number) = number {
+                trace::late(number, &self.lanes[lane].name(lane), &self.reply);
+            }
             self.broker.frontend.stats.late += 1;
         }
         Ok(())
@@ -221,6 +234,9 @@ impl Proxy {
             let body = dispatcher.body_mut(ticket);
             if self.lanes[lane].send(ticket, body, keep, patience, *now)? {
                 frontend.stats.retried += u64::from(next.lost_on.is_some());
+                if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket)) {
+                    trace::sent(number, &self.lanes[lane].name(lane), next.lost_on.is_some());
+                }
             } else {
                 dispatcher.on_unsent(next);
             }
@@ -234,6 +250,11 @@ impl Proxy {
             if dispatcher.should_recall(lane, &self.lanes, *now) {
                 let revoked = self.lanes[lane].recall(*now);
                 frontend.stats.recalled += revoked.len() as u64;
+                if trace::is_on() {
+                    let name = self.lanes[lane].name(lane);
+                    let numbers = revoked.iter().filter_map(|it| dispatcher.number_of(*it));
+                    numbers.for_each(|number| trace::recalled(number, &name));
+                }
                 dispatcher.on_revoked(revoked);
             }
         }
@@ -263,7 +284,8 @@ impl Proxy {
         while let Some((ticket, lane)) = self.broker.dispatcher.next_overrun(self.broker.now) {
             has_overrun = true;
             if self.lanes[lane].on_deadline(ticket, self.broker.now) {
-                warn!("worker {}: its request has passed the deadline", lane + 1);
+                let worker = lane + 1;
+                warn!(worker = worker; "worker {worker}: its request has passed the deadline");
             }
         }
         if has_overrun {

@@ -16,6 +16,7 @@ use crate::backend::{Activity, Admission, LaneKind, LaneReport, LaneState, Recal
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::{NewHandler, WorkerHandler};
+use crate::logging::Event;
 use crate::socket::{PollSet, readable};
 
 /// Time in which requests are answered before the loop looks at the stop and at all that has come.
@@ -100,7 +101,7 @@ impl SingleThreaded {
                     return Err(thread_ended());
                 }
                 Some(Wake::Stop) => {
-                    info!("stopping");
+                    info!(event = Event::Stopping; "stopping");
                     self.broker.begin_drain()?;
                 }
                 Some(Wake::ListsChanged) => {

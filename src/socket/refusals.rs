@@ -2,11 +2,13 @@
 
 use std::ffi::c_int;
 use std::mem::replace;
+use std::net::SocketAddr;
 
 use log::warn;
 
 use super::Socket;
 use crate::error::Error;
+use crate::logging::Event;
 
 /// The refusals of one socket that are already logged, by kind.
 pub(crate) struct Refusals([Kind; 7]);
@@ -74,8 +76,12 @@ impl Refusals {
         for Kind { action, reason, count, last, logged, .. } in &mut self.0 {
             let count = socket.get_int(*count)?;
             if replace(logged, count) != count && is_logged {
-                let peer = name_of(socket.get_string(*last)?);
-                warn!("{prefix}{action} {peer}: {reason}; so far: {count}");
+                let address = socket.get_string(*last)?;
+                let (ip, peer) = (ip_of(&address), name_of(address));
+                warn!(
+                    event = Event::Refused, peer = ip;
+                    "{prefix}{action} {peer}: {reason}; so far: {count}"
+                );
             }
         }
         Ok(())
@@ -92,6 +98,12 @@ impl Refusals {
     pub fn reset(&mut self) {
         self.0.iter_mut().for_each(|kind| kind.logged = 0);
     }
+}
+
+/// Returns the IP address in an address of libzmq's; `None` over ipc.
+fn ip_of(address: &str) -> Option<String> {
+    let address: SocketAddr = address.strip_prefix("tcp://")?.parse().ok()?;
+    Some(address.ip().to_canonical().to_string())
 }
 
 /// Returns what the log calls the peer at `address`. A peer over ipc has no address of its own.

@@ -1,15 +1,16 @@
 //! `/status.json`: all that is shown, for programs. docs/operations.md says what each field means;
 //! [`SCHEMA`] is raised when one changes its meaning or goes.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
-use time::UtcDateTime;
 
 use super::history::{STEP, Step, WINDOWS};
 use super::report::Report;
 use super::snapshot::{Usage, Who};
 use crate::backend::{LaneKind, LaneReport};
+use crate::logging;
+use crate::text::utc;
 
 /// The version of the fields.
 const SCHEMA: u32 = 1;
@@ -32,9 +33,9 @@ fn of(report: &Report<'_>) -> Value {
         ("state", report.state.name().into()),
         ("reason", report.state.reason().into()),
         ("ready", report.state.is_ready().into()),
-        ("since", written(report.since).into()),
-        ("time", written(report.clock).into()),
-        ("started", written(facts.started_at).into()),
+        ("since", utc(report.since).into()),
+        ("time", utc(report.clock).into()),
+        ("started", utc(facts.started_at).into()),
         ("uptime_seconds", rounded(report.uptime().as_secs_f64())),
         ("loop_age_seconds", rounded(report.age().as_secs_f64())),
         ("endpoints", facts.endpoints.clone().into()),
@@ -80,6 +81,7 @@ fn of(report: &Report<'_>) -> Value {
                 counts([("ok", done), ("failed", failed)])
             }),
         ),
+        ("log", log()),
         ("history", history(report)),
     ])
 }
@@ -180,6 +182,18 @@ fn client(usage: &Usage, report: &Report<'_>) -> Value {
     ])
 }
 
+/// Returns what the log was told: lines by level, and the last warnings and errors.
+fn log() -> Value {
+    let warnings = logging::last_warnings().into_iter().map(|trouble| {
+        object(vec![
+            ("time", utc(trouble.time).into()),
+            ("level", trouble.level.as_str().to_lowercase().into()),
+            ("text", trouble.text.into()),
+        ])
+    });
+    object(vec![("lines", counts(logging::counts().each())), ("warnings", warnings.collect())])
+}
+
 fn history(report: &Report<'_>) -> Value {
     let of_each = |value: fn(&Step) -> Value| report.history.steps().map(value).collect();
     object(vec![
@@ -210,18 +224,4 @@ fn seconds(time: Option<Duration>) -> Value {
 /// Returns a number with at most three digits behind the point.
 fn rounded(value: f64) -> Value {
     ((value * 1000.0).round() / 1000.0).into()
-}
-
-/// Returns the time in UTC (RFC 3339).
-pub(super) fn written(time: SystemTime) -> String {
-    let time = UtcDateTime::from(time);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        time.year(),
-        u8::from(time.month()),
-        time.day(),
-        time.hour(),
-        time.minute(),
-        time.second()
-    )
 }

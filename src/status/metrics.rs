@@ -9,6 +9,7 @@ use super::report::Report;
 use super::snapshot::Who;
 use crate::backend::{Activity, LaneKind};
 use crate::fault::Code;
+use crate::logging;
 
 /// The media type of OpenMetrics, as who takes it says so, and as it is answered.
 pub(super) const OPEN_METRICS: &str = "application/openmetrics-text";
@@ -224,6 +225,10 @@ impl Exposition {
             self.family("repd_reloads", "counter", "Times that the lists were read again.");
             self.sample("repd_reloads_total", &[("result", "ok")], done);
             self.sample("repd_reloads_total", &[("result", "failed")], failed);
+        }
+        self.family("repd_log_lines", "counter", "Log lines by level, those left out included.");
+        for (level, count) in logging::counts().each() {
+            self.sample("repd_log_lines_total", &[("level", level)], count);
         }
         let is_ready = u8::from(report.state.is_ready());
         self.gauge("repd_ready", "1 if requests are taken.", is_ready);

@@ -2,14 +2,14 @@
 //! seconds, and loads nothing else.
 
 use std::fmt::{Display, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::json::written;
 use super::report::Report;
 use super::snapshot::Usage;
 use super::units::{bytes, count, ranked, short, time};
 use crate::backend::{Activity, LaneKind, LaneReport};
-use crate::text::{printable, shorten};
+use crate::logging;
+use crate::text::{printable, shorten, utc};
 use chart::chart;
 
 mod chart;
@@ -25,6 +25,10 @@ pub(super) const POLICY: &str = "default-src 'none'; \
 /// Maximum number of rows of a table, and of bytes of a name in it.
 const MAX_ROWS: usize = 16;
 const MAX_NAME: usize = 64;
+
+/// Maximum number of warnings, and of bytes of one.
+const MAX_WARNINGS: usize = 5;
+const MAX_WARNING: usize = 160;
 
 /// Returns the page.
 pub(super) fn page(report: &Report<'_>) -> String {
@@ -46,6 +50,7 @@ pub(super) fn page(report: &Report<'_>) -> String {
     elsewhere(&mut html, report);
     clients(&mut html, report);
     limits(&mut html, report);
+    warnings(&mut html);
     html.push_str("</main></body></html>\n");
     html
 }
@@ -58,7 +63,7 @@ fn header(html: &mut String, report: &Report<'_>, state: &str) {
         reason => format!(": {reason}"),
     };
     let since = report.clock.duration_since(report.since).unwrap_or_default();
-    let _ = write!(html, "<p>for {}, since {}{reason}", time(whole(since)), written(report.since));
+    let _ = write!(html, "<p>for {}, since {}{reason}", time(whole(since)), minute(report.since));
     if !report.state.is_healthy() {
         let _ = write!(html, "; what follows is {} old", time(whole(report.age())));
     }
@@ -226,6 +231,26 @@ fn limits(html: &mut String, report: &Report<'_>) {
     );
 }
 
+/// Writes the last warnings and errors of the log, the newest first.
+fn warnings(html: &mut String) {
+    let last = logging::last_warnings();
+    if last.is_empty() {
+        return;
+    }
+    html.push_str("<section class=\"wide\"><h2>Last warnings</h2>");
+    for trouble in last.iter().rev().take(MAX_WARNINGS) {
+        let mut text = trouble.text.clone();
+        shorten(&mut text, MAX_WARNING);
+        let _ = write!(html, "<p>{} {}</p>", minute(trouble.time), Escaped(&text));
+    }
+    html.push_str("</section>");
+}
+
+/// Returns a time in UTC, to the minute.
+fn minute(time: SystemTime) -> String {
+    utc(time)[..16].replace('T', " ") + " UTC"
+}
+
 /// Returns what a lane is doing, and for how long.
 fn activity_of(lane: &LaneReport, report: &Report<'_>) -> Cell {
     let since = lane.since.map(|since| report.now.saturating_duration_since(since));
@@ -327,7 +352,7 @@ mod tests {
     use std::io::Write as _;
     use std::net::{IpAddr, Ipv4Addr};
     use std::process::{Command, Stdio};
-    use std::time::{Instant, SystemTime};
+    use std::time::Instant;
 
     use super::*;
     use crate::fault::Code;

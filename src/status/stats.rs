@@ -51,11 +51,6 @@ impl Stats {
         debug!("message dropped: it has no empty delimiter frame, or nothing behind it");
         self.malformed += 1;
     }
-
-    pub fn count_gone(&mut self) {
-        debug!("reply dropped: its client is gone");
-        self.gone += 1;
-    }
 }
 
 impl fmt::Display for Stats {

@@ -11,6 +11,9 @@ use crate::text::printable;
 /// Maximum number of rows of a table.
 const MAX_ROWS: usize = 20;
 
+/// Maximum number of warnings.
+const MAX_WARNINGS: usize = 5;
+
 /// Returns the text.
 pub(super) fn shown(status: &Value) -> String {
     let mut text = Text(String::new());
@@ -20,6 +23,7 @@ pub(super) fn shown(status: &Value) -> String {
     elsewhere(&mut text, status);
     clients(&mut text, status);
     limits(&mut text, status);
+    warnings(&mut text, status);
     text.0
 }
 
@@ -134,6 +138,16 @@ fn limits(text: &mut Text, status: &Value) {
         vec!["open files".into(), of("/limits/open_files", "/limits/open_files_max")],
     ];
     text.titled_table("", &rows);
+}
+
+fn warnings(text: &mut Text, status: &Value) {
+    let all = list(status, "/log/warnings");
+    if !all.is_empty() {
+        text.line(format_args!("\nlast warnings"));
+    }
+    for warning in all.iter().rev().take(MAX_WARNINGS) {
+        text.line(format_args!("  {} {}", word(warning, "/time"), word(warning, "/text")));
+    }
 }
 
 /// What is put together for the terminal.

@@ -131,6 +131,23 @@ impl Drop for Folder {
     }
 }
 
+/// Runs `repd serve` with that folder at `place`, in a mount namespace of its own. If there is none to
+/// be had, reports that the test is skipped.
+pub fn with_folder(folder: &Folder, place: &str, options: &[&str]) -> Option<Command> {
+    let run = |program: &[&str]| {
+        let mut command = Command::new("unshare");
+        let shell = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+        command.args(["--map-root-user", "--mount", "sh", "-c", shell]).arg(&folder.0).arg(place);
+        command.args(program);
+        command
+    };
+    if !run(&["true"]).output().is_ok_and(|run| run.status.success()) {
+        skipped("no mount namespace can be had");
+        return None;
+    }
+    Some(run(&[&[REPD, "serve"], options].concat()))
+}
+
 /// Returns a Python that has pyzmq. If there is none, reports that the test is skipped; in CI it
 /// fails.
 pub fn python_with_pyzmq() -> Option<&'static str> {

@@ -177,6 +177,25 @@ fn the_last_line_of_the_log_has_the_counters_of_the_table() {
 }
 
 #[test]
+fn the_table_of_events_is_the_logs() {
+    let source = file("src/logging/event.rs");
+    let arms = |function: &str| -> Vec<String> {
+        let body = source.split(&format!("fn {function}(self)")).nth(1).unwrap();
+        let body = body.split("    }\n    }\n").next().unwrap();
+        body.split('"').skip(1).step_by(2).map(Into::into).collect()
+    };
+    let events: Vec<_> = arms("name").into_iter().zip(arms("message_id")).collect();
+    assert_eq!(events.len(), 7);
+    let rows = rows(&section("docs/operations.md", "In the journal"));
+    let listed: Vec<_> = rows
+        .iter()
+        .filter(|row| code_spans(&row[1]).first().is_some_and(|id| id.len() == 32))
+        .map(|row| (row[0].trim_matches('`').to_string(), row[1].trim_matches('`').to_string()))
+        .collect();
+    assert_eq!(listed, events);
+}
+
+#[test]
 fn the_table_of_the_nixos_modules_options_is_the_modules() {
     // A build in a sandbox does not have the module.
     if !root().join("nixos/module.nix").exists() {

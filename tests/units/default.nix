@@ -235,6 +235,10 @@ in
         { settings.multipart = true; }
         { settings.max-outstanding = 5; }
         {
+          settings.log = "journal";
+          settings.log-format = "json";
+        }
+        {
           settings.listen = [ "tcp://*:*" ];
           openFirewall = true;
         }

@@ -111,7 +111,7 @@ impl Lines {
                 self.line.extend(b"...");
             }
             let (worker, line) = (self.worker, printable(&self.line));
-            info!(target: PROGRAM_TARGET, "worker {worker}'s program says: {line}");
+            info!(target: PROGRAM_TARGET, worker = worker; "worker {worker}'s program says: {line}");
         }
         self.line.clear();
         self.is_cut = false;

@@ -117,7 +117,8 @@ impl Copies {
 
     fn warn_of_start(&self, error: io::Error, next: &str) {
         self.settings.counts.on_failed(Reason::System);
-        warn!("worker {}: cannot start {:?}: {}{next}", self.worker, self.name(), plain(error));
+        let (worker, name) = (self.worker, self.name());
+        warn!(worker = worker; "worker {worker}: cannot start {name:?}: {}{next}", plain(error));
     }
 
     /// Ends the copy that failed, if there is one, and logs why.
@@ -131,7 +132,8 @@ impl Copies {
         let status = process.terminate();
         if self.is_once() {
             let (worker, name, reason) = (self.worker, self.name(), failure.reason());
-            warn!("worker {worker}: the program {name:?} failed: {reason}{}", describe(&status));
+            let status = describe(&status);
+            warn!(worker = worker; "worker {worker}: the program {name:?} failed: {reason}{status}");
             return;
         }
         // A copy that was too slow did start, so its end is no failed start.
@@ -144,6 +146,7 @@ impl Copies {
                 _ => "does it read packets? --framing packet",
             };
             warn!(
+                worker = worker;
                 "worker {worker}: {name:?} has never replied; {other}; does it flush its output? {FLUSH}"
             );
         }
@@ -169,7 +172,10 @@ impl Copies {
         };
         let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
         let (worker, name, status) = (self.worker, self.name(), describe(status));
-        warn!("worker {worker}: lost the program {name:?}: {reason}{status}{hint}{next}");
+        warn!(
+            worker = worker;
+            "worker {worker}: lost the program {name:?}: {reason}{status}{hint}{next}"
+        );
     }
 
     /// Counts a copy that ended without a reply, or could not be started. Returns the pause before
@@ -239,7 +245,8 @@ impl Copies {
                 }
                 self.settings.counts.on_failed(Reason::Status);
                 let status = describe(&status);
-                warn!("worker {}: the program {:?} failed{status}", self.worker, self.name());
+                let (worker, name) = (self.worker, self.name());
+                warn!(worker = worker; "worker {worker}: the program {name:?} failed{status}");
                 Err(Fault::new(Code::FAILED, format!("the program failed{status}")))
             }
             Err(failure) => {
@@ -331,7 +338,8 @@ impl Copies {
         self.has_replied = false;
         match self.start(None) {
             Ok(process) => {
-                info!("worker {}: the program is running, process {}", self.worker, process.id());
+                let (worker, id) = (self.worker, process.id());
+                info!(worker = worker; "worker {worker}: the program is running, process {id}");
                 self.running = Some(process);
                 None
             }
@@ -360,9 +368,10 @@ impl Drop for Copies {
         self.end_failed();
         let Some(process) = self.running.take() else { return };
         if !process.finish().unwrap_or(false) {
+            let worker = self.worker;
             warn!(
-                "worker {}: the program had to be killed: it did not end when its input was closed",
-                self.worker
+                worker = worker;
+                "worker {worker}: the program had to be killed: it did not end when its input was closed"
             );
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Dispatcher;
 use crate::auth::Listed;
 use crate::backend::Ticket;
-use crate::service::clients::ClientId;
+use crate::service::clients::{ClientId, Handshake};
 
 impl Dispatcher {
     /// Takes account of the end of a client's connection: what it has asked for is not handled, but
@@ -35,6 +35,12 @@ impl Dispatcher {
             self.in_flight.get(*ticket).is_some_and(|pending| pending.client == client)
         };
         self.waiting.iter().copied().filter(is_its).collect()
+    }
+
+    /// Returns what a client has said when it connected; `None` if it has asked for nothing.
+    pub fn handshake(&mut self, routing_id: &[u8]) -> Option<&Handshake> {
+        let client = self.clients.find(routing_id)?;
+        Some(self.clients.handshake(client))
     }
 
     /// Returns true if a client has requests outstanding.

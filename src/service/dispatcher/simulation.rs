@@ -135,7 +135,7 @@ impl Simulation {
             outstanding: [3, 1000][dice.usize(..2)],
             rate: [None, None, Some(100)][dice.usize(..3)],
         };
-        let rules = Rules { timeout: TIMEOUT, retries, client_limits };
+        let rules = Rules { timeout: TIMEOUT, retries, client_limits, tells_withdrawn: false };
         let mut simulation = Simulation {
             now,
             end: now + ASKING,

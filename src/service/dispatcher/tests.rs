@@ -53,7 +53,7 @@ impl Harness {
 
     fn with_retries(lanes: usize, retries: usize) -> Harness {
         let client_limits = ClientLimits { outstanding: 9, rate: None };
-        let rules = Rules { timeout: TIMEOUT, retries, client_limits };
+        let rules = Rules { timeout: TIMEOUT, retries, client_limits, tells_withdrawn: false };
         let now = Instant::now();
         Harness { dispatcher: Dispatcher::new(lanes, rules, now), now, asked: 0 }
     }
