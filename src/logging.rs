@@ -26,7 +26,7 @@ mod syslog;
 pub use log::{Level, LevelFilter};
 
 pub(crate) use event::Event;
-pub use recent::{Counts, Trouble, counts, last_warnings};
+pub use recent::{Counts, Warning, counts, last_warnings};
 
 /// Target of the lines that a program writes. They are never left out: repd cannot judge their
 /// worth.

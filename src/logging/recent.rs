@@ -42,7 +42,7 @@ impl Counts {
 /// A warning or an error that was logged.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Trouble {
+pub struct Warning {
     /// When it was logged.
     pub time: SystemTime,
     /// Its level: warning or error.
@@ -56,9 +56,9 @@ static WARNINGS: AtomicU64 = AtomicU64::new(0);
 static INFO: AtomicU64 = AtomicU64::new(0);
 static DEBUG: AtomicU64 = AtomicU64::new(0);
 
-static LAST: Mutex<VecDeque<Trouble>> = Mutex::new(VecDeque::new());
+static LAST: Mutex<VecDeque<Warning>> = Mutex::new(VecDeque::new());
 
-fn last() -> MutexGuard<'static, VecDeque<Trouble>> {
+fn last() -> MutexGuard<'static, VecDeque<Warning>> {
     LAST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -77,12 +77,12 @@ pub(super) fn count(level: Level) {
 pub(super) fn keep(line: &Line) {
     let mut text = line.text.clone();
     shorten(&mut text, MAX_KEPT_BYTES);
-    let trouble = Trouble { time: SystemTime::now(), level: line.level, text };
+    let warning = Warning { time: SystemTime::now(), level: line.level, text };
     let mut last = last();
     if last.len() == KEPT {
         last.pop_front();
     }
-    last.push_back(trouble);
+    last.push_back(warning);
 }
 
 /// Returns how many lines of each level there were, of a log that [`start`](super::start) has
@@ -99,7 +99,7 @@ pub fn counts() -> Counts {
 
 /// Returns the last 20 warnings and errors of that log, the oldest first. What a program writes is
 /// none of them, and what was left out since it repeats is in the text of another.
-pub fn last_warnings() -> Vec<Trouble> {
+pub fn last_warnings() -> Vec<Warning> {
     last().iter().cloned().collect()
 }
 
