@@ -206,6 +206,28 @@ fn handshakes_leave_time_for_who_is_connected() {
     assert_eq!(client.ask_text("abc"), "cba");
 }
 
+// Of mosquitto an empty list let everybody in (CVE-2018-12550), and so did a line without a password
+// (CVE-2018-12551).
+#[test]
+fn a_list_without_a_key_lets_nobody_in() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("nobody");
+    keys.write("clients", "# nobody yet\n\n");
+    let service = keys.serve(&[]);
+    let refused = keys.call(&service.endpoint, "pump-7");
+    assert_eq!((refused.status.code(), refused.stdout.is_empty()), (Some(1), true));
+    for line in ["pump-7", "pump-7 ", "pump-7 \t", "pump-7 0", "pump-7 ''"] {
+        keys.write("clients", line);
+        let (key, clients) = (keys.path("service.key_secret"), keys.path("clients"));
+        let refused = repd(
+            &["serve", "--listen", "tcp://127.0.0.1:*", "--key", &key, "--clients", &clients],
+            b"",
+        );
+        assert_eq!(refused.status.code(), Some(2), "{line:?}");
+        assert!(said(&refused).contains("clients:1"), "{}", said(&refused));
+    }
+}
+
 #[test]
 fn an_ipc_endpoint_is_for_whom_its_file_lets_in() {
     let _limit = time_limit(60);
