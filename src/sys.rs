@@ -1,4 +1,4 @@
-//! Linux: descriptors, limits, memory, processes, scheduling, signals.
+//! Linux: descriptors, limits, memory, processes, scheduling, signals; and systemd.
 
 pub(crate) mod fd;
 pub(crate) mod memory;
@@ -10,3 +10,4 @@ pub(crate) mod sched;
 pub(crate) mod secrecy;
 pub(crate) mod signals;
 pub(crate) mod spawn;
+pub(crate) mod systemd;

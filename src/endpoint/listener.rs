@@ -17,6 +17,7 @@ use nix::sys::socket::{
 };
 
 use crate::config::Config;
+use crate::endpoint::inherited::{self, Inherited};
 use crate::endpoint::{Address, Endpoint, Host, is_local};
 use crate::error::{Error, plain};
 
@@ -37,7 +38,7 @@ impl Listeners {
     pub fn bind(config: &Config) -> Result<Listeners, Error> {
         let mut own = Vec::new();
         for endpoint in config.listen.iter().chain(config.external()) {
-            own.push(Listener::bind(endpoint, config.backlog, &own)?);
+            own.extend(Listener::bind(endpoint, config.backlog, &own)?);
         }
         for upstream in config.upstreams() {
             if let Some(own) = own.iter().find(|listener| listener.place.is_reached_at(upstream)) {
@@ -46,8 +47,9 @@ impl Listeners {
                     .with_remedy("give the endpoint of another service"));
             }
         }
-        let backend = own.split_off(config.listen.len());
-        Ok(Listeners { listen: own, backend })
+        let is_for_clients = |listener: &Listener| config.listen.contains(&listener.endpoint);
+        let (listen, backend) = own.into_iter().partition(is_for_clients);
+        Ok(Listeners { listen, backend })
     }
 }
 
@@ -59,17 +61,24 @@ pub(crate) struct Listener {
     pub endpoint: Endpoint,
     /// The file of an ipc endpoint with a path.
     pub file: Option<SocketFile>,
+    /// The endpoint as libzmq is told it.
+    pub name: String,
     place: Place,
     backlog: usize,
 }
 
 impl Listener {
     /// Binds `endpoint`, where up to `backlog` connections may wait to be accepted. A tcp endpoint
-    /// accepts none before [`Listener::listen`].
+    /// accepts none before [`Listener::listen`]. What is handed over is bound already, and may be
+    /// several sockets.
     ///
     /// # Errors
     /// Returns an error if the system refuses `endpoint`, or if it overlaps with one of `own`.
-    pub fn bind(endpoint: &Endpoint, backlog: usize, own: &[Listener]) -> Result<Listener, Error> {
+    pub fn bind(
+        endpoint: &Endpoint,
+        backlog: usize,
+        own: &[Listener],
+    ) -> Result<Vec<Listener>, Error> {
         let cannot = |why: String| cannot_listen(endpoint).with_cause(why);
         let check_free = |place: &Place| match own.iter().find(|other| other.place.overlaps(place))
         {
@@ -102,8 +111,23 @@ impl Listener {
                     .map_err(|error| cannot(explain_ipc(error)))?;
                 (listener.into(), None, place)
             }
+            Address::Inherited { name } => {
+                let sockets = inherited::sockets(name).map_err(cannot)?;
+                let listeners = sockets.into_iter().map(|Inherited { fd, place, name }| {
+                    check_free(&place).map_err(cannot)?;
+                    let endpoint = endpoint.clone();
+                    Ok(Listener { fd, endpoint, file: None, name, place, backlog })
+                });
+                return listeners.collect();
+            }
         };
-        Ok(Listener { fd, endpoint: endpoint.clone(), file, place, backlog })
+        let name = endpoint.to_string();
+        Ok(vec![Listener { fd, endpoint: endpoint.clone(), file, name, place, backlog }])
+    }
+
+    /// Returns true if it goes on listening when this process has ended.
+    pub fn is_inherited(&self) -> bool {
+        self.endpoint.is_inherited()
     }
 
     /// Returns true if clients come over TCP.
@@ -112,8 +136,12 @@ impl Listener {
     }
 
     /// Lets clients connect. At ipc endpoints they can since `bind`: another service would remove a
-    /// socket file where nobody listens, as one that was left behind.
+    /// socket file where nobody listens, as one that was left behind. What is handed over listens
+    /// already, with a backlog of its own.
     pub fn listen(&self) -> Result<(), Error> {
+        if self.is_inherited() {
+            return Ok(());
+        }
         let backlog = i32::try_from(self.backlog).unwrap_or(i32::MAX);
         listen(&self.fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN)).map_err(|error| {
             cannot_listen(&self.endpoint).with_cause(match self.endpoint.address() {
@@ -130,11 +158,13 @@ fn cannot_listen(endpoint: &Endpoint) -> Error {
 
 /// The identity of an endpoint in the system.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Tcp(SocketAddr),
     /// Device and inode of the socket file.
     File((u64, u64)),
     Abstract(String),
+    /// A socket file that this process does not see.
+    Elsewhere(PathBuf),
 }
 
 impl Place {
@@ -148,6 +178,7 @@ impl Place {
             }
             (Place::File(one), Place::File(other)) => one == other,
             (Place::Abstract(one), Place::Abstract(other)) => one == other,
+            (Place::Elsewhere(one), Place::Elsewhere(other)) => one == other,
             _ => false,
         }
     }
@@ -206,7 +237,7 @@ impl Drop for SocketFile {
 }
 
 /// Returns the device and inode of the file at `path`, without following a symbolic link.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 

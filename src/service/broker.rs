@@ -10,10 +10,11 @@ use log::{debug, info, warn};
 
 use super::account::ClientLimits;
 use super::clients::Handshake;
-use super::dispatcher::{Change, Dispatcher, Lost, Rules};
+use super::dispatcher::{Change, Dispatcher, Lost, Rules, all_unavailable};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
 use super::in_flight::{Pending, Place, Request};
+use super::manager::Manager;
 use super::naming::Naming;
 use crate::auth::Access;
 use crate::backend::{LaneState, Ticket};
@@ -21,13 +22,14 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
-use crate::socket::Peer;
+use crate::socket::{Peer, wait};
 use crate::sys::memory::Memory;
 
 pub(crate) struct Broker {
     pub frontend: Frontend,
     pub dispatcher: Dispatcher,
     pub drain: Drain,
+    pub manager: Manager,
     /// A buffer for what comes in.
     request: Request,
     /// Clients may ask only so often, by the service's own limit.
@@ -56,14 +58,25 @@ pub(crate) struct Wakers<'a> {
     pub ends: Vec<BorrowedFd<'a>>,
     /// Tells that who may connect has changed.
     pub lists: Option<&'a PipeReader>,
+    /// Tells that the lists are to be read again, of which the service manager is told.
+    pub hangups: Option<&'a PipeReader>,
 }
 
 impl Wakers<'_> {
     /// Takes what has told that the lists have changed.
     pub fn take_lists(&self) {
-        if let Some(mut lists) = self.lists {
-            let _ = lists.read(&mut [0; 64]);
-        }
+        take(self.lists);
+    }
+
+    /// Takes what has told that the lists are to be read again.
+    pub fn take_hangups(&self) {
+        take(self.hangups);
+    }
+}
+
+fn take(reader: Option<&PipeReader>) {
+    if let Some(mut reader) = reader {
+        let _ = reader.read(&mut [0; 64]);
     }
 }
 
@@ -102,6 +115,7 @@ impl Broker {
             frontend,
             dispatcher: Dispatcher::new(lanes, rules, now),
             drain: Drain::new(config.drain),
+            manager: Manager::none(),
             request: Request::default(),
             has_rate: client_limits.rate.is_some(),
             has_listed_rate: access.as_ref().is_some_and(|access| access.has_rates()),
@@ -115,21 +129,39 @@ impl Broker {
         }
     }
 
+    /// Has the service manager told of this service from now on, which is ready.
+    pub fn report_to(&mut self, manager: Manager, lanes: &[impl LaneState]) {
+        self.manager = manager;
+        let now = Instant::now();
+        self.manager.on_ready(all_unavailable(lanes, now), now);
+    }
+
     /// Returns when something is next to be done though no message comes.
     pub fn next_deadline(&self, lanes: &[impl LaneState]) -> Option<Instant> {
         let times = [
             self.dispatcher.next_deadline(lanes, self.now),
             self.frontend.outbox().retry_at(),
             self.drain.next_deadline(self.now),
+            self.manager.next_deadline(),
             Some(self.memory.trim_at()),
         ];
         times.into_iter().flatten().min()
     }
 
-    /// Refuses what comes from now on, and what is in the queue.
+    /// Refuses what comes from now on, and what is in the queue; or does so later, if clients that
+    /// connect from now on wait for the next service.
     pub fn begin_drain(&mut self) -> Result<(), Error> {
-        self.frontend.begin_drain();
-        self.drain.begin(self.now);
+        self.frontend.begin_drain()?;
+        self.manager.on_stopping(self.dispatcher.in_flight().len(), self.now);
+        if self.frontend.is_inherited() {
+            self.drain.begin(self.now);
+            return Ok(());
+        }
+        self.begin_refusing()
+    }
+
+    fn begin_refusing(&mut self) -> Result<(), Error> {
+        self.drain.begin_refusing(self.now);
         for ticket in self.dispatcher.begin_drain(self.now) {
             self.give_up(ticket, &Fault::stopping())?;
         }
@@ -196,6 +228,7 @@ impl Broker {
     /// would not be let in now are refused, and their connections end once what is in flight is
     /// answered.
     pub fn on_lists_changed(&mut self) -> Result<(), Error> {
+        self.manager.on_reloaded(self.now);
         let Some(access) = self.access.clone() else { return Ok(()) };
         self.dispatcher.set_limits(|name| access.by_name(name));
         self.has_listed_rate = access.has_rates();
@@ -239,6 +272,28 @@ impl Broker {
         let until = self.now + self.timeout;
         self.frontend.reply(envelope, &mut fault.to_frames(), until, self.now)?;
         Ok(Taken::Refused)
+    }
+
+    /// Answers what was read from clients with a 503.
+    fn refuse_rest(&mut self) -> Result<(), Error> {
+        /// Time after which libzmq has told what it has read of a client that asks for much.
+        const MOMENT: Duration = Duration::from_millis(1);
+        loop {
+            let mut has_come = false;
+            loop {
+                match self.frontend.receive(&mut self.request)? {
+                    Received::Nothing => break,
+                    Received::Malformed => (),
+                    Received::TooLarge(fault) => _ = self.refuse(&fault)?,
+                    Received::Request => _ = self.refuse(&Fault::stopping())?,
+                }
+                has_come = true;
+            }
+            if !has_come {
+                return Ok(());
+            }
+            wait(&mut [self.frontend.readable()], Some(MOMENT))?;
+        }
     }
 
     /// Makes room if requests and unsent replies take too much: who holds most loses something
@@ -316,14 +371,39 @@ impl Broker {
         deliver(&mut self.frontend, pending, reply, until, self.now)
     }
 
-    /// Does what is due at the end of a turn: the log, kept replies, memory.
-    pub fn end_turn(&mut self) -> Result<(), Error> {
+    /// Takes account of a SIGHUP, which has the lists read again if there are some.
+    pub fn on_hangup(&mut self) {
+        self.manager.on_reloading(self.now);
+        if !self.access.as_ref().is_some_and(|access| access.has_lists()) {
+            self.manager.on_reloaded(self.now);
+        }
+    }
+
+    /// Returns true if the drain is over; `is_answered` tells that everything that came was answered.
+    pub fn is_drained(&mut self, is_answered: bool) -> Result<bool, Error> {
+        if !self.drain.has_begun() {
+            return Ok(false);
+        }
+        if self.drain.should_refuse(self.now) {
+            self.begin_refusing()?;
+        }
+        let is_over = self.drain.is_over(self.now, is_answered);
+        self.manager.on_drain(!is_over && !is_answered, self.now);
+        Ok(is_over)
+    }
+
+    /// Does what is due at the end of a turn: the log, the service manager, kept replies, memory.
+    pub fn end_turn(&mut self, lanes: &[impl LaneState]) -> Result<(), Error> {
         while let Some(change) = self.dispatcher.next_change() {
             match change {
                 Change::Refusing(why) => warn!("{why}: requests are refused"),
                 Change::Answering => info!("requests are answered again"),
             }
         }
+        if self.manager.is_look_due(self.now) {
+            self.manager.on_look(all_unavailable(lanes, self.now), self.now);
+        }
+        self.manager.on_turn(self.now);
         self.frontend.retry(self.now)?;
         if !self.dismissed.is_empty() {
             self.end_dismissed()?;
@@ -337,6 +417,8 @@ impl Broker {
 
     /// Answers the requests that are left with a 503, and closes the frontend.
     pub fn finish(mut self) -> Result<Stopped, Error> {
+        self.frontend.stop_reading()?;
+        self.refuse_rest()?;
         for ticket in self.dispatcher.in_flight().all() {
             self.frontend.stats.abandoned += 1;
             self.give_up(ticket, &Fault::stopping())?;

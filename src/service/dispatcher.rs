@@ -13,10 +13,13 @@ use super::queue::Queue;
 use crate::backend::{LaneState, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
-use lanes::{Recent, all_unavailable};
+use lanes::Recent;
 
 mod lanes;
 mod leaving;
+
+pub(super) use lanes::all_unavailable;
+
 #[cfg(all(test, not(loom)))]
 mod simulation;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use log::{debug, info, warn};
 use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::dispatcher::Assignment;
 use super::frontend::{Frontend, Stopped};
+use super::manager::Manager;
 use crate::auth::Access;
 use crate::backend::{Lane, LaneEvent, Pool, Ticket};
 use crate::config::Config;
@@ -44,6 +45,8 @@ enum Wake {
     WorkerChanged,
     /// Who may connect has changed.
     ListsChanged,
+    /// The lists are to be read again.
+    Hangup,
     Message,
 }
 
@@ -63,6 +66,11 @@ impl Proxy {
         self.broker.frontend.endpoints()
     }
 
+    /// Has the service manager told of this service from now on.
+    pub fn report_to(&mut self, manager: Manager) {
+        self.broker.report_to(manager, &self.lanes);
+    }
+
     /// Serves until it is to stop, and then until what is in flight has ended or the drain's time is
     /// up. `pool` is that of the workers of this process, if it has some.
     ///
@@ -80,6 +88,10 @@ impl Proxy {
                     wakers.take_lists();
                     self.broker.on_lists_changed()?;
                 }
+                Some(Wake::Hangup) => {
+                    wakers.take_hangups();
+                    self.broker.on_hangup();
+                }
                 Some(Wake::WorkerChanged | Wake::Message) | None => (),
             }
             // Replies first: they free lanes. Then the deadlines and the clients that have gone, so
@@ -92,9 +104,9 @@ impl Proxy {
             self.recall();
             self.dispatch()?;
             self.take_requests()?;
-            self.broker.end_turn()?;
-            let broker = &self.broker;
-            if broker.drain.has_begun() && broker.drain.is_over(broker.now, self.is_answered()) {
+            self.broker.end_turn(&self.lanes)?;
+            let is_answered = self.broker.drain.has_begun() && self.is_answered();
+            if self.broker.is_drained(is_answered)? {
                 return self.broker.finish();
             }
         }
@@ -117,6 +129,7 @@ impl Proxy {
         }
         poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
         poll.add(Wake::ListsChanged, wakers.lists.map(readable));
+        poll.add(Wake::Hangup, wakers.hangups.map(readable));
         if let Some(pool) = pool {
             poll.add(Wake::WorkerChanged, [readable(pool.changed())]);
         }
@@ -128,8 +141,15 @@ impl Proxy {
         if let (Some(pool), true) = (pool, poll.is_readable(Wake::WorkerChanged)) {
             let _ = pool.changed().read(&mut [0; 64]);
         }
-        let order =
-            [Wake::ThreadEnded, Wake::Stop, Wake::ListsChanged, Wake::WorkerChanged, Wake::Message];
+        // A hangup before what comes of it.
+        let order = [
+            Wake::ThreadEnded,
+            Wake::Stop,
+            Wake::Hangup,
+            Wake::ListsChanged,
+            Wake::WorkerChanged,
+            Wake::Message,
+        ];
         let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         self.broker.now = Instant::now();

@@ -55,8 +55,13 @@ pub(super) fn reload_pipe() -> Result<(PipeReader, ReloadHandle), Error> {
     Ok((reloading, ReloadHandle(reload)))
 }
 
+/// Makes what becomes readable at a SIGHUP, and the end for the signal.
+pub(super) fn hangup_pipe() -> Result<(PipeReader, PipeWriter), Error> {
+    pipe().map_err(|error| Error::of_system("cannot make a pipe", error))
+}
+
 fn handle_pipe() -> Result<(PipeReader, Arc<PipeWriter>), Error> {
-    let (reader, writer) = pipe().map_err(|error| Error::of_system("cannot make a pipe", error))?;
+    let (reader, writer) = hangup_pipe()?;
     set_nonblocking(&writer).map_err(|error| Error::of_system("cannot set up a pipe", error))?;
     Ok((reader, Arc::new(writer)))
 }

@@ -11,6 +11,7 @@ use log::info;
 
 use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::frontend::{Frontend, Stopped};
+use super::manager::Manager;
 use crate::auth::Access;
 use crate::backend::{Admission, LaneState, Recall, Unavailable};
 use crate::config::Config;
@@ -57,6 +58,8 @@ enum Wake {
     Stop,
     /// Who may connect has changed.
     ListsChanged,
+    /// The lists are to be read again.
+    Hangup,
     /// A thread that the service needs has ended.
     ThreadEnded,
 }
@@ -85,6 +88,12 @@ impl SingleThreaded {
         self.broker.frontend.endpoints()
     }
 
+    /// Has the service manager told of this service from now on.
+    pub fn report_to(&mut self, manager: Manager) {
+        let lanes = [self.lane()];
+        self.broker.report_to(manager, &lanes);
+    }
+
     /// Serves until it is to stop, and then until nothing more comes. Returns the handler too, whose
     /// end may take its time.
     ///
@@ -107,6 +116,10 @@ impl SingleThreaded {
                     self.read_all()?;
                     self.broker.on_lists_changed()?;
                 }
+                Some(Wake::Hangup) => {
+                    wakers.take_hangups();
+                    self.broker.on_hangup();
+                }
                 Some(Wake::Maintenance | Wake::Message) | None => (),
             }
             if self.is_behind {
@@ -116,11 +129,11 @@ impl SingleThreaded {
             self.broker.expire()?;
             self.broker.forget_gone()?;
             self.is_behind = self.answer_some()?;
-            self.broker.end_turn()?;
+            self.broker.end_turn(&[self.lane()])?;
             let broker = &self.broker;
             let is_answered =
                 broker.dispatcher.in_flight().is_empty() && broker.frontend.outbox().is_empty();
-            if broker.drain.is_over(broker.now, is_answered) {
+            if self.broker.is_drained(is_answered)? {
                 return Ok((self.broker.finish()?, self.handler));
             }
         }
@@ -163,12 +176,15 @@ impl SingleThreaded {
         poll.add(Wake::Maintenance, watched.iter().map(readable));
         poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
         poll.add(Wake::ListsChanged, wakers.lists.map(readable));
+        poll.add(Wake::Hangup, wakers.hangups.map(readable));
         if !self.broker.drain.has_begun() {
             poll.add(Wake::Stop, wakers.stops.iter().map(readable));
         }
         poll.wait(if has_more { Some(Duration::ZERO) } else { time })?;
         let needs_maintenance = poll.is_readable(Wake::Maintenance);
-        let order = [Wake::ThreadEnded, Wake::Stop, Wake::ListsChanged, Wake::Message];
+        // A hangup before what comes of it.
+        let order =
+            [Wake::ThreadEnded, Wake::Stop, Wake::Hangup, Wake::ListsChanged, Wake::Message];
         let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         drop(watched);
