@@ -76,7 +76,8 @@
 //!   decides, which holds no socket. `queue`: the requests that no lane can take yet, and which is
 //!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
-//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `stats`: its counters; `running`: a
+//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping
+//!   may end; `manager`: what systemd is told; `stats`: its counters; `running`: a
 //!   service seen from another thread
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
@@ -88,7 +89,7 @@
 //!   `exchange`: how a request is written (`framing`), a `reply` read, what is told of a `failure`;
 //!   what they say on `stderr`
 //! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
-//!   the `listener` there, and `resolve`, a host's addresses
+//!   the `listener` there or one that is `inherited`, and `resolve`, a host's addresses
 //! - `sys`: what is Linux alone; `logging`: where lines go, and which `repeats` are left out;
 //!   `text`, `error`: what their names say
 //! - `call`: the client; `bench`: the load tool, of a `load`, its `clients` and a `report`

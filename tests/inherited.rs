@@ -170,22 +170,24 @@ fn outside_systemd_one_cannot_be_checked_and_elsewhere_not_be_used() {
     }
 }
 
-/// Asks one question after the other from a connection of its own each, as `repd call --retries`
-/// does, until it is to stop.
-fn call_again_and_again(endpoint: &str, stopping: &AtomicBool, replies: &AtomicUsize) {
+/// Asks one question after the other until it is to stop, each from a connection of its own or all
+/// from one, and again without a reply in time, as `repd call --retries` does.
+fn ask_again_and_again(endpoint: &str, keeps: bool, stop: &AtomicBool, replies: &AtomicUsize) {
     let context = zmq::Context::new();
-    let mut number = 0;
-    while !stopping.load(Ordering::Relaxed) {
+    let connect = || {
+        Client::within(&context, zmq::REQ, endpoint, |socket| socket.set_rcvtimeo(2000).unwrap())
+    };
+    let mut client = connect();
+    for number in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
         let text = format!("request {number}");
-        let reply = (0..60).find_map(|_| {
-            let client = Client::within(&context, zmq::REQ, endpoint, |socket| {
-                socket.set_rcvtimeo(2000).unwrap();
-            });
+        let reply = (0..60).find_map(|tries| {
+            if tries > 0 || !keeps {
+                client = connect();
+            }
             client.send(&[text.as_bytes()]);
             client.receive_in_time()
         });
         assert_eq!(reply.expect("no reply"), [text.as_bytes()]);
-        number += 1;
         replies.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -208,7 +210,8 @@ fn a_restart_refuses_nobody() {
     scope(|threads| {
         for number in 0..50 {
             let endpoint = if number % 2 == 0 { &endpoint } else { &ipc };
-            threads.spawn(|| call_again_and_again(endpoint, &stopping, &replies));
+            let (stopping, replies) = (&stopping, &replies);
+            threads.spawn(move || ask_again_and_again(endpoint, number > 24, stopping, replies));
         }
         for _ in 0..4 {
             let before = replies.load(Ordering::Relaxed);

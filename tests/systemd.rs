@@ -168,11 +168,11 @@ fn watched<'a>(command: &'a mut Command, microseconds: &str) -> &'a mut Command 
 
 #[test]
 fn the_watchdog_hears_of_a_loop_that_turns_and_of_no_other() {
-    let _limit = time_limit(60);
+    let _limit = time_limit(10);
     let manager = Manager::new("watchdog");
-    let service = manager.start(watched(&mut serve(&[]), "200000"));
-    // Nobody asks anything.
-    for _ in 0..5 {
+    let service = manager.start(watched(&mut serve(&[]), "20000"));
+    // Nobody asks anything, and otherwise it would sleep.
+    for _ in 0..100 {
         manager.wait_for("WATCHDOG=1");
     }
     service.halt();

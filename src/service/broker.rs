@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{debug, info, warn};
 
 use super::account::ClientLimits;
-use super::clients::Handshake;
+use super::clients::{ClientId, Handshake};
 use super::dispatcher::{Change, Dispatcher, Lost, Rules, all_unavailable};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
@@ -349,10 +349,22 @@ impl Broker {
     /// returns false.
     pub fn answer(&mut self, ticket: Ticket, reply: &mut [Frame]) -> Result<bool, Error> {
         let Some(pending) = self.dispatcher.on_reply(ticket) else { return Ok(false) };
-        let until = pending.deadline;
+        let (until, client) = (pending.deadline, pending.client);
         deliver(&mut self.frontend, pending, reply, until, self.now)?;
+        if self.drain.is_answering() {
+            self.let_go(client)?;
+        }
         self.bound_memory()?;
         Ok(true)
+    }
+
+    /// Ends the connection of a client that has just got its reply, so that it asks the next service:
+    /// a REQ, which has sent nothing more.
+    fn let_go(&mut self, client: ClientId) -> Result<(), Error> {
+        match self.dispatcher.idle_req(client) {
+            Some(id) if !self.frontend.outbox().has(id) => self.frontend.end_peer(id),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a buffer that is not needed any more, in the place of one that was taken.

@@ -52,6 +52,11 @@ impl Drain {
         self.begun.is_some()
     }
 
+    /// Returns true if requests are still answered, of those who are to leave.
+    pub fn is_answering(&self) -> bool {
+        self.begun.is_some_and(|begun| begun.refusing.is_none())
+    }
+
     /// Takes account of a request that has come.
     pub fn on_request(&mut self, now: Instant) {
         if let Some(begun) = &mut self.begun {

@@ -194,3 +194,93 @@ impl Manager {
 pub(super) fn extension() -> String {
     format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros())
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Returns a manager, and what hears what it is told.
+    fn heard(name: &str) -> (Manager, UnixDatagram) {
+        let name = format!("repd-manager-{name}-{}", std::process::id());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap());
+        let notifier = Notifier::to(format!("@{name}").as_ref()).unwrap();
+        (Manager::new(Some(notifier), "serving".into()), socket.unwrap())
+    }
+
+    fn told(socket: &UnixDatagram) -> Vec<String> {
+        socket.set_nonblocking(true).unwrap();
+        let mut bytes = [0; 2048];
+        let next = || {
+            let length = socket.recv(&mut bytes).ok()?;
+            Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn the_watchdog_hears_of_it_twice_in_its_time() {
+        let (mut manager, socket) = heard("watchdog");
+        let start = manager.ping_at;
+        assert_eq!(manager.next_deadline(), None);
+        manager.set_watchdog(Some(30 * SECOND), start);
+        for after in [0, 1, 14, 15, 29, 30] {
+            manager.on_turn(start + after * SECOND);
+        }
+        assert_eq!(told(&socket), ["WATCHDOG=1"; 3]);
+        assert_eq!(manager.next_deadline(), Some(start + 45 * SECOND));
+    }
+
+    #[test]
+    fn a_stop_is_given_time_while_something_is_in_flight() {
+        let (mut manager, socket) = heard("stop");
+        let start = manager.ping_at;
+        manager.on_stopping(2, start);
+        for after in [0, 1, 4, 5, 6] {
+            manager.on_drain(true, start + after * SECOND);
+        }
+        assert_eq!(manager.next_deadline(), Some(start + 10 * SECOND));
+        manager.on_drain(false, start + 7 * SECOND);
+        assert_eq!(manager.next_deadline(), None);
+        manager.on_drain(true, start + 20 * SECOND);
+        let extension = "EXTEND_TIMEOUT_USEC=15000000";
+        let stopping = "STOPPING=1\nSTATUS=draining; requests in flight: 2";
+        assert_eq!(told(&socket), [stopping, extension, extension]);
+        manager.on_reloading(start + 21 * SECOND);
+        assert!(!manager.is_look_due(start + 21 * SECOND) && told(&socket).is_empty());
+    }
+
+    #[test]
+    fn a_status_is_told_when_it_changes() {
+        let (mut manager, socket) = heard("status");
+        let start = manager.ping_at;
+        manager.on_ready(Some("nobody is there"), start);
+        for unavailable in [Some("nobody is there"), None, None, Some("nobody is there")] {
+            manager.on_look(unavailable, start);
+        }
+        assert!(!manager.is_look_due(start) && manager.is_look_due(start + SECOND));
+        let [ready, serving, not_ready] = &told(&socket)[..] else { panic!("not three") };
+        assert_eq!(ready, "READY=1\nSTATUS=not ready: nobody is there; serving");
+        assert_eq!([&**serving, not_ready], ["STATUS=serving", &ready[8..]]);
+    }
+
+    #[test]
+    fn what_nobody_reads_is_kept_up_to_a_bound_and_told_later() {
+        let (mut manager, socket) = heard("unread");
+        let start = manager.ping_at;
+        // Until the system takes no more of it, and then for a while.
+        for _ in 0..4096 {
+            manager.on_stopping(0, start);
+        }
+        assert_eq!(manager.untold.len(), MAX_UNTOLD);
+        manager.extend_at = None;
+        assert_eq!(manager.next_deadline(), Some(start + RETRY_INTERVAL));
+        let before = told(&socket).len();
+        manager.on_turn(start + RETRY_INTERVAL);
+        assert!(before > 0 && !told(&socket).is_empty() && manager.untold.len() < MAX_UNTOLD);
+    }
+}

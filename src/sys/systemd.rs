@@ -34,7 +34,8 @@ impl Notifier {
         env::var_os("NOTIFY_SOCKET").map(|address| Notifier::to(&address)).transpose()
     }
 
-    fn to(address: &OsStr) -> io::Result<Notifier> {
+    /// Returns one that tells who listens at that address.
+    pub fn to(address: &OsStr) -> io::Result<Notifier> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             _ => SocketAddr::from_pathname(address)?,
