@@ -77,7 +77,7 @@
 //!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
 //!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping
-//!   may end; `manager`: what systemd is told; `stats`: its counters; `running`: a
+//!   may end; `manager`: what systemd is told; `watch`: the end of a handler that hangs; `stats`: its counters; `running`: a
 //!   service seen from another thread
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a

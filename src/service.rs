@@ -4,10 +4,7 @@ use std::fmt;
 use std::io::PipeReader;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::exit;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::auth::{Access, ZapHandler};
@@ -15,19 +12,19 @@ use crate::backend::{Lane, Pool, Remote};
 use crate::config::{Backend, Config, Workers, WorkersHandler};
 use crate::endpoint::{Endpoint, Listeners};
 use crate::error::Error;
-use crate::handler::{NewHandler, echo, kill_all};
+use crate::handler::{NewHandler, echo};
 use crate::service::broker::Wakers;
 use crate::service::frontend::Frontend;
-use crate::service::manager::{EXTENSION_INTERVAL, Manager, extension};
+use crate::service::manager::{Manager, notifier};
 use crate::service::proxy::Proxy;
 use crate::service::single_threaded::SingleThreaded;
-use crate::socket::{Context, readable, wait};
+use crate::socket::Context;
 use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
 use crate::sys::secrecy;
 use crate::sys::signals::{self, Signals};
 use crate::sys::systemd::{self, Notifier};
-use log::{error, info, warn};
+use log::{info, warn};
 
 mod account;
 mod broker;
@@ -44,6 +41,7 @@ mod queue;
 mod running;
 mod single_threaded;
 mod stats;
+mod watch;
 
 pub use running::{ReloadHandle, Running, StopHandle};
 
@@ -53,10 +51,10 @@ pub use running::{ReloadHandle, Running, StopHandle};
 /// the signal's number. The signals stay caught after that: this is for one service in a process.
 /// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
 /// (sched(7)), unless this one has another policy than the usual. systemd is told what the service
-/// does (sd_notify(3)), and that its loop turns. With lists of clients or workers, SIGHUP has them read again; without, it
-/// ends the process, as usual, but for one that systemd has started, which goes on. With
-/// [`Config::key`] the process writes no core, other processes of its user cannot look into it, and
-/// its programs gain no privileges.
+/// does (sd_notify(3)), and that its loop turns. With lists of clients or workers, SIGHUP has them
+/// read again; without, it ends the process, as usual, but for one that systemd has started, which
+/// goes on. With [`Config::key`] the process writes no core, other processes of its user cannot look
+/// into it, and its programs gain no privileges.
 ///
 /// # Errors
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
@@ -69,24 +67,17 @@ pub fn serve(config: &Config) -> Result<(), Error> {
     if config.keys.has_lists() || notifier.is_some() {
         signals::ignore_hangups().map_err(cannot_catch)?;
     }
-    let hangups = notifier.is_some().then(running::hangup_pipe).transpose()?;
     sched::use_batch_policy();
     if config.keys.key.is_some() {
         // Before the key is read.
         secrecy::begin()
             .map_err(|error| Error::of_system("cannot keep the key from other processes", error))?;
     }
-    let serving = config.is_single_threaded().then(|| watch(&signals, config.drain)).transpose()?;
+    let serving =
+        config.is_single_threaded().then(|| watch::start(&signals, config.drain)).transpose()?;
     let mut service = Service::start(config)?;
     let reload = service.reload.as_ref().filter(|_| config.keys.has_lists());
-    // The loop hears of it before what comes of it.
-    let hangups = hangups.map(|(reader, writer)| {
-        signals::send_hangups_to(writer).map(|()| reader).map_err(cannot_catch)
-    });
-    let hangups = hangups.transpose()?;
-    if let Some(reload) = reload {
-        reload.writer().and_then(signals::send_hangups_to).map_err(cannot_catch)?;
-    }
+    let hangups = running::catch_hangups(reload, notifier.is_some()).map_err(cannot_catch)?;
     for endpoint in service.endpoints() {
         info!("listening on {endpoint}");
     }
@@ -99,60 +90,11 @@ pub fn serve(config: &Config) -> Result<(), Error> {
     service.run_until(&[signals.as_fd()], hangups, || drop(serving))
 }
 
-/// Returns where the service manager hears of this process, if it wants to.
-fn notifier() -> Option<Notifier> {
-    Notifier::from_environment().unwrap_or_else(|error| {
-        warn!("cannot notify systemd: {error}");
-        None
-    })
-}
-
 /// Returns true if everybody may connect to that endpoint from other machines.
 fn is_open(endpoint: &str, config: &Config) -> bool {
     let address = endpoint.strip_prefix("tcp://").and_then(|it| it.parse::<SocketAddr>().ok());
     let is_remote = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
     is_remote && config.keys.key.is_none() && config.allow.is_empty()
-}
-
-/// Ends the process if its only server thread is stuck in a handler when it is to stop, unless the
-/// returned sender is dropped in time; until then the service manager is to be patient. With a proxy
-/// there is no need: the proxy is never in a handler.
-fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
-    const MARGIN: Duration = Duration::from_secs(1);
-    /// Time in which a service that has nothing to do has ended.
-    const MOMENT: Duration = Duration::from_secs(1);
-    let cannot = |error| Error::of_system("cannot watch over the stop", error);
-    let stop = signals.as_fd().try_clone_to_owned().map_err(cannot)?;
-    let (serving, ended) = channel();
-    let notifier = notifier();
-    let body = move || {
-        let mut stopping = [readable(&stop)];
-        while !stopping[0].is_readable() {
-            if wait(&mut stopping, None).is_err() {
-                return;
-            }
-        }
-        let end = Instant::now() + drain + MARGIN;
-        let mut pause = MOMENT;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if ended.recv_timeout(left.min(pause)) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-            if left <= pause {
-                break;
-            }
-            if let Some(notifier) = &notifier {
-                let _ = notifier.send(&extension());
-            }
-            pause = EXTENSION_INTERVAL;
-        }
-        error!("the drain's time was up: abandoned the request that the handler is in");
-        kill_all();
-        exit(1);
-    };
-    Builder::new().name("watch".into()).spawn(body).map_err(cannot)?;
-    Ok(serving)
 }
 
 /// Checks that a service can be started, and serves nothing. [`serve`] and [`Service::start`] check

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{debug, info, warn};
 
 use super::account::ClientLimits;
-use super::clients::{ClientId, Handshake};
+use super::clients::Handshake;
 use super::dispatcher::{Change, Dispatcher, Lost, Rules, all_unavailable};
 use super::drain::Drain;
 use super::frontend::{Frontend, Received, Stopped};
@@ -22,8 +22,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
-use crate::socket::{Peer, wait};
+use crate::socket::Peer;
 use crate::sys::memory::Memory;
+
+mod ending;
 
 pub(crate) struct Broker {
     pub frontend: Frontend,
@@ -148,26 +150,6 @@ impl Broker {
         times.into_iter().flatten().min()
     }
 
-    /// Refuses what comes from now on, and what is in the queue; or does so later, if clients that
-    /// connect from now on wait for the next service.
-    pub fn begin_drain(&mut self) -> Result<(), Error> {
-        self.frontend.begin_drain()?;
-        self.manager.on_stopping(self.dispatcher.in_flight().len(), self.now);
-        if self.frontend.is_inherited() {
-            self.drain.begin(self.now);
-            return Ok(());
-        }
-        self.begin_refusing()
-    }
-
-    fn begin_refusing(&mut self) -> Result<(), Error> {
-        self.drain.begin_refusing(self.now);
-        for ticket in self.dispatcher.begin_drain(self.now) {
-            self.give_up(ticket, &Fault::stopping())?;
-        }
-        Ok(())
-    }
-
     /// Takes the next message of a client.
     pub fn take_request(&mut self, lanes: &[impl LaneState]) -> Result<Taken, Error> {
         let taken = match self.frontend.receive(&mut self.request)? {
@@ -274,28 +256,6 @@ impl Broker {
         Ok(Taken::Refused)
     }
 
-    /// Answers what was read from clients with a 503.
-    fn refuse_rest(&mut self) -> Result<(), Error> {
-        /// Time after which libzmq has told what it has read of a client that asks for much.
-        const MOMENT: Duration = Duration::from_millis(1);
-        loop {
-            let mut has_come = false;
-            loop {
-                match self.frontend.receive(&mut self.request)? {
-                    Received::Nothing => break,
-                    Received::Malformed => (),
-                    Received::TooLarge(fault) => _ = self.refuse(&fault)?,
-                    Received::Request => _ = self.refuse(&Fault::stopping())?,
-                }
-                has_come = true;
-            }
-            if !has_come {
-                return Ok(());
-            }
-            wait(&mut [self.frontend.readable()], Some(MOMENT))?;
-        }
-    }
-
     /// Makes room if requests and unsent replies take too much: who holds most loses something
     /// first.
     fn bound_memory(&mut self) -> Result<(), Error> {
@@ -358,15 +318,6 @@ impl Broker {
         Ok(true)
     }
 
-    /// Ends the connection of a client that has just got its reply, so that it asks the next service:
-    /// a REQ, which has sent nothing more.
-    fn let_go(&mut self, client: ClientId) -> Result<(), Error> {
-        match self.dispatcher.idle_req(client) {
-            Some(id) if !self.frontend.outbox().has(id) => self.frontend.end_peer(id),
-            _ => Ok(()),
-        }
-    }
-
     /// Takes a buffer that is not needed any more, in the place of one that was taken.
     pub fn recycle(&mut self, mut body: Vec<Frame>) {
         body.clear();
@@ -391,19 +342,6 @@ impl Broker {
         }
     }
 
-    /// Returns true if the drain is over; `is_answered` tells that everything that came was answered.
-    pub fn is_drained(&mut self, is_answered: bool) -> Result<bool, Error> {
-        if !self.drain.has_begun() {
-            return Ok(false);
-        }
-        if self.drain.should_refuse(self.now) {
-            self.begin_refusing()?;
-        }
-        let is_over = self.drain.is_over(self.now, is_answered);
-        self.manager.on_drain(!is_over && !is_answered, self.now);
-        Ok(is_over)
-    }
-
     /// Does what is due at the end of a turn: the log, the service manager, kept replies, memory.
     pub fn end_turn(&mut self, lanes: &[impl LaneState]) -> Result<(), Error> {
         while let Some(change) = self.dispatcher.next_change() {
@@ -425,18 +363,6 @@ impl Broker {
         }
         self.memory.trim_if_due(self.now);
         Ok(())
-    }
-
-    /// Answers the requests that are left with a 503, and closes the frontend.
-    pub fn finish(mut self) -> Result<Stopped, Error> {
-        self.frontend.stop_reading()?;
-        self.refuse_rest()?;
-        for ticket in self.dispatcher.in_flight().all() {
-            self.frontend.stats.abandoned += 1;
-            self.give_up(ticket, &Fault::stopping())?;
-        }
-        self.frontend.stats.withdrawn = self.dispatcher.withdrawn();
-        self.frontend.close(self.drain.linger(self.now))
     }
 }
 

@@ -190,6 +190,14 @@ impl Manager {
     }
 }
 
+/// Returns where the service manager hears of this process, if it wants to.
+pub(super) fn notifier() -> Option<Notifier> {
+    Notifier::from_environment().unwrap_or_else(|error| {
+        warn!("cannot notify systemd: {error}");
+        None
+    })
+}
+
 /// Returns what gives a stop more time.
 pub(super) fn extension() -> String {
     format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros())
