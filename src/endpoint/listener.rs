@@ -37,7 +37,11 @@ impl Listeners {
     /// is one of them.
     pub fn bind(config: &Config) -> Result<Listeners, Error> {
         let mut own = Vec::new();
-        for endpoint in config.listen.iter().chain(config.external()) {
+        for endpoint in &config.listen {
+            own.extend(Listener::bind(endpoint, config.backlog, &own)?);
+        }
+        let for_clients = own.len();
+        for endpoint in config.external() {
             own.extend(Listener::bind(endpoint, config.backlog, &own)?);
         }
         for upstream in config.upstreams() {
@@ -47,9 +51,8 @@ impl Listeners {
                     .with_remedy("give the endpoint of another service"));
             }
         }
-        let is_for_clients = |listener: &Listener| config.listen.contains(&listener.endpoint);
-        let (listen, backend) = own.into_iter().partition(is_for_clients);
-        Ok(Listeners { listen, backend })
+        let backend = own.split_off(for_clients);
+        Ok(Listeners { listen: own, backend })
     }
 }
 
