@@ -1,5 +1,5 @@
-# Parses an endpoint by the rules of src/endpoint.rs into { host, port } or { path }. Returns { }
-# for anything else. Port 0 means that the system chooses one.
+# Parses an endpoint by the rules of src/endpoint.rs into { host, port }, { path } or { socket }.
+# Returns { } for anything else. Port 0 means that the system chooses one.
 { lib }:
 text:
 let
@@ -9,6 +9,7 @@ let
   port = if lib.last tcp == "*" then 0 else lib.toIntBase10 (lib.last tcp);
   ipc = builtins.match "ipc://([^[:space:][:cntrl:]]{1,107})" text;
   path = lib.head ipc;
+  socket = builtins.match "fd://([^/:[:space:][:cntrl:]]{1,255})" text;
   isPlace =
     if lib.hasPrefix "@" path then
       path != "@"
@@ -22,5 +23,7 @@ if tcp != null && port <= 65535 then
   }
 else if ipc != null && isPlace then
   { inherit path; }
+else if socket != null then
+  { socket = lib.head socket; }
 else
   { }

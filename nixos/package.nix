@@ -25,6 +25,7 @@ let
     ../README.md
     ../benches
     ../build.rs
+    ../packaging/instance.sed
     ../packaging/repd.1
     ../packaging/repd.service
     ../src
@@ -76,7 +77,8 @@ rustPlatform.buildRustPackage (finalAttrs: {
   postInstall = ''
     installManPage packaging/repd.1
     install -Dm644 -t $out/lib/systemd/system packaging/repd.service
-    substituteInPlace $out/lib/systemd/system/repd.service --replace-fail /usr/bin/repd $out/bin/repd
+    sed --file packaging/instance.sed packaging/repd.service >$out/lib/systemd/system/repd@.service
+    substituteInPlace $out/lib/systemd/system/repd{,@}.service --replace-fail /usr/bin/repd $out/bin/repd
   '';
 
   # Only checks that repd runs. The tests are a separate build, so that nobody waits for them.

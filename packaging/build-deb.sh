@@ -7,6 +7,7 @@ tool=cargo-deb@3.8.0 cache=${XDG_CACHE_HOME:-$HOME/.cache}/repd
 
 packaging/build-static.sh "$@" >&2
 gzip --best --no-name --stdout packaging/debian/NEWS >packaging/debian/NEWS.gz
+sed --file packaging/instance.sed packaging/repd.service >packaging/repd@.service
 export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc
 grep -qs "\"${tool/@/ } " "$cache/.crates.toml" || "$CARGO" install --quiet --locked --root "$cache" "$tool" >&2
 # The binary is built and stripped already.

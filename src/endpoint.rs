@@ -16,12 +16,14 @@ use nix::sys::socket::SockaddrStorage;
 
 use crate::error::Error;
 
+mod inherited;
 mod listener;
 mod resolve;
 
 pub(crate) use listener::{Listener, Listeners, SocketFile};
 
-/// A place to listen at or to connect to: `tcp://HOST:PORT` or `ipc://PATH`.
+/// A place to listen at or to connect to: `tcp://HOST:PORT` or `ipc://PATH`; or `fd://NAME`, a
+/// socket that listens already and that systemd hands over under that name (sd_listen_fds(3)).
 ///
 /// HOST is `*` (every IPv4 interface), an IPv4 address, an IPv6 address in brackets, a network
 /// interface, or a name. PORT is 1 to 65535; `*` or 0 lets the system choose one. PATH is a file's
@@ -46,6 +48,7 @@ pub(crate) enum Address {
     Tcp { host: Host, port: u16 },
     Ipc { path: PathBuf },
     Abstract { name: String },
+    Inherited { name: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,9 @@ pub(crate) enum Host {
     Any,
     Named(String),
 }
+
+/// Where endpoints are that a process inherits.
+const ONLY_FOR: &str = "it is for --listen and --backend of repd serve alone";
 
 /// Maximum length of a path in bytes: `sun_path` of `sockaddr_un` has 108, the last of which is
 /// zero (unix(7)).
@@ -70,6 +76,17 @@ impl Endpoint {
     /// Returns true if it is reached over TCP.
     pub(crate) fn is_tcp(&self) -> bool {
         matches!(self.address, Address::Tcp { .. })
+    }
+
+    /// Returns true if a service manager hands it over.
+    pub(crate) fn is_inherited(&self) -> bool {
+        matches!(self.address, Address::Inherited { .. })
+    }
+
+    /// Returns true if it is reached over TCP, or may be: what is handed over is not known before the
+    /// start.
+    pub(crate) fn may_be_tcp(&self) -> bool {
+        self.is_tcp() || self.is_inherited()
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -94,6 +111,7 @@ impl Endpoint {
                 let address = UnixAddr::from_abstract_name(name)?;
                 UnixStream::connect_addr(&address).map(OwnedFd::from)
             }
+            Address::Inherited { .. } => Err(io::Error::other(ONLY_FOR)),
         }
     }
 
@@ -102,10 +120,16 @@ impl Endpoint {
     /// # Errors
     /// An endpoint that names no single place, or a host that is not known.
     pub(crate) fn to_connect(&self) -> Result<(String, bool), Error> {
-        let Address::Tcp { host, port } = &self.address else {
-            return Ok((self.text.clone(), false));
-        };
         let cannot = || Error::config(format!("cannot connect to {self}"));
+        let (host, port) = match &self.address {
+            Address::Tcp { host, port } => (host, port),
+            Address::Ipc { .. } | Address::Abstract { .. } => {
+                return Ok((self.text.clone(), false));
+            }
+            Address::Inherited { .. } => {
+                return Err(cannot().with_cause(ONLY_FOR).with_remedy(GIVE));
+            }
+        };
         if *host == Host::Any || *port == 0 {
             return Err(cannot()
                 .with_cause("it is not one address")
@@ -212,20 +236,21 @@ impl FromStr for Endpoint {
 
 fn address(text: &str) -> Result<Address, String> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("an endpoint has no blanks or control characters; \
-                    give tcp://HOST:PORT or ipc://PATH"
-            .into());
+        return Err(format!("an endpoint has no blanks or control characters; {GIVE}"));
     }
     match text.split_once("://") {
         Some(("tcp", rest)) => tcp(rest),
         Some(("ipc", rest)) => ipc(rest),
+        Some(("fd", name)) => inherited(name),
         Some((scheme, _)) => {
             let given = scheme.escape_default();
-            Err(format!("no transport {given}://; give tcp://HOST:PORT or ipc://PATH"))
+            Err(format!("no transport {given}://; {GIVE}"))
         }
-        None => Err("no transport; give tcp://HOST:PORT or ipc://PATH".into()),
+        None => Err(format!("no transport; {GIVE}")),
     }
 }
+
+const GIVE: &str = "give tcp://HOST:PORT or ipc://PATH";
 
 fn tcp(rest: &str) -> Result<Address, String> {
     let Some((host, port)) = rest.rsplit_once(':') else {
@@ -273,6 +298,19 @@ fn ipc(path: &str) -> Result<Address, String> {
         }
         None => Ok(Address::Ipc { path: path.into() }),
     }
+}
+
+/// Maximum length of the name of a descriptor in bytes (systemd.socket(5), FileDescriptorName=).
+const MAX_NAME: usize = 255;
+
+fn inherited(name: &str) -> Result<Address, String> {
+    let is_name = !name.is_empty() && name.len() <= MAX_NAME && !name.contains([':', '/']);
+    if !is_name {
+        return Err("no such name; give that of FileDescriptorName= in the socket unit, \
+                    such as fd://clients"
+            .into());
+    }
+    Ok(Address::Inherited { name: name.into() })
 }
 
 impl fmt::Display for Endpoint {
@@ -340,6 +378,9 @@ mod tests {
             "ipc://a/",
             "ipc:///a/..",
             "ipc://a\0b",
+            "fd://",
+            "fd://a:b",
+            "fd://a/b",
             "tcp://*:1\n",
         ] {
             assert!(wrong.parse::<Endpoint>().is_err(), "{wrong:?}");
@@ -363,5 +404,6 @@ mod tests {
         assert_eq!(connect("tcp://[::1]:5555").unwrap(), ("tcp://[::1]:5555".into(), true));
         assert!(connect("tcp://*:5555").is_err());
         assert!(connect("tcp://127.0.0.1:*").is_err());
+        assert!(connect("fd://clients").is_err());
     }
 }

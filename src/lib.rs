@@ -77,9 +77,11 @@
 //!   decides, which holds no socket. `queue`: the requests that no lane can take yet, and which is
 //!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
-//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping may end; `figures`, `usage`:
-//!   how long requests take, how much each client asks for; `trace`: what the log tells of each request; `running`: a service seen from another
-//!   thread; `confinement`: what `repd serve` with keys still may do
+//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping
+//!   may end; `manager`: what systemd is told; `watch`: the end of a handler that hangs; `figures`,
+//!   `usage`: how long requests take, how much each client asks for; `trace`: what the log tells of
+//!   each request; `running`: a service seen from another thread; `confinement`: what `repd serve`
+//!   with keys still may do
 //! - `status`: how a service is doing, as its loop tells when it is asked; the HTTP server that shows
 //!   it, and the command that reads that
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
@@ -92,7 +94,7 @@
 //!   `exchange`: how a request is written (`framing`), a `reply` read, what is told of a `failure`;
 //!   what they say on `stderr`
 //! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
-//!   the `listener` there, and `resolve`, a host's addresses
+//!   the `listener` there or one that is `inherited`, and `resolve`, a host's addresses
 //! - `sys`: what is Linux alone; `logging`: a `line`, which of them `repeats` and is left out, and where
 //!   lines go;
 //!   `text`, `error`: what their names say

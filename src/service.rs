@@ -1,36 +1,33 @@
 //! The service, put together in the order in which it starts and ends.
 
-use std::env;
 use std::fmt;
 use std::io::PipeReader;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::exit;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime};
 
-use log::{error, info, warn};
-use sd_notify::NotifyState;
+use log::{info, warn};
 
 use crate::auth::{Access, ZapHandler};
 use crate::backend::{Lane, Pool, Remote};
 use crate::config::{Backend, Config, Workers, WorkersHandler};
-use crate::endpoint::Listeners;
+use crate::endpoint::{Endpoint, Listeners};
 use crate::error::Error;
-use crate::handler::{NewHandler, echo, kill_all};
+use crate::handler::{NewHandler, echo};
 use crate::logging::Event;
 use crate::service::broker::Wakers;
 use crate::service::frontend::Frontend;
+use crate::service::manager::{Manager, notifier};
 use crate::service::proxy::Proxy;
 use crate::service::single_threaded::SingleThreaded;
-use crate::socket::{Context, readable, wait};
+use crate::socket::Context;
 use crate::status::{self, Facts, Probed, StatusServer};
 use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
 use crate::sys::secrecy;
 use crate::sys::signals::{self, Signals};
+use crate::sys::systemd::{self, Notifier};
 
 mod account;
 mod broker;
@@ -41,6 +38,7 @@ mod drain;
 mod figures;
 mod frontend;
 mod in_flight;
+mod manager;
 mod naming;
 mod outbox;
 mod proxy;
@@ -49,6 +47,7 @@ mod running;
 mod single_threaded;
 mod trace;
 mod usage;
+mod watch;
 
 pub use running::{ReloadHandle, Running, StopHandle};
 
@@ -57,11 +56,11 @@ pub use running::{ReloadHandle, Running, StopHandle};
 /// The first signal drains the service; a second ends the process at once, with exit code 128 and
 /// the signal's number. The signals stay caught after that: this is for one service in a process.
 /// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
-/// (sched(7)), unless this one has another policy than the usual. systemd is told when the service
-/// is ready (sd_notify(3)). With lists of clients, workers or upstreams, SIGHUP has them read again;
-/// without, it ends the process, as usual, but for one that systemd has started, which goes on. With
-/// [`Config::key`] the process writes no core, other processes of its user cannot look into it, and
-/// its programs gain no privileges.
+/// (sched(7)), unless this one has another policy than the usual. systemd is told what the service
+/// does (sd_notify(3)), and that its loop turns. With lists of clients, workers or upstreams, SIGHUP
+/// has them read again; without, it ends the process, as usual, but for one that systemd has started,
+/// which goes on. With [`Config::key`] the process writes no core, other processes of its user cannot
+/// look into it, and its programs gain no privileges.
 ///
 /// # Errors
 /// A configuration that cannot be served ([`Error::exit_code`] 2), or a failure while running, such
@@ -84,8 +83,9 @@ pub fn serve_confined(config: &Config) -> Result<(), Error> {
 fn serve_after(config: &Config, confine: impl FnOnce()) -> Result<(), Error> {
     let signals = Signals::catch()?;
     let cannot_catch = |error| Error::of_system("cannot catch SIGHUP", error);
+    let notifier = notifier();
     // `systemctl reload` is not to end it, nor one that comes before the lists are read.
-    if config.keys.has_lists() || env::var_os("NOTIFY_SOCKET").is_some() {
+    if config.keys.has_lists() || notifier.is_some() {
         signals::ignore_hangups().map_err(cannot_catch)?;
     }
     sched::use_batch_policy();
@@ -97,25 +97,21 @@ fn serve_after(config: &Config, confine: impl FnOnce()) -> Result<(), Error> {
     let resources = resources(config)?;
     // Before the first thread is started, since it is for this one and those that it starts.
     confine();
-    let serving = config.is_single_threaded().then(|| watch(&signals, config.drain)).transpose()?;
-    let service = Service::assemble(config, resources)?;
-    let hangups = match &service.reload {
-        Some(reload) if config.keys.has_lists() => {
-            reload.writer().and_then(signals::send_hangups_to)
-        }
-        _ => Ok(()),
-    };
-    hangups.map_err(cannot_catch)?;
+    let serving =
+        config.is_single_threaded().then(|| watch::start(&signals, config.drain)).transpose()?;
+    let mut service = Service::assemble(config, resources)?;
+    let reload = service.reload.as_ref().filter(|_| config.keys.has_lists());
+    let hangups = running::catch_hangups(reload, notifier.is_some()).map_err(cannot_catch)?;
     for endpoint in service.endpoints() {
         info!(event = Event::Start; "listening on {endpoint}");
     }
     if let Some(endpoint) = service.endpoints().iter().find(|it| is_open(it, config)) {
         warn!("whoever reaches {endpoint} is served; see --key");
     }
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
-        warn!("cannot notify systemd: {error}");
+    if let Some(notifier) = notifier {
+        service.report_to(notifier, config);
     }
-    service.run_until(&[signals.as_fd()], || drop(serving))
+    service.run_until(&[signals.as_fd()], hangups, || drop(serving))
 }
 
 /// Returns true if everybody may connect to that endpoint from other machines.
@@ -123,31 +119,6 @@ fn is_open(endpoint: &str, config: &Config) -> bool {
     let address = endpoint.strip_prefix("tcp://").and_then(|it| it.parse::<SocketAddr>().ok());
     let is_remote = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
     is_remote && config.keys.key.is_none() && config.allow.is_empty()
-}
-
-/// Ends the process if its only server thread is stuck in a handler when it is to stop, unless the
-/// returned sender is dropped in time. With a proxy there is no need: the proxy is never in a
-/// handler.
-fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
-    const MARGIN: Duration = Duration::from_secs(1);
-    let cannot = |error| Error::of_system("cannot watch over the stop", error);
-    let stop = signals.as_fd().try_clone_to_owned().map_err(cannot)?;
-    let (serving, ended) = channel();
-    let body = move || {
-        let mut stopping = [readable(&stop)];
-        while !stopping[0].is_readable() {
-            if wait(&mut stopping, None).is_err() {
-                return;
-            }
-        }
-        if ended.recv_timeout(drain + MARGIN) == Err(RecvTimeoutError::Timeout) {
-            error!("the drain's time was up: abandoned the request that the handler is in");
-            kill_all();
-            exit(1);
-        }
-    };
-    Builder::new().name("watch".into()).spawn(body).map_err(cannot)?;
-    Ok(serving)
 }
 
 /// Checks that a service can be started, and serves nothing. [`serve`] and [`Service::start`] check
@@ -160,6 +131,7 @@ fn watch(signals: &Signals, drain: Duration) -> Result<Sender<()>, Error> {
 /// Those of [`Service::start`], but for handlers that cannot be made.
 pub fn check(config: &Config) -> Result<(), Error> {
     let Resources { access, workers, clients } = resources(config)?;
+    let config = &without_inherited(config);
     let idle = NewHandler::of(|_worker| Ok::<_, Error>(echo));
     let workers = workers.map(|(count, _)| (count, idle));
     let service = Service::assemble(config, Resources { access, workers, clients })?;
@@ -171,6 +143,23 @@ pub fn check(config: &Config) -> Result<(), Error> {
         Server::SingleThreaded(single) => drop(single),
     }
     service.zap.map_or(Ok(()), ZapHandler::end)
+}
+
+/// Returns the settings without the endpoints that only a start by systemd brings.
+fn without_inherited(config: &Config) -> Config {
+    let is_there = |endpoint: &Endpoint| {
+        let is_missing = endpoint.is_inherited() && !systemd::has_descriptors();
+        if is_missing {
+            info!("not checked: {endpoint}: systemd hands it over when it starts the service");
+        }
+        !is_missing
+    };
+    let mut config = config.clone();
+    config.listen.retain(is_there);
+    if let Backend::External(places) = &mut config.backend {
+        places.retain(is_there);
+    }
+    config
 }
 
 /// A service that is ready: its endpoints are taken, its workers wait, and clients can connect.
@@ -320,6 +309,31 @@ impl Service {
         self.reload.clone()
     }
 
+    /// Has the service manager told of this service, which is ready, from now on.
+    fn report_to(&mut self, notifier: Notifier, config: &Config) {
+        let mut manager = Manager::new(Some(notifier), self.summary(config));
+        if let Some(interval) = systemd::watchdog_interval() {
+            // In the single-threaded server's loop a handler may take any time.
+            let is_watched = !config.is_single_threaded();
+            manager.set_watchdog(is_watched.then_some(interval), Instant::now());
+        }
+        match &mut self.server {
+            Server::Proxy(proxy, _) => proxy.report_to(manager),
+            Server::SingleThreaded(single) => single.report_to(manager),
+        }
+    }
+
+    /// Returns what the service is, in one line.
+    fn summary(&self, config: &Config) -> String {
+        let endpoints = self.endpoints().join(", ");
+        let backend = match &config.backend {
+            Backend::Workers(Workers { count, .. }) => format!("workers: {count}"),
+            Backend::External(places) => format!("endpoints for workers: {}", places.len()),
+            Backend::Upstream(places) => format!("upstreams: {}", places.len()),
+        };
+        format!("serving at {endpoints}; {backend}")
+    }
+
     /// Serves until [`StopHandle::stop`] is called, then drains: finishes what is in flight and
     /// refuses what still comes with a 503, for about as long as [`Config::drain`] allows. A
     /// single-threaded service waits for its handler, however long that takes. It handles no
@@ -328,12 +342,17 @@ impl Service {
     /// # Errors
     /// A failure while running; or requests, workers or replies that had to be abandoned.
     pub fn run(self) -> Result<(), Error> {
-        self.run_until(&[], || ())
+        self.run_until(&[], None, || ())
     }
 
     /// Does the same, until one of `stops` is readable too, and calls `on_answered` when no more
-    /// requests are answered.
-    fn run_until(self, stops: &[BorrowedFd<'_>], on_answered: impl FnOnce()) -> Result<(), Error> {
+    /// requests are answered. `hangups` tells of each SIGHUP.
+    fn run_until(
+        self,
+        stops: &[BorrowedFd<'_>],
+        hangups: Option<PipeReader>,
+        on_answered: impl FnOnce(),
+    ) -> Result<(), Error> {
         // The handles are kept: a pipe that nobody can write to is readable.
         let Service { server, zap, context, stop_handle, stopping, reload, status } = self;
         let _kept = (stop_handle, reload);
@@ -342,6 +361,7 @@ impl Service {
             ends: zap.iter().map(|zap| zap.ended().as_fd()).collect(),
             lists: zap.as_ref().map(ZapHandler::changed),
             probe: status.as_ref().map(|(_, probed)| probed),
+            hangups: hangups.as_ref(),
         };
         let (stopped, pool, handler) = match server {
             Server::Proxy(proxy, pool) => {

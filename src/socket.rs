@@ -261,17 +261,31 @@ impl Socket {
     }
 
     fn accept_from(&self, listener: Listener) -> Result<(String, Option<SocketFile>), Error> {
-        let Listener { fd, endpoint, file, .. } = listener;
+        let is_inherited = listener.is_inherited();
+        let Listener { fd, endpoint, name, file, .. } = listener;
         self.set_option(zmq_sys::ZMQ_USE_FD, fd.as_raw_fd())?;
+        self.set_option(zmq_sys::ZMQ_HOLDABLE, c_int::from(is_inherited))?;
         let cannot = |error| socket_error(&format!("cannot listen on {endpoint}"), error);
         // The descriptor is bound already; libzmq reads only the transport and the path.
-        let name = endpoint.to_string();
         retry_on_eintr(|| self.inner.bind(&name)).map_err(cannot)?;
         // libzmq closes it from here on.
         let _ = fd.into_raw_fd();
         self.set_option(zmq_sys::ZMQ_USE_FD, -1)?;
         let bound = self.inner.get_last_endpoint().map_err(cannot)?;
         Ok((bound.unwrap_or(name), file))
+    }
+
+    /// Accepts no more connections at endpoints that were handed over: they wait for the next process.
+    pub fn leave_inherited(&self) -> Result<(), Error> {
+        self.set_option::<c_int>(zmq_sys::ZMQ_HOLD, 1)
+    }
+
+    /// Accepts no more connections, and reads no more from those that there are. All that was read
+    /// can be received after this.
+    pub fn stop_reading(&self) -> Result<(), Error> {
+        self.set_option::<c_int>(zmq_sys::ZMQ_HOLD, 2)?;
+        self.drained.set(false);
+        Ok(())
     }
 
     /// Sets an option that the `zmq` crate has no call for. The value is of the type that

@@ -1,4 +1,4 @@
-//! Linux: descriptors, Landlock, limits, memory, processes, scheduling, signals.
+//! Linux: descriptors, Landlock, limits, memory, processes, scheduling, signals; and systemd.
 
 pub(crate) mod fd;
 pub(crate) mod landlock;
@@ -11,3 +11,4 @@ pub(crate) mod sched;
 pub(crate) mod secrecy;
 pub(crate) mod signals;
 pub(crate) mod spawn;
+pub(crate) mod systemd;

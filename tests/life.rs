@@ -5,6 +5,8 @@ mod common;
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::os::unix::thread::JoinHandleExt;
 use std::path::Path;
@@ -186,6 +188,53 @@ fn clients_that_never_stop_asking_do_not_hold_up_a_stop() {
             // By itself: the drain's time would be up much later.
             assert_eq!(service.wait().code(), Some(0));
             stopped.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+/// Asks over an ipc endpoint until the connection ends. Returns false if it has ended with a request
+/// that was read and not answered: for one that was not, the system tells a reset.
+fn ask_until_the_end(path: &str, replies: &AtomicUsize) -> bool {
+    let stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut client = Raw(TcpStream::from(OwnedFd::from(stream)));
+    client.become_dealer(b"");
+    loop {
+        std::thread::sleep(Duration::from_micros(fastrand::u64(..1000)));
+        if client.0.write_all(&request(b"abc")).is_err() {
+            return true;
+        }
+        match client.0.peek(&mut [0]) {
+            Ok(0) => return false,
+            Ok(_) => _ = client.reply().unwrap(),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                return true;
+            }
+        }
+        replies.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_is_read_at_the_end_of_a_drain_is_answered() {
+    let _limit = time_limit(120);
+    let folder = Folder::new("end-of-drain");
+    let path = folder.file("socket");
+    for (round, workers) in (0..6).flat_map(|round| [(round, "3"), (round, "0")]) {
+        let listen = format!("ipc://{path}");
+        let mut service = Process::start(&["--workers", workers, "--listen", &listen]);
+        service.wait_for_line(&path);
+        let replies = AtomicUsize::new(0);
+        scope(|threads| {
+            let ask = || ask_until_the_end(&path, &replies);
+            let clients: Vec<_> = (0..13).map(|_| threads.spawn(ask)).collect();
+            common::until("all are at work", || replies.load(Ordering::Relaxed) > 200);
+            service.signal(SIGTERM);
+            assert_eq!(service.wait().code(), Some(0));
+            let told = clients.into_iter().map(|client| client.join().unwrap());
+            let lost = told.filter(|is_told| !is_told).count();
+            assert_eq!(lost, 0, "round {round}, workers {workers}");
         });
     }
 }
@@ -548,21 +597,4 @@ fn a_program_that_is_started_again_at_once_gets_its_port_back() {
     }
     // The same socket, connected again by itself.
     assert_eq!(client.ask_text("ab"), "ba");
-}
-
-#[test]
-fn systemd_is_told_when_the_service_is_ready() {
-    let _limit = time_limit(60);
-    let folder = Folder::new("notify");
-    let path = folder.file("notify");
-    let notify = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    notify.set_read_timeout(Some(LIMIT)).unwrap();
-    let _service = Process::run(
-        Command::new(common::REPD)
-            .args(["serve", "--listen", "tcp://127.0.0.1:*"])
-            .env("NOTIFY_SOCKET", &path),
-    );
-    let mut bytes = [0; 64];
-    let length = notify.recv(&mut bytes).unwrap();
-    assert_eq!(bytes[..length].trim_ascii(), b"READY=1");
 }

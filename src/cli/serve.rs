@@ -29,8 +29,8 @@ use crate::logging::{LevelFilter, Target};
     example = "{command_name} --framing lines -- ./count-words.sh"
 )]
 pub struct Serve {
-    /// endpoint where clients connect, tcp://HOST:PORT or ipc://PATH; may be given several times
-    /// (default tcp://*:5555)
+    /// endpoint where clients connect, tcp://HOST:PORT, ipc://PATH, or fd://NAME for a socket that
+    /// systemd hands over; may be given several times (default tcp://*:5555)
     #[argh(option, arg_name = "endpoint")]
     listen: Vec<Endpoint>,
 

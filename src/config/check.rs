@@ -15,7 +15,7 @@ impl Config {
     /// Returns a setting about keys that needs another one, and that one.
     pub(crate) fn missing_file(&self) -> Option<(&'static str, &'static str)> {
         let Files { key, clients, workers, servers } = &self.keys;
-        let has_tcp = |endpoints: &[Endpoint]| endpoints.iter().any(Endpoint::is_tcp);
+        let has_tcp = |endpoints: &[Endpoint]| endpoints.iter().any(Endpoint::may_be_tcp);
         let needed = [
             (key.is_some() && has_tcp(&self.listen), "key", "clients", clients.is_some()),
             (

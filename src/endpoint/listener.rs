@@ -17,7 +17,8 @@ use nix::sys::socket::{
 };
 
 use crate::config::Config;
-use crate::endpoint::{Address, Endpoint, Host, is_local};
+use crate::endpoint::inherited::{self, Inherited};
+use crate::endpoint::{Address, Endpoint, GIVE, Host, ONLY_FOR, is_local};
 use crate::error::{Error, plain};
 
 /// The bound endpoints of a service.
@@ -38,9 +39,19 @@ impl Listeners {
     /// is one of them.
     pub fn bind(config: &Config) -> Result<Listeners, Error> {
         let mut own = Vec::new();
-        for endpoint in config.listen.iter().chain(config.external()).chain(&config.status) {
-            own.push(Listener::bind(endpoint, config.backlog, &own)?);
+        let mut bind = |endpoints: &[Endpoint]| {
+            let before = own.len();
+            for endpoint in endpoints {
+                own.extend(Listener::bind(endpoint, config.backlog, &own)?);
+            }
+            Ok::<_, Error>(own.len() - before)
+        };
+        let for_clients = bind(&config.listen)?;
+        let for_workers = bind(config.external())?;
+        if let Some(status) = config.status.as_ref().filter(|status| status.is_inherited()) {
+            return Err(cannot_listen(status).with_cause(ONLY_FOR).with_remedy(GIVE));
         }
+        bind(config.status.as_slice())?;
         for upstream in config.upstreams() {
             if let Some(own) = own.iter().find(|listener| listener.place.is_reached_at(upstream)) {
                 return Err(Error::config(format!("cannot use the upstream {upstream}"))
@@ -48,8 +59,8 @@ impl Listeners {
                     .with_remedy("give the endpoint of another service"));
             }
         }
-        let mut backend = own.split_off(config.listen.len());
-        let status = backend.split_off(config.external().len()).pop();
+        let mut backend = own.split_off(for_clients);
+        let status = backend.split_off(for_workers).pop();
         Ok(Listeners { listen: own, backend, status })
     }
 }
@@ -62,17 +73,24 @@ pub(crate) struct Listener {
     pub endpoint: Endpoint,
     /// The file of an ipc endpoint with a path.
     pub file: Option<SocketFile>,
+    /// The endpoint as libzmq is told it.
+    pub name: String,
     place: Place,
     backlog: usize,
 }
 
 impl Listener {
     /// Binds `endpoint`, where up to `backlog` connections may wait to be accepted. A tcp endpoint
-    /// accepts none before [`Listener::listen`].
+    /// accepts none before [`Listener::listen`]. What is handed over is bound already, and may be
+    /// several sockets.
     ///
     /// # Errors
     /// Returns an error if the system refuses `endpoint`, or if it overlaps with one of `own`.
-    pub fn bind(endpoint: &Endpoint, backlog: usize, own: &[Listener]) -> Result<Listener, Error> {
+    pub fn bind(
+        endpoint: &Endpoint,
+        backlog: usize,
+        own: &[Listener],
+    ) -> Result<Vec<Listener>, Error> {
         let cannot = |why: String| cannot_listen(endpoint).with_cause(why);
         let check_free = |place: &Place| match own.iter().find(|other| other.place.overlaps(place))
         {
@@ -105,8 +123,23 @@ impl Listener {
                     .map_err(|error| cannot(explain_ipc(error)))?;
                 (listener.into(), None, place)
             }
+            Address::Inherited { name } => {
+                let sockets = inherited::sockets(name).map_err(cannot)?;
+                let listeners = sockets.into_iter().map(|Inherited { fd, place, name }| {
+                    check_free(&place).map_err(cannot)?;
+                    let endpoint = endpoint.clone();
+                    Ok(Listener { fd, endpoint, file: None, name, place, backlog })
+                });
+                return listeners.collect();
+            }
         };
-        Ok(Listener { fd, endpoint: endpoint.clone(), file, place, backlog })
+        let name = endpoint.to_string();
+        Ok(vec![Listener { fd, endpoint: endpoint.clone(), file, name, place, backlog }])
+    }
+
+    /// Returns true if it goes on listening when this process has ended.
+    pub fn is_inherited(&self) -> bool {
+        self.endpoint.is_inherited()
     }
 
     /// Returns true if clients come over TCP.
@@ -115,8 +148,12 @@ impl Listener {
     }
 
     /// Lets clients connect. At ipc endpoints they can since `bind`: another service would remove a
-    /// socket file where nobody listens, as one that was left behind.
+    /// socket file where nobody listens, as one that was left behind. What is handed over listens
+    /// already, with a backlog of its own.
     pub fn listen(&self) -> Result<(), Error> {
+        if self.is_inherited() {
+            return Ok(());
+        }
         let backlog = i32::try_from(self.backlog).unwrap_or(i32::MAX);
         listen(&self.fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN)).map_err(|error| {
             cannot_listen(&self.endpoint).with_cause(match self.endpoint.address() {
@@ -133,11 +170,13 @@ fn cannot_listen(endpoint: &Endpoint) -> Error {
 
 /// The identity of an endpoint in the system.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Tcp(SocketAddr),
     /// Device and inode of the socket file.
     File((u64, u64)),
     Abstract(String),
+    /// A socket file that this process does not see.
+    Elsewhere(PathBuf),
 }
 
 impl Place {
@@ -151,6 +190,7 @@ impl Place {
             }
             (Place::File(one), Place::File(other)) => one == other,
             (Place::Abstract(one), Place::Abstract(other)) => one == other,
+            (Place::Elsewhere(one), Place::Elsewhere(other)) => one == other,
             _ => false,
         }
     }
@@ -209,7 +249,7 @@ impl Drop for SocketFile {
 }
 
 /// Returns the device and inode of the file at `path`, without following a symbolic link.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 

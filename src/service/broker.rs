@@ -10,11 +10,12 @@ use log::{info, warn};
 
 use super::account::ClientLimits;
 use super::clients::Handshake;
-use super::dispatcher::{Change, Dispatcher, Lost, Rules};
+use super::dispatcher::{Change, Dispatcher, Lost, Rules, all_unavailable};
 use super::drain::Drain;
 use super::figures::Figures;
 use super::frontend::{Frontend, Received, Stopped};
 use super::in_flight::{Pending, Place, Request};
+use super::manager::Manager;
 use super::naming::Naming;
 use super::trace;
 use crate::auth::Access;
@@ -28,10 +29,13 @@ use crate::socket::Peer;
 use crate::status::{Probed, Readiness, Snapshot, Stats};
 use crate::sys::memory::Memory;
 
+mod ending;
+
 pub(crate) struct Broker {
     pub frontend: Frontend,
     pub dispatcher: Dispatcher,
     pub drain: Drain,
+    pub manager: Manager,
     /// A buffer for what comes in.
     request: Request,
     /// Clients may ask only so often, by the service's own limit.
@@ -64,14 +68,25 @@ pub(crate) struct Wakers<'a> {
     pub lists: Option<&'a PipeReader>,
     /// Tells that somebody asks what the service is doing.
     pub probe: Option<&'a Probed>,
+    /// Tells that the lists are to be read again, of which the service manager is told.
+    pub hangups: Option<&'a PipeReader>,
 }
 
 impl Wakers<'_> {
     /// Takes what has told that the lists have changed.
     pub fn take_lists(&self) {
-        if let Some(mut lists) = self.lists {
-            let _ = lists.read(&mut [0; 64]);
-        }
+        take(self.lists);
+    }
+
+    /// Takes what has told that the lists are to be read again.
+    pub fn take_hangups(&self) {
+        take(self.hangups);
+    }
+}
+
+fn take(reader: Option<&PipeReader>) {
+    if let Some(mut reader) = reader {
+        let _ = reader.read(&mut [0; 64]);
     }
 }
 
@@ -115,6 +130,7 @@ impl Broker {
             frontend,
             dispatcher: Dispatcher::new(lanes, rules, now),
             drain: Drain::new(config.drain),
+            manager: Manager::none(),
             request: Request::default(),
             has_rate: client_limits.rate.is_some(),
             has_listed_rate: access.as_ref().is_some_and(|access| access.has_rates()),
@@ -129,25 +145,23 @@ impl Broker {
         }
     }
 
+    /// Has the service manager told of this service from now on, which is ready.
+    pub fn report_to(&mut self, manager: Manager, lanes: &[impl LaneState]) {
+        self.manager = manager;
+        let now = Instant::now();
+        self.manager.on_ready(all_unavailable(lanes, now), now);
+    }
+
     /// Returns when something is next to be done though no message comes.
     pub fn next_deadline(&self, lanes: &[impl LaneState]) -> Option<Instant> {
         let times = [
             self.dispatcher.next_deadline(lanes, self.now),
             self.frontend.outbox().retry_at(),
             self.drain.next_deadline(self.now),
+            self.manager.next_deadline(),
             Some(self.memory.trim_at()),
         ];
         times.into_iter().flatten().min()
-    }
-
-    /// Refuses what comes from now on, and what is in the queue.
-    pub fn begin_drain(&mut self) -> Result<(), Error> {
-        self.frontend.begin_drain();
-        self.drain.begin(self.now);
-        for ticket in self.dispatcher.begin_drain(self.now) {
-            self.give_up(ticket, &Fault::stopping())?;
-        }
-        Ok(())
     }
 
     /// Takes the next message of a client.
@@ -229,6 +243,7 @@ impl Broker {
     /// would not be let in now are refused, and their connections end once what is in flight is
     /// answered. Lanes hear of the keys of upstreams.
     pub fn on_lists_changed(&mut self, lanes: &mut [Lane]) -> Result<(), Error> {
+        self.manager.on_reloaded(self.now);
         let Some(access) = self.access.clone() else { return Ok(()) };
         lanes.iter_mut().for_each(|lane| lane.on_lists_changed(&access));
         self.dispatcher.set_limits(|name| access.by_name(name));
@@ -342,8 +357,11 @@ impl Broker {
         if let Some(figures) = &mut self.figures {
             figures.on_reply(pending, self.now);
         }
-        let until = pending.deadline;
+        let (until, client) = (pending.deadline, pending.client);
         deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)?;
+        if self.drain.is_answering() {
+            self.let_go(client)?;
+        }
         self.bound_memory()?;
         Ok(true)
     }
@@ -367,8 +385,16 @@ impl Broker {
         deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)
     }
 
-    /// Does what is due at the end of a turn: the log, kept replies, memory.
-    pub fn end_turn(&mut self) -> Result<(), Error> {
+    /// Takes account of a SIGHUP, which has the lists read again if there are some.
+    pub fn on_hangup(&mut self) {
+        self.manager.on_reloading(self.now);
+        if !self.access.as_ref().is_some_and(|access| access.has_lists()) {
+            self.manager.on_reloaded(self.now);
+        }
+    }
+
+    /// Does what is due at the end of a turn: the log, the service manager, kept replies, memory.
+    pub fn end_turn(&mut self, lanes: &[impl LaneState]) -> Result<(), Error> {
         while let Some(change) = self.dispatcher.next_change() {
             match change {
                 Change::Refusing(why) => {
@@ -378,6 +404,10 @@ impl Broker {
                 Change::Withdrawn(number) => trace::withdrawn(number),
             }
         }
+        if self.manager.is_look_due(self.now) {
+            self.manager.on_look(all_unavailable(lanes, self.now), self.now);
+        }
+        self.manager.on_turn(self.now);
         self.frontend.retry(self.now)?;
         if !self.dismissed.is_empty() {
             self.end_dismissed()?;
@@ -409,7 +439,7 @@ impl Broker {
         reports: Vec<LaneReport>,
     ) -> Result<Snapshot, Error> {
         let (dispatcher, outbox) = (&self.dispatcher, self.frontend.outbox());
-        let readiness = match Dispatcher::unavailable(lanes, self.now) {
+        let readiness = match all_unavailable(lanes, self.now) {
             _ if self.drain.has_begun() => Readiness::Draining,
             Some(why) => Readiness::Refusing(why),
             None => Readiness::Serving,
@@ -431,16 +461,6 @@ impl Broker {
             lanes: reports,
             clients: dispatcher.usages(),
         })
-    }
-
-    /// Answers the requests that are left with a 503, and closes the frontend.
-    pub fn finish(mut self) -> Result<Stopped, Error> {
-        for ticket in self.dispatcher.in_flight().all() {
-            self.frontend.stats.abandoned += 1;
-            self.give_up(ticket, &Fault::stopping())?;
-        }
-        self.frontend.stats.withdrawn = self.dispatcher.withdrawn();
-        self.frontend.close(self.drain.linger(self.now))
     }
 }
 

@@ -249,6 +249,13 @@ impl Clients {
         self.clients[id.index()].is_dismissed
     }
 
+    /// Returns the routing id of a REQ that waits for no reply; `None` of another client.
+    pub fn idle_req(&self, client: ClientId) -> Option<&[u8]> {
+        let client = &self.clients[client.index()];
+        let is_idle = client.handshake.is_req && client.outstanding == 0 && !client.is_gone;
+        is_idle.then_some(&*client.routing_id)
+    }
+
     /// Returns the number of its requests that were taken and not answered.
     pub fn outstanding(&self, id: ClientId) -> usize {
         self.clients[id.index()].outstanding

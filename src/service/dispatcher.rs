@@ -14,10 +14,13 @@ use crate::backend::{LaneState, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::status::Usage;
-use lanes::{Recent, all_unavailable};
+use lanes::Recent;
 
 mod lanes;
 mod leaving;
+
+pub(super) use lanes::all_unavailable;
+
 #[cfg(all(test, not(loom)))]
 mod simulation;
 #[cfg(test)]
@@ -143,11 +146,6 @@ impl Dispatcher {
     /// Returns what each client has asked for.
     pub fn usages(&self) -> Vec<Usage> {
         self.clients.usages()
-    }
-
-    /// Returns why no lane can answer; `None` if one can.
-    pub fn unavailable(lanes: &[impl LaneState], now: Instant) -> Option<&'static str> {
-        all_unavailable(lanes, now)
     }
 
     /// Counts a request that is answered as soon as it is read.

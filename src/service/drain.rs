@@ -20,6 +20,8 @@ pub(crate) struct Drain {
 #[derive(Clone, Copy)]
 struct Begun {
     at: Instant,
+    /// When requests were refused first; `None` while they are still answered.
+    refusing: Option<Instant>,
     /// When the latest request came.
     last_request: Instant,
 }
@@ -30,12 +32,29 @@ impl Drain {
         Drain { limit, begun: None }
     }
 
+    /// Begins it. Requests are still answered: those who ask are about to leave.
     pub fn begin(&mut self, now: Instant) {
-        self.begun = Some(Begun { at: now, last_request: now });
+        self.begun = Some(Begun { at: now, refusing: None, last_request: now });
+    }
+
+    /// Begins it, if it has not begun, and has requests refused from now on.
+    pub fn begin_refusing(&mut self, now: Instant) {
+        let begun = self.begun.unwrap_or(Begun { at: now, refusing: None, last_request: now });
+        self.begun = Some(Begun { refusing: Some(now), ..begun });
+    }
+
+    /// Returns true if requests are to be refused from now on, since somebody goes on asking.
+    pub fn should_refuse(&self, now: Instant) -> bool {
+        self.begun.is_some_and(|it| it.refusing.is_none() && now >= it.at + MAX_WAIT_FOR_QUIET)
     }
 
     pub fn has_begun(&self) -> bool {
         self.begun.is_some()
+    }
+
+    /// Returns true if requests are still answered, of those who are to leave.
+    pub fn is_answering(&self) -> bool {
+        self.begun.is_some_and(|begun| begun.refusing.is_none())
     }
 
     /// Takes account of a request that has come.
@@ -49,7 +68,8 @@ impl Drain {
     /// answered.
     pub fn is_over(&self, now: Instant, is_answered: bool) -> bool {
         self.begun.is_some_and(|begun| {
-            let quiet = now >= begun.last_request + QUIET || now >= begun.at + MAX_WAIT_FOR_QUIET;
+            let quiet = now >= begun.last_request + QUIET
+                || begun.refusing.is_some_and(|at| now >= at + MAX_WAIT_FOR_QUIET);
             now >= begun.at + self.limit || (is_answered && quiet)
         })
     }
@@ -57,9 +77,11 @@ impl Drain {
     /// Returns when [`Drain::is_over`] may change by time alone.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let begun = self.begun?;
-        let quiet = (begun.last_request + QUIET).min(begun.at + MAX_WAIT_FOR_QUIET);
         let limit = begun.at + self.limit;
-        Some(if now < quiet { quiet.min(limit) } else { limit })
+        let wait_ends = begun.refusing.unwrap_or(begun.at) + MAX_WAIT_FOR_QUIET;
+        let quiet = (begun.last_request + QUIET).min(wait_ends);
+        let refuses_at = begun.refusing.map_or(wait_ends, |_| limit);
+        [quiet, refuses_at].into_iter().filter(|time| now < *time).chain([limit]).min()
     }
 
     /// Returns the time that unsent replies have to leave.
@@ -78,7 +100,7 @@ mod tests {
     fn begun(limit: Duration) -> (Drain, Instant) {
         let (mut drain, now) = (Drain::new(limit), Instant::now());
         assert!(!drain.is_over(now, true) && drain.next_deadline(now).is_none());
-        drain.begin(now);
+        drain.begin_refusing(now);
         (drain, now)
     }
 
@@ -98,6 +120,23 @@ mod tests {
         let (mut drain, start) = begun(5000 * MS);
         drain.on_request(start + 999 * MS);
         assert!(!drain.is_over(start + 999 * MS, true) && drain.is_over(start + 1000 * MS, true));
+    }
+
+    #[test]
+    fn requests_are_answered_for_a_while_where_others_wait_for_the_next_service() {
+        let (mut drain, start) = (Drain::new(5000 * MS), Instant::now());
+        drain.begin(start);
+        assert!(!drain.is_over(start + 99 * MS, true) && drain.is_over(start + 100 * MS, true));
+        drain.on_request(start + 999 * MS);
+        assert!(!drain.should_refuse(start + 999 * MS) && drain.should_refuse(start + 1000 * MS));
+        assert_eq!(drain.next_deadline(start + 999 * MS), Some(start + 1000 * MS));
+        drain.begin_refusing(start + 1000 * MS);
+        assert!(!drain.should_refuse(start + 1000 * MS));
+        drain.on_request(start + 1990 * MS);
+        assert!(!drain.is_over(start + 1999 * MS, true) && drain.is_over(start + 2000 * MS, true));
+        assert!(
+            !drain.is_over(start + 4999 * MS, false) && drain.is_over(start + 5000 * MS, false)
+        );
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Frontend {
     pub stats: Stats,
     /// Number of replies that had been dropped when the drain began.
     dropped_before: usize,
+    /// All endpoints were handed over.
+    is_inherited: bool,
     refusals: Refusals,
     /// When to look next which connections were refused: nothing else tells of it.
     refusals_at: Instant,
@@ -69,6 +71,7 @@ impl Frontend {
         config: &Config,
     ) -> Result<Frontend, Error> {
         listeners.iter().try_for_each(Listener::listen)?;
+        let is_inherited = listeners.iter().all(Listener::is_inherited);
         let keys = access.map(|access| access.server_keys(CLIENTS));
         let (endpoints, files) = socket.listen(listeners, keys)?;
         Ok(Frontend {
@@ -80,6 +83,7 @@ impl Frontend {
             outbox: Outbox::new(),
             stats: Stats::default(),
             dropped_before: 0,
+            is_inherited,
             refusals: Refusals::new("ZeroMQ client", access.is_some()),
             refusals_at: Instant::now(),
         })
@@ -91,13 +95,25 @@ impl Frontend {
     }
 
     /// Removes the files of ipc endpoints, so that clients that connect from now on reach the next
-    /// service.
+    /// service. At endpoints that were handed over they wait for it.
     ///
     /// The endpoints themselves stay to the end: zmq_unbind would end the connections that were
     /// accepted there, and lose their replies.
-    pub fn begin_drain(&mut self) {
+    pub fn begin_drain(&mut self) -> Result<(), Error> {
         self.files.clear();
         self.dropped_before = self.outbox.dropped();
+        self.socket.leave_inherited()
+    }
+
+    /// Returns true if clients that connect during the drain wait for the next service, wherever they
+    /// do.
+    pub fn is_inherited(&self) -> bool {
+        self.is_inherited
+    }
+
+    /// Reads nothing more from clients. What was read can still be received.
+    pub fn stop_reading(&self) -> Result<(), Error> {
+        self.socket.stop_reading()
     }
 
     pub fn readable(&self) -> Watched<'_> {

@@ -10,6 +10,7 @@ use log::{info, warn};
 use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::dispatcher::Assignment;
 use super::frontend::{Frontend, Stopped};
+use super::manager::Manager;
 use super::trace;
 use crate::auth::Access;
 use crate::backend::{Lane, LaneEvent, LaneKind, LaneReport, Pool, Ticket};
@@ -48,6 +49,8 @@ enum Wake {
     ListsChanged,
     /// Somebody asks what the service is doing.
     Probed,
+    /// The lists are to be read again.
+    Hangup,
     Message,
 }
 
@@ -65,6 +68,11 @@ impl Proxy {
     /// Returns the endpoints as the system has them.
     pub fn endpoints(&self) -> &[String] {
         self.broker.frontend.endpoints()
+    }
+
+    /// Has the service manager told of this service from now on.
+    pub fn report_to(&mut self, manager: Manager) {
+        self.broker.report_to(manager, &self.lanes);
     }
 
     /// Serves until it is to stop, and then until what is in flight has ended or the drain's time is
@@ -88,6 +96,10 @@ impl Proxy {
                     self.broker.forget_gone()?;
                     self.tell(wakers)?;
                 }
+                Some(Wake::Hangup) => {
+                    wakers.take_hangups();
+                    self.broker.on_hangup();
+                }
                 Some(Wake::WorkerChanged | Wake::Message) | None => (),
             }
             // Replies first: they free lanes. Then the deadlines and the clients that have gone, so
@@ -100,9 +112,9 @@ impl Proxy {
             self.recall();
             self.dispatch()?;
             self.take_requests()?;
-            self.broker.end_turn()?;
-            let broker = &self.broker;
-            if broker.drain.has_begun() && broker.drain.is_over(broker.now, self.is_answered()) {
+            self.broker.end_turn(&self.lanes)?;
+            let is_answered = self.broker.drain.has_begun() && self.is_answered();
+            if self.broker.is_drained(is_answered)? {
                 return self.broker.finish();
             }
         }
@@ -126,6 +138,7 @@ impl Proxy {
         poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
         poll.add(Wake::ListsChanged, wakers.lists.map(readable));
         poll.add(Wake::Probed, wakers.probe.map(|probe| readable(&probe.asked)));
+        poll.add(Wake::Hangup, wakers.hangups.map(readable));
         if let Some(pool) = pool {
             poll.add(Wake::WorkerChanged, [readable(pool.changed())]);
         }
@@ -137,9 +150,11 @@ impl Proxy {
         if let (Some(pool), true) = (pool, poll.is_readable(Wake::WorkerChanged)) {
             let _ = pool.changed().read(&mut [0; 64]);
         }
+        // A hangup before what comes of it.
         let order = [
             Wake::ThreadEnded,
             Wake::Stop,
+            Wake::Hangup,
             Wake::ListsChanged,
             Wake::Probed,
             Wake::WorkerChanged,

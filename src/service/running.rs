@@ -11,6 +11,7 @@ use super::Service;
 use crate::config::Config;
 use crate::error::Error;
 use crate::sys::fd::set_nonblocking;
+use crate::sys::signals;
 
 /// Stops a [`Service`], from any thread. Dropping it does nothing.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ impl ReloadHandle {
     }
 
     /// Returns another end of it, for a signal.
-    pub(super) fn writer(&self) -> io::Result<PipeWriter> {
+    fn writer(&self) -> io::Result<PipeWriter> {
         self.0.try_clone()
     }
 }
@@ -53,6 +54,23 @@ pub(super) fn stop_pipe() -> Result<(PipeReader, StopHandle), Error> {
 pub(super) fn reload_pipe() -> Result<(PipeReader, ReloadHandle), Error> {
     let (reloading, reload) = handle_pipe()?;
     Ok((reloading, ReloadHandle(reload)))
+}
+
+/// Has each SIGHUP act through `reload` from now on, and tell the loop first, if it is to know of it.
+pub(super) fn catch_hangups(
+    reload: Option<&ReloadHandle>,
+    is_told: bool,
+) -> io::Result<Option<PipeReader>> {
+    let mut told = None;
+    if is_told {
+        let (reader, writer) = pipe()?;
+        signals::send_hangups_to(writer)?;
+        told = Some(reader);
+    }
+    if let Some(reload) = reload {
+        signals::send_hangups_to(reload.writer()?)?;
+    }
+    Ok(told)
 }
 
 fn handle_pipe() -> Result<(PipeReader, Arc<PipeWriter>), Error> {

@@ -11,6 +11,7 @@ use log::info;
 
 use super::broker::{Broker, Taken, Wakers, thread_ended};
 use super::frontend::{Frontend, Stopped};
+use super::manager::Manager;
 use crate::auth::Access;
 use crate::backend::{Activity, Admission, LaneKind, LaneReport, LaneState, Recall, Unavailable};
 use crate::config::Config;
@@ -60,6 +61,8 @@ enum Wake {
     ListsChanged,
     /// Somebody asks what the service is doing.
     Probed,
+    /// The lists are to be read again.
+    Hangup,
     /// A thread that the service needs has ended.
     ThreadEnded,
 }
@@ -88,6 +91,12 @@ impl SingleThreaded {
         self.broker.frontend.endpoints()
     }
 
+    /// Has the service manager told of this service from now on.
+    pub fn report_to(&mut self, manager: Manager) {
+        let lanes = [self.lane()];
+        self.broker.report_to(manager, &lanes);
+    }
+
     /// Serves until it is to stop, and then until nothing more comes. Returns the handler too, whose
     /// end may take its time.
     ///
@@ -114,6 +123,10 @@ impl SingleThreaded {
                     self.broker.forget_gone()?;
                     self.tell(wakers)?;
                 }
+                Some(Wake::Hangup) => {
+                    wakers.take_hangups();
+                    self.broker.on_hangup();
+                }
                 Some(Wake::Maintenance | Wake::Message) | None => (),
             }
             if self.is_behind {
@@ -123,11 +136,11 @@ impl SingleThreaded {
             self.broker.expire()?;
             self.broker.forget_gone()?;
             self.is_behind = self.answer_some()?;
-            self.broker.end_turn()?;
+            self.broker.end_turn(&[self.lane()])?;
             let broker = &self.broker;
             let is_answered =
                 broker.dispatcher.in_flight().is_empty() && broker.frontend.outbox().is_empty();
-            if broker.drain.is_over(broker.now, is_answered) {
+            if self.broker.is_drained(is_answered)? {
                 return Ok((self.broker.finish()?, self.handler));
             }
         }
@@ -171,13 +184,21 @@ impl SingleThreaded {
         poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
         poll.add(Wake::ListsChanged, wakers.lists.map(readable));
         poll.add(Wake::Probed, wakers.probe.map(|probe| readable(&probe.asked)));
+        poll.add(Wake::Hangup, wakers.hangups.map(readable));
         if !self.broker.drain.has_begun() {
             poll.add(Wake::Stop, wakers.stops.iter().map(readable));
         }
         poll.wait(if has_more { Some(Duration::ZERO) } else { time })?;
         let needs_maintenance = poll.is_readable(Wake::Maintenance);
-        let order =
-            [Wake::ThreadEnded, Wake::Stop, Wake::ListsChanged, Wake::Probed, Wake::Message];
+        // A hangup before what comes of it.
+        let order = [
+            Wake::ThreadEnded,
+            Wake::Stop,
+            Wake::Hangup,
+            Wake::ListsChanged,
+            Wake::Probed,
+            Wake::Message,
+        ];
         let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
         drop(poll);
         drop(watched);

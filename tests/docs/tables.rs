@@ -201,13 +201,19 @@ fn the_table_of_the_nixos_modules_options_is_the_modules() {
     if !root().join("nixos/module.nix").exists() {
         return;
     }
+    let named = |text: &str, indent: &str| -> Vec<String> {
+        let names = text.lines().filter_map(|line| {
+            let name = line.strip_prefix(indent)?.split(" =").next()?;
+            name.chars().all(|c| c.is_ascii_alphabetic()).then(|| name.to_string())
+        });
+        names.collect()
+    };
     let module = file("nixos/module.nix");
-    let options = module.split("  options.services.repd = {").nth(1).unwrap();
-    let options = options.split("\n  };").next().unwrap().lines();
-    let names = options.filter_map(|line| {
-        let name = line.strip_prefix("    ")?.split(" =").next()?;
-        name.chars().all(|c| c.is_ascii_alphabetic()).then(|| name.to_string())
-    });
+    let own = module.split("  options.services.repd = options // {").nth(1).unwrap();
+    let options = file("nixos/options.nix");
+    let shared = options.split("\nin\n").nth(1).unwrap();
+    let own = named(own.split("\n  };").next().unwrap(), "    ");
+    let names = own.into_iter().chain(named(shared, "  "));
     let rows = rows(&section("docs/nixos.md", "NixOS"));
     let listed = rows.iter().map(|row| row[0].trim_matches('`').to_string());
     let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();

@@ -38,10 +38,12 @@ let
     in
     lib.concatMapStrings name (builtins.split storePath text);
 
-  dropIn =
+  dropIn = unitOf "repd.service";
+  unitOf =
+    unit:
     { config, ... }:
     let
-      text = builtins.unsafeDiscardStringContext config.systemd.units."repd.service".text;
+      text = builtins.unsafeDiscardStringContext config.systemd.units.${unit}.text;
     in
     named (
       lib.concatLines (
@@ -120,6 +122,14 @@ let
       settings.backend = [ "tcp://*:5556" ];
     };
     anyone.allowAnyone = true;
+    activated = {
+      allowAnyone = true;
+      socketActivation = true;
+      settings.listen = [
+        "tcp://*:80"
+        "tcp://[::1]:5555"
+      ];
+    };
     # Up when an address or a name is there.
     network.settings = {
       listen = [ "tcp://eth0:5555" ];
@@ -192,6 +202,17 @@ in
         }
       );
 
+      "activated.socket" = unitOf "repd.socket" (machine configurations.activated);
+
+      # One beside the other.
+      "instance.conf" = unitOf "repd@blue.service" (machine {
+        servers.blue = {
+          settings.listen = [ "ipc:///run/repd-blue/clients" ];
+          keyFile = "/run/secrets/blue.key_secret";
+          clients.pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+        };
+      });
+
       "clients" = (machine configurations.keys).config.environment.etc."repd/clients".text;
 
       "backend-clients" =
@@ -243,6 +264,15 @@ in
           openFirewall = true;
         }
         { group = "repd"; }
+        { servers.blue = { }; }
+        { servers."not-this" = { }; }
+        {
+          socketActivation = true;
+          settings.listen = [
+            "tcp://eth0:5555"
+            "ipc:///run/clients"
+          ];
+        }
         { openFirewall = true; }
         { clients.pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"; }
         {

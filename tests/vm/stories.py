@@ -141,6 +141,45 @@ def restart(server: Host, client: Host, endpoint: str) -> None:
     assert int(shown(server, "NRestarts")) == int(before[1]) + 1
 
 
+def watchdog(server: Host, client: Host, endpoint: str) -> None:
+    """systemd sees what the service does, and a service that hangs is started again. (Here after two seconds.)"""
+    server.wait_for_unit("repd.service")
+    assert shown(server, "StatusText").startswith("serving at tcp://"), shown(server, "StatusText")
+    assert shown(server, "WatchdogUSec") == "30s", shown(server, "WatchdogUSec")
+    folder = "/etc/systemd/system/repd.service.d"
+    server.succeed(
+        f"mkdir -p {folder}; printf '[Service]\\nWatchdogSec=2\\n' >{folder}/overrides.conf",
+        "systemctl daemon-reload; systemctl restart repd.service",
+    )
+    before = shown(server, "MainPID")
+    server.succeed("systemctl reload repd.service", "sleep 4")
+    assert shown(server, "MainPID") == before, "a service that does not hang was started again"
+    assert shown(server, "SubState") == "running", shown(server, "SubState")
+    server.succeed(f"kill -STOP {before}")
+    server.wait_until_succeeds(f"test $(systemctl show --property MainPID --value repd.service) -gt {before}")
+    server.wait_until_succeeds("journalctl -u repd.service | grep 'Watchdog timeout'")
+    server.wait_for_unit("repd.service")
+    calls(client, endpoint, "again", "niaga")
+
+
+def restarts(server: Host, client: Host, endpoint: str) -> None:
+    """The service is restarted under load, again and again, where systemd listens: nobody is refused."""
+    server.wait_for_unit("repd.service")
+    client.succeed(
+        "rm -f refused called stop",
+        "for n in 1 2 3 4; do (while ! test -e stop; do"
+        f" repd call --timeout 20 --retries 3 {shlex.quote(endpoint)} abc >>called 2>>refused || echo $? >>refused; done) &"
+        " done >/dev/null 2>&1 </dev/null",
+    )
+    for number in range(1, 5):
+        client.wait_until_succeeds(f"test $(cat called | wc -l) -gt {100 * number}")
+        before = shown(server, "MainPID")
+        server.succeed("systemctl restart repd.service")
+        assert shown(server, "MainPID") != before
+    client.succeed("touch stop; test ! -s refused || { cat refused; false; }", "! grep -vx cba called")
+    print(client.succeed("cat called | wc -l").strip(), "calls while it was restarted 4 times")
+
+
 def is_stopped(server: Host, load: Load) -> None:
     """Each request sent has its reply, each client was told, and nothing is left."""
     server.succeed("systemctl stop repd.service")

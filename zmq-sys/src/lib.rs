@@ -102,8 +102,14 @@ pub const ZMQ_PEERS: u32 = 1032;
 pub const ZMQ_END: u32 = 1033;
 /// Which peers may connect whose key was found good: a [`zmq_user_check_t`].
 pub const ZMQ_USER_CHECK: u32 = 1034;
+/// With 1, endpoints that are bound from now on accept no connection once [`ZMQ_HOLD`] is 1: an
+/// `int`.
+pub const ZMQ_HOLDABLE: u32 = 1035;
+/// From 1 on, holdable endpoints accept no more connections; from 2 on, no endpoint does, and nothing
+/// more is read of accepted peers: an `int`. Once it is set, all that was read can be received.
+pub const ZMQ_HOLD: u32 = 1036;
 /// Read only: the number of connections that the listeners hold: an `int`.
-pub const ZMQ_CONNECTIONS: u32 = 1035;
+pub const ZMQ_CONNECTIONS: u32 = 1037;
 
 /// The value of [`ZMQ_ACCEPT_CHECK`].
 #[repr(C)]

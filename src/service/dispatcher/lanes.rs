@@ -52,7 +52,10 @@ impl Recent {
 }
 
 /// Returns the reason why no lane is available; `None` if one is, if only soon.
-pub(super) fn all_unavailable(lanes: &[impl LaneState], now: Instant) -> Option<&'static str> {
+pub(in crate::service) fn all_unavailable(
+    lanes: &[impl LaneState],
+    now: Instant,
+) -> Option<&'static str> {
     let (mut down, mut disconnected) = (0, 0);
     for lane in lanes {
         match lane.admission(now) {

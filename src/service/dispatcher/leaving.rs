@@ -48,6 +48,11 @@ impl Dispatcher {
         self.clients.find(routing_id).is_some_and(|client| self.clients.outstanding(client) > 0)
     }
 
+    /// Returns the routing id of a client that may go: a REQ that waits for no reply.
+    pub fn idle_req(&self, client: ClientId) -> Option<&[u8]> {
+        self.clients.idle_req(client)
+    }
+
     /// Has the limits of listed clients hold from now on that `listed` says.
     pub fn set_limits(&mut self, listed: impl Fn(&str) -> Option<Listed>) {
         self.clients.set_limits(listed);

@@ -19,7 +19,8 @@ fn router(context: &Context, limits: &[(u32, c_int)]) -> Socket {
 }
 
 fn listen(socket: &Socket) -> SocketAddrV4 {
-    let listener = Listener::bind(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap();
+    let listener =
+        Listener::bind(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap().remove(0);
     listener.listen().unwrap();
     socket.listen(vec![listener], None).unwrap().0[0]
         .strip_prefix("tcp://")
@@ -47,7 +48,8 @@ fn knock(host: u8, address: SocketAddrV4) -> Option<TcpStream> {
 fn where_keys_are_wanted_nobody_gets_in_if_no_handler_says_who() {
     let context = Context::new(1).unwrap();
     let socket = router(&context, &[]);
-    let listener = Listener::bind(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap();
+    let listener =
+        Listener::bind(&"tcp://127.0.0.1:*".parse().unwrap(), 10, &[]).unwrap().remove(0);
     listener.listen().unwrap();
     let [(server, secret), (public, own)] = [key_pair().unwrap(), key_pair().unwrap()];
     let keys = ServerKeys { secret: &secret, domain: "clients", check: None };
