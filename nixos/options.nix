@@ -168,6 +168,15 @@ in
           description = "Maximum number of requests a second of one client.";
         };
 
+        status = optional types.str {
+          example = "tcp://127.0.0.1:9155";
+          description = ''
+            Where the service shows how it is doing, with metrics for Prometheus at {file}`/metrics`:
+            by default at `ipc:///run/repd/status`, which {command}`repd status` reads as root. An
+            empty text means nowhere.
+          '';
+        };
+
         log =
           optional
             (types.enum [
@@ -277,6 +286,16 @@ in
       They are opened on every network interface, even if an endpoint names one interface or
       address. To open a port only on some interfaces, leave this out and use
       {option}`networking.firewall.interfaces.<name>.allowedTCPPorts`.
+    '';
+  };
+
+  openStatusFirewall = mkOption {
+    type = types.bool;
+    default = false;
+    example = true;
+    description = ''
+      Whether to open the port of {option}`services.repd.settings.status`. Whoever reaches it sees
+      the names and addresses of clients, and what the service does.
     '';
   };
 

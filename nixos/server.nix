@@ -9,12 +9,21 @@
 name: cfg:
 let
   inherit (lib) mkIf;
-  inherit (cfg) settings;
+  settings = cfg.settings // {
+    status =
+      if cfg.settings.status == null then
+        "ipc:///run/${runtime}/status"
+      else if cfg.settings.status == "" then
+        null
+      else
+        cfg.settings.status;
+  };
 
   option = if name == null then "services.repd" else "services.repd.servers.${name}";
   # An instance of the package's repd@.service.
   unit = if name == null then "repd" else "repd@${name}";
   folder = if name == null then "repd" else "repd/${name}";
+  runtime = if name == null then "repd" else "repd-${name}";
 
   parse = import ./endpoint.nix { inherit lib; };
   defaultPort = import ./default-port.nix { inherit lib; };
@@ -35,20 +44,23 @@ let
       map parse settings.listen;
   backend = map parse settings.backend;
   upstream = map parse settings.upstream;
+  status = lib.optional (settings.status != null) (parse settings.status);
 
   isTcp = place: place ? port;
   isLoopback = place: builtins.match "localhost|lo|127\\..*|\\[::1]" place.host != null;
   isEveryAddress = place: builtins.match "\\*|0\\.0\\.0\\.0|\\[::]" place.host != null;
   isAddress = place: builtins.match "[0-9.]+|\\[.*]" place.host != null;
 
-  openPorts = map (place: place.port) (lib.filter (place: isTcp place && !isLoopback place) listen);
+  reachedPorts =
+    places: map (place: place.port) (lib.filter (place: isTcp place && !isLoopback place) places);
+  openPorts = reachedPorts listen;
   bindsPrivilegedPort = lib.any (place: isTcp place && place.port > 0 && place.port < 1024) (
-    lib.optionals (!isActivated) listen ++ backend
+    lib.optionals (!isActivated) listen ++ backend ++ status
   );
   # An address of this machine may be assigned late, and a name is looked up once, at the start.
   needsNetwork =
     lib.any (place: isTcp place && !isLoopback place && !isEveryAddress place) (
-      lib.optionals (!isActivated) listen ++ backend
+      lib.optionals (!isActivated) listen ++ backend ++ status
     )
     || lib.any (place: isTcp place && !isLoopback place && !isAddress place) upstream;
 
@@ -116,6 +128,7 @@ let
     backend-clients = null;
     servers = null;
     upstream = lib.imap1 (number: _: "tcp://127.0.0.1:${toString number}") settings.upstream;
+    status = null;
     log = null;
   };
 
@@ -167,9 +180,11 @@ in
       }
       {
         assertion = lib.allUnique (
-          lib.filter (place: place != { } && place.port or null != 0) (listen ++ backend ++ upstream)
+          lib.filter (place: place != { } && place.port or null != 0) (
+            listen ++ backend ++ upstream ++ status
+          )
         );
-        message = "${option}: an endpoint is given twice in listen, backend and upstream; give each once.";
+        message = "${option}: an endpoint is given twice in listen, backend, upstream and status; give each once.";
       }
       {
         assertion = lib.all (name: settings.${name} or null != true) [
@@ -187,10 +202,12 @@ in
         message = "${option}: cannot use max-outstanding with workers of this process; set backend or upstream, or leave it out.";
       }
       {
-        assertion = settings.log-format or null == "json" -> lib.elem settings.log [
-          null
-          "stderr"
-        ];
+        assertion =
+          settings.log-format or null == "json"
+          -> lib.elem settings.log [
+            null
+            "stderr"
+          ];
         message = "${option}: cannot use log-format json with another log than stderr; leave out one of them.";
       }
       {
@@ -220,6 +237,11 @@ in
           lib.attrNames (cfg.clients // cfg.backendClients)
         );
         message = "${option}.clients: a name has up to 64 letters, digits and -_.@.";
+      }
+      {
+        assertion =
+          cfg.openStatusFirewall -> !lib.elem 0 (reachedPorts status) && reachedPorts status != [ ];
+        message = "${option}: cannot open a port for the status that other machines do not reach; set settings.status to tcp://ADDRESS:PORT, or leave openStatusFirewall out.";
       }
       {
         assertion = cfg.openFirewall -> !lib.elem 0 openPorts;
@@ -260,7 +282,9 @@ in
     name: clients: lib.nameValuePair "${folder}/${name}" { text = toList clients; }
   ) lists;
 
-  ports = lib.optionals cfg.openFirewall openPorts;
+  ports =
+    lib.optionals cfg.openFirewall openPorts
+    ++ lib.optionals cfg.openStatusFirewall (reachedPorts status);
 
   checks = lib.optional cfg.checkConfig (pkgs.runCommand "repd-check" { } check);
 

@@ -1,4 +1,4 @@
-//! `/status.json`: all that is shown, for programs. docs/operations.md says what each field means;
+//! `/status.json`: all that is shown, for programs. docs/monitoring.md says what each field means;
 //! [`SCHEMA`] is raised when one changes its meaning or goes.
 
 use std::time::Duration;

@@ -168,7 +168,7 @@ fn errors_and_log_lines_are_quoted_as_they_are() {
 #[test]
 fn the_last_line_of_the_log_has_the_counters_of_the_table() {
     let source = file("src/status/stats.rs");
-    let rows = rows(&section("docs/operations.md", "The last line"));
+    let rows = rows(&section("docs/log.md", "The last line"));
     let counters: Vec<&str> = rows.iter().flat_map(|row| code_spans(&row[0])).collect();
     let shown = source.split("impl fmt::Display for Stats").nth(1).unwrap();
     let strings: Vec<&str> = shown.split('"').skip(1).step_by(2).collect();
@@ -186,7 +186,7 @@ fn the_table_of_events_is_the_logs() {
     };
     let events: Vec<_> = arms("name").into_iter().zip(arms("message_id")).collect();
     assert_eq!(events.len(), 7);
-    let rows = rows(&section("docs/operations.md", "In the journal"));
+    let rows = rows(&section("docs/log.md", "In the journal"));
     let listed: Vec<_> = rows
         .iter()
         .filter(|row| code_spans(&row[1]).first().is_some_and(|id| id.len() == 32))
