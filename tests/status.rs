@@ -272,7 +272,10 @@ fn the_page_is_one_document_that_loads_nothing() {
     {
         assert!(head.contains(header), "{head}");
     }
-    assert!(page.len() < 24 << 10 && page.contains("<h1 class=\"good\">Serving</h1>"), "{page}");
+    assert!(
+        page.len() < 24 << 10 && page.contains("<header class=\"good\"><h1>Serving</h1>"),
+        "{page}"
+    );
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
     let head = status.send(b"HEAD / HTTP/1.1\r\n\r\n");
     assert!(head.contains("Content-Length: ") && head.ends_with("\r\n\r\n"), "{head}");
