@@ -11,7 +11,7 @@ use super::snapshot::Usage;
 use super::units::{bytes, count, short, time};
 use crate::backend::{Activity, LaneKind, LaneReport};
 use crate::text::{printable, shorten};
-use chart::chart;
+use chart::{Scale, chart};
 
 mod chart;
 
@@ -20,7 +20,7 @@ const STYLE: &str = include_str!("page/style.css");
 /// What the page may do (Content Security Policy Level 3): use the style that is in it, by its
 /// SHA-256, and nothing else.
 pub(super) const POLICY: &str = "default-src 'none'; \
-     style-src 'sha256-Vt4Dexpm5ElQNJ39E+5CyA6DHNFFABwIYl0+MfqOJ90='; \
+     style-src 'sha256-BtDqRBiGyDlv20/LMXyIL1KRAMQ0oyB04jqOtRfCF4w='; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Maximum number of rows of a table, and of bytes of a name in it.
@@ -41,9 +41,9 @@ pub(super) fn page(report: &Report<'_>) -> String {
     header(&mut html, report, &state);
     html.push_str("<main>");
     now(&mut html, report);
-    html.push_str("<div class=\"grid\">");
+    html.push_str("<div class=\"flow\">");
     charts(&mut html, report);
-    html.push_str("</div><div class=\"grid\">");
+    html.push_str("</div><div class=\"flow\">");
     workers(&mut html, report);
     elsewhere(&mut html, report);
     clients(&mut html, report);
@@ -71,7 +71,7 @@ fn header(html: &mut String, report: &Report<'_>, state: &str) {
     if !report.state.is_healthy() {
         let _ = write!(html, "; what follows is {} old", whole(report.age()));
     }
-    if broken > 0 {
+    if broken > 0 && report.state.is_ready() {
         let of = lanes.len();
         let _ = write!(html, "</p><p>{broken} of {of} workers and upstreams cannot answer");
     }
@@ -117,9 +117,12 @@ fn charts(html: &mut String, report: &Report<'_>) {
     let errors: Vec<f64> = steps().map(|step| step.errors).collect();
     let medians: Vec<f64> = steps().map(|step| seconds(step.median)).collect();
     let p99s: Vec<f64> = steps().map(|step| seconds(step.p99)).collect();
-    let rates = chart("Requests a second", [&requests, &errors], ["requests", "errors"], short);
     let shown = |seconds| time(Duration::from_secs_f64(seconds));
-    let times = chart("Time to the reply", [&medians, &p99s], ["half", "99 of 100"], shown);
+    let (curves, names) = ([&requests[..], &errors], ["requests", "errors"]);
+    let rates = chart("Requests a second", Scale::Linear, curves, names, short);
+    // The slowest of a hundred may take a thousand times as long as others.
+    let (curves, names) = ([&medians[..], &p99s], ["half", "99 of 100"]);
+    let times = chart("Time to the reply", Scale::Logarithmic, curves, names, shown);
     for (what, chart) in [("Requests a second", rates), ("Time to the reply", times)] {
         let _ = write!(html, "<section><h2>{what}</h2>{chart}</section>");
     }
