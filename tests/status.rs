@@ -272,7 +272,10 @@ fn the_page_is_one_document_that_loads_nothing() {
     {
         assert!(head.contains(header), "{head}");
     }
-    assert!(page.len() < 24 << 10 && page.contains("<h1 class=\"good\">Serving</h1>"), "{page}");
+    assert!(
+        page.len() < 24 << 10 && page.contains("<header class=\"good\"><h1>Serving</h1>"),
+        "{page}"
+    );
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
     let head = status.send(b"HEAD / HTTP/1.1\r\n\r\n");
     assert!(head.contains("Content-Length: ") && head.ends_with("\r\n\r\n"), "{head}");
@@ -311,6 +314,34 @@ fn what_is_no_request_is_refused_and_nothing_is_changed_by_any() {
 
 fn zmq_greeting() -> Vec<u8> {
     common::raw::greeting()
+}
+
+#[test]
+fn who_sends_no_more_than_its_request_is_answered() {
+    let _limit = time_limit(60);
+    let (_service, status) = serve(&[]);
+    for part in [&b"GET /healthz HTTP/1.1\r\n\r\n"[..], b"GET /healthz HTTP/1.1\r\n", b""] {
+        let mut stream = connect(&status.0);
+        stream.write_all(part).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.ends_with("\r\n\r\nok\n"), part.ends_with(b"\r\n\r\n"), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_a_reader_sends_after_its_request_is_dropped_and_not_for_long() {
+    let _limit = time_limit(60);
+    let (_service, status) = serve(&[]);
+    let mut stream = connect(&status.0);
+    stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
+    let (rest, mut sent) = (vec![b'a'; 1 << 20], 0);
+    while stream.write_all(&rest).is_ok() {
+        sent += 1;
+        // What the system keeps for a socket is less.
+        assert!(sent < 64, "{sent} MiB were taken");
+    }
 }
 
 #[test]

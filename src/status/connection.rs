@@ -14,6 +14,9 @@ use super::http::{self, MAX_REQUEST, Refused, Request};
 /// Time that a connection may take in all.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Maximum number of bytes that are dropped of what a reader sends after its request.
+const MAX_DROPPED: usize = 64 << 10;
+
 /// What is written to a reader.
 pub(super) struct Response {
     pub head: String,
@@ -32,9 +35,9 @@ enum State {
     Reading(Vec<u8>),
     /// The response, and how many bytes of it were written.
     Writing(Response, usize),
-    /// All was written. What the reader still sends is dropped until it ends the connection: ended
-    /// before, it would lose what it has not read yet (RFC 9112, section 9.6).
-    Closing,
+    /// All was written. What the reader still sends is dropped until it ends the connection, and
+    /// counted: ended before, it would lose what it has not read yet (RFC 9112, section 9.6).
+    Closing(usize),
 }
 
 impl Connection {
@@ -51,7 +54,7 @@ impl Connection {
     pub fn watched(&self) -> (BorrowedFd<'_>, PollFlags) {
         let events = match self.state {
             State::Writing(..) => PollFlags::POLLOUT,
-            State::Reading(_) | State::Closing => PollFlags::POLLIN,
+            State::Reading(_) | State::Closing(_) => PollFlags::POLLIN,
         };
         (self.socket.as_fd(), events)
     }
@@ -60,13 +63,11 @@ impl Connection {
     /// request.
     pub fn advance(&mut self, respond: impl FnOnce(Result<Request, Refused>) -> Response) -> bool {
         if let State::Reading(bytes) = &mut self.state {
-            let parsed = match read(&mut self.socket, bytes) {
-                Progress::Ended => return false,
-                Progress::Waiting => http::parse(bytes),
-            };
-            match parsed.transpose() {
+            // Who has sent all may close that direction, and still reads.
+            let has_more = matches!(read(&mut self.socket, bytes), Progress::Waiting);
+            match http::parse(bytes).transpose() {
                 Some(request) => self.state = State::Writing(respond(request), 0),
-                None => return true,
+                None => return has_more,
             }
         }
         if let State::Writing(response, written) = &mut self.state {
@@ -79,10 +80,13 @@ impl Connection {
             if shutdown(self.socket.as_raw_fd(), Shutdown::Write).is_err() {
                 return false;
             }
-            self.state = State::Closing;
+            self.state = State::Closing(0);
         }
+        let State::Closing(dropped) = &mut self.state else { return true };
         let mut rest = Vec::new();
-        matches!(read(&mut self.socket, &mut rest), Progress::Waiting)
+        let is_open = matches!(read(&mut self.socket, &mut rest), Progress::Waiting);
+        *dropped += rest.len();
+        is_open && *dropped < MAX_DROPPED
     }
 }
 

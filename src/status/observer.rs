@@ -81,6 +81,11 @@ impl Observer {
         }
     }
 
+    /// Returns how the service is doing; `None` if its loop has never told anything.
+    pub fn state(&self) -> Option<State> {
+        self.latest.as_ref().map(|_| self.state)
+    }
+
     /// Returns all that is shown; `None` if the loop has never told anything.
     pub fn report(&self) -> Option<Report<'_>> {
         Some(Report {

@@ -4,13 +4,14 @@
 use std::fmt::{Display, Write};
 use std::time::{Duration, SystemTime};
 
-use super::report::Report;
+use super::history::WINDOWS;
+use super::report::{Report, State};
 use super::snapshot::Usage;
 use super::units::{bytes, count, ranked, short, time};
 use crate::backend::{Activity, LaneKind, LaneReport};
 use crate::logging;
 use crate::text::{printable, shorten, utc};
-use chart::chart;
+use chart::{Scale, chart};
 
 mod chart;
 
@@ -19,7 +20,7 @@ const STYLE: &str = include_str!("page/style.css");
 /// What the page may do (Content Security Policy Level 3): use the style that is in it, by its
 /// SHA-256, and nothing else.
 pub(super) const POLICY: &str = "default-src 'none'; \
-     style-src 'sha256-vDXdjoNKqtx3qv+RwGmGaM0r92O8kGBHbbRo+ePJDQs='; \
+     style-src 'sha256-BtDqRBiGyDlv20/LMXyIL1KRAMQ0oyB04jqOtRfCF4w='; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Maximum number of rows of a table, and of bytes of a name in it.
@@ -44,31 +45,43 @@ pub(super) fn page(report: &Report<'_>) -> String {
     header(&mut html, report, &state);
     html.push_str("<main>");
     now(&mut html, report);
+    html.push_str("<div class=\"flow\">");
     charts(&mut html, report);
-    replies(&mut html, report);
+    html.push_str("</div><div class=\"flow\">");
     workers(&mut html, report);
     elsewhere(&mut html, report);
     clients(&mut html, report);
+    replies(&mut html, report);
     limits(&mut html, report);
     warnings(&mut html);
-    html.push_str("</main></body></html>\n");
+    html.push_str("</div></main></body></html>\n");
     html
 }
 
 fn header(html: &mut String, report: &Report<'_>, state: &str) {
-    let class = if report.state.is_ready() { "good" } else { "bad" };
-    let _ = write!(html, "<header><h1 class=\"{class}\">{state}</h1>");
+    let lanes = &report.snapshot.lanes;
+    let broken = lanes.iter().filter(|lane| is_broken(lane.activity)).count();
+    let class = match report.state {
+        State::Serving | State::Handling if broken == 0 => "good",
+        State::Serving | State::Handling | State::Draining => "part",
+        State::NotReady(_) | State::Hanging => "bad",
+    };
+    let _ = write!(html, "<header class=\"{class}\"><h1>{state}</h1>");
     let reason = match report.state.reason() {
         "" => String::new(),
         reason => format!(": {reason}"),
     };
     let since = report.clock.duration_since(report.since).unwrap_or_default();
-    let _ = write!(html, "<p>for {}, since {}{reason}", time(whole(since)), minute(report.since));
+    let _ = write!(html, "<p>for {}, since {}{reason}", whole(since), minute(report.since));
     if !report.state.is_healthy() {
-        let _ = write!(html, "; what follows is {} old", time(whole(report.age())));
+        let _ = write!(html, "; what follows is {} old", whole(report.age()));
+    }
+    if broken > 0 && report.state.is_ready() {
+        let of = lanes.len();
+        let _ = write!(html, "</p><p>{broken} of {of} workers and upstreams cannot answer");
     }
     let version = env!("CARGO_PKG_VERSION");
-    let _ = write!(html, "</p><p>repd {version}, up {}", time(whole(report.uptime())));
+    let _ = write!(html, "</p><p>repd {version}, up {}", whole(report.uptime()));
     for endpoint in report.facts.endpoints.iter().take(4) {
         let _ = write!(html, " · {}", name(endpoint));
     }
@@ -81,25 +94,25 @@ fn header(html: &mut String, report: &Report<'_>, state: &str) {
 
 fn now(html: &mut String, report: &Report<'_>) {
     let (history, snapshot) = (report.history, report.snapshot);
-    let rate = |seconds| short(history.rate(Duration::from_secs(seconds), snapshot));
+    let rate = |time| short(history.rate(time, snapshot));
     let total = history.latencies(snapshot).total;
     let within = |share| total.quantile(share).map_or("–".into(), time);
+    let [(_, shortest), windows @ ..] = WINDOWS;
     let tiles = [
-        ("requests a second, 10 s", rate(10)),
-        ("1 min", rate(60)),
-        ("5 min", rate(300)),
-        ("15 min", rate(900)),
-        ("half within, 1 min", within(0.5)),
+        ("requests a second", rate(shortest)),
+        ("errors a second", short(history.steps().last().map_or(0.0, |step| step.errors))),
+        ("half of them within", within(0.5)),
         ("99 of 100 within", within(0.99)),
         ("in flight", count(snapshot.in_flight as u64)),
         ("of these queued", count(snapshot.queued as u64)),
         ("connections", count(snapshot.connections as u64)),
     ];
-    html.push_str("<section class=\"wide\"><h2>Now</h2><dl>");
+    html.push_str("<section><dl>");
     for (what, value) in tiles {
         let _ = write!(html, "<div><dt>{what}</dt><dd>{value}</dd></div>");
     }
-    html.push_str("</dl></section>");
+    let rates = windows.map(|(_, window)| format!("{}: {}", time(window), rate(window)));
+    let _ = write!(html, "</dl><p>requests a second over {}</p></section>", rates.join(", "));
 }
 
 fn charts(html: &mut String, report: &Report<'_>) {
@@ -109,9 +122,12 @@ fn charts(html: &mut String, report: &Report<'_>) {
     let errors: Vec<f64> = steps().map(|step| step.errors).collect();
     let medians: Vec<f64> = steps().map(|step| seconds(step.median)).collect();
     let p99s: Vec<f64> = steps().map(|step| seconds(step.p99)).collect();
-    let rates = chart("Requests a second", [&requests, &errors], ["requests", "errors"], short);
     let shown = |seconds| time(Duration::from_secs_f64(seconds));
-    let times = chart("Time to the reply", [&medians, &p99s], ["half", "99 of 100"], shown);
+    let (curves, names) = ([&requests[..], &errors], ["requests", "errors"]);
+    let rates = chart("Requests a second", Scale::Linear, curves, names, short);
+    // The slowest of a hundred may take a thousand times as long as others.
+    let (curves, names) = ([&medians[..], &p99s], ["half", "99 of 100"]);
+    let times = chart("Time to the reply", Scale::Logarithmic, curves, names, shown);
     for (what, chart) in [("Requests a second", rates), ("Time to the reply", times)] {
         let _ = write!(html, "<section><h2>{what}</h2>{chart}</section>");
     }
@@ -145,9 +161,9 @@ fn workers(html: &mut String, report: &Report<'_>) {
     // What is wrong comes first, and then what takes long.
     let rank = |lane: &LaneReport| {
         let kind = match lane.activity {
-            Activity::Stuck | Activity::Down | Activity::Disconnected => 2.0,
-            Activity::Busy => 1.0,
+            activity if is_broken(activity) => 2.0,
             Activity::Idle => 0.0,
+            _ => 1.0,
         };
         let since = lane.since.map(|since| report.now.saturating_duration_since(since));
         [kind, since.unwrap_or_default().as_secs_f64()]
@@ -178,30 +194,32 @@ fn elsewhere(html: &mut String, report: &Report<'_>) {
             _ => "external workers".into(),
         };
         let mean = lane.handled.checked_div(u32::try_from(lane.replies).unwrap_or(u32::MAX));
+        // Names are long here.
         vec![
-            Cell::text(who),
-            activity_of(lane, report),
+            Cell { above: Some(who), ..activity_of(lane, report) },
             Cell::number(count(lane.in_flight as u64)),
             Cell::number(mean.map_or("–".into(), time)),
             Cell::number(count(lane.replies)),
         ]
     });
-    let head = ["", "state", "in flight", "mean time", "replies"];
+    let head = ["", "in flight", "mean time", "replies"];
     table(html, "Upstreams and external workers", &head, rows.collect());
 }
 
 fn clients(html: &mut String, report: &Report<'_>) {
     let rate = |usage: &Usage| report.history.rate_of(&usage.who, usage.requests, report.snapshot);
     let clients = ranked(&report.snapshot.clients, |usage| [rate(usage), usage.requests as f64]);
+    let has_refused = clients.iter().any(|usage| usage.refused > 0);
     let rows = clients.into_iter().map(|usage| {
         let rate = rate(usage);
-        vec![
+        let mut row = vec![
             Cell::text(usage.who.to_string()),
             Cell::number(count(usage.connections as u64)),
             Cell::number(short(rate)),
             Cell::number(count(usage.requests)),
-            Cell::number(count(usage.refused)),
-        ]
+        ];
+        row.extend(has_refused.then(|| Cell::number(count(usage.refused))));
+        row
     });
     let head = ["", "connections", "a second", "requests", "refused"];
     table(html, "Clients", &head, rows.collect());
@@ -209,13 +227,13 @@ fn clients(html: &mut String, report: &Report<'_>) {
 
 fn limits(html: &mut String, report: &Report<'_>) {
     let (snapshot, process, facts) = (report.snapshot, report.process, report.facts);
-    html.push_str("<section><h2>Limits</h2><table>");
+    html.push_str("<section><h2>Limits</h2>");
     let mut row = |what: &str, used: u64, most: u64, show: fn(u64) -> String| {
-        let (shown, of) = (show(used), show(most));
+        let (shown, of, high) = (show(used), show(most), most / 10 * 9);
         let _ = write!(
             html,
-            "<tr><td>{what}</td><td><meter max=\"{most}\" value=\"{used}\">{shown}</meter></td>\
-             <td class=\"n\">{shown} of {of}</td></tr>"
+            "<div class=\"row\"><span>{what}</span><span>{shown} of {of}</span></div>\
+             <meter max=\"{most}\" high=\"{high}\" optimum=\"0\" value=\"{used}\"></meter>"
         );
     };
     row("requests and replies", snapshot.held_bytes as u64, facts.max_memory as u64, bytes);
@@ -223,10 +241,10 @@ fn limits(html: &mut String, report: &Report<'_>) {
     row("open files", process.open_files, process.max_files, count);
     let _ = write!(
         html,
-        "</table><p>process {}: {} of memory, {} of processor time, {} threads</p></section>",
+        "<p>process {}: {} of memory, {} of processor time, {} threads</p></section>",
         std::process::id(),
         bytes(process.resident_bytes),
-        time(whole(process.cpu)),
+        whole(process.cpu),
         process.threads
     );
 }
@@ -258,14 +276,17 @@ fn activity_of(lane: &LaneReport, report: &Report<'_>) -> Cell {
         Some(since) => format!("{} for {}", lane.activity.name(), time(since)),
         None => lane.activity.name().into(),
     };
-    Cell {
-        text,
-        is_number: false,
-        is_bad: !matches!(lane.activity, Activity::Idle | Activity::Busy),
-    }
+    Cell { is_bad: is_broken(lane.activity), ..Cell::text(text) }
+}
+
+/// Returns true if a lane cannot answer.
+fn is_broken(activity: Activity) -> bool {
+    !matches!(activity, Activity::Idle | Activity::Busy)
 }
 
 struct Cell {
+    /// A line of its own.
+    above: Option<String>,
     text: String,
     is_number: bool,
     is_bad: bool,
@@ -273,11 +294,11 @@ struct Cell {
 
 impl Cell {
     fn text(text: String) -> Cell {
-        Cell { text, is_number: false, is_bad: false }
+        Cell { above: None, text, is_number: false, is_bad: false }
     }
 
     fn number(text: String) -> Cell {
-        Cell { text, is_number: true, is_bad: false }
+        Cell { is_number: true, ..Cell::text(text) }
     }
 }
 
@@ -297,10 +318,11 @@ fn table(html: &mut String, title: &str, head: &[&str], rows: Vec<Vec<Cell>>) {
     }
     for row in rows.iter().take(MAX_ROWS) {
         html.push_str("<tr>");
-        for Cell { text, is_number, is_bad } in row {
+        for Cell { above, text, is_number, is_bad } in row {
             let class = if *is_number { " class=\"n\"" } else { "" };
             let (open, close) = if *is_bad { ("<b>", "</b>") } else { ("", "") };
-            let _ = write!(html, "<td{class}>{open}{}{close}</td>", name(text));
+            let above = above.as_ref().map_or(String::new(), |above| name(above) + "<br>");
+            let _ = write!(html, "<td{class}>{open}{above}{}{close}</td>", name(text));
         }
         html.push_str("</tr>");
     }
@@ -342,9 +364,12 @@ fn capitalized(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Returns whole seconds of a time that has some.
-fn whole(time: Duration) -> Duration {
-    Duration::from_secs(time.as_secs())
+/// Returns a time in whole seconds.
+fn whole(passed: Duration) -> String {
+    match passed.as_secs() {
+        0 => "0 s".into(),
+        seconds => time(Duration::from_secs(seconds)),
+    }
 }
 
 #[cfg(test)]
@@ -359,7 +384,7 @@ mod tests {
     use crate::status::Who;
     use crate::status::history::History;
     use crate::status::process::Process;
-    use crate::status::report::{Facts, State};
+    use crate::status::report::Facts;
     use crate::status::snapshot::Snapshot;
     use crate::status::snapshot::tests::snapshot;
 

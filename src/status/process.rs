@@ -37,10 +37,19 @@ impl Process {
             resident_bytes: field("VmRSS") << 10,
             virtual_bytes: field("VmSize") << 10,
             threads: field("Threads"),
-            // The folder's own descriptor is among them.
-            open_files: fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64 - 1),
+            open_files: open_files(),
             max_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
         }
+    }
+}
+
+/// Returns the number of open files.
+fn open_files() -> u64 {
+    // Since Linux 6.2 it is the size of the folder. Before, that is zero, and each is looked at, the
+    // folder's own descriptor too.
+    match fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len()) {
+        0 => fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64 - 1),
+        count => count,
     }
 }
 

@@ -73,8 +73,7 @@ impl Views {
     /// Returns whether the service is what `is_fine` asks for, and why not.
     fn answer(&mut self, is_fine: fn(State) -> bool) -> (Status, &'static str, Arc<[u8]>) {
         self.observer.update();
-        let state = self.observer.report().map(|report| report.state);
-        match state {
+        match self.observer.state() {
             Some(state) if is_fine(state) => (Status::Ok, TEXT, bytes("ok\n")),
             Some(state) => (Status::Unavailable, TEXT, bytes(&format!("{}\n", state.reason()))),
             None => (Status::Unavailable, TEXT, bytes("the service has not told anything yet\n")),
