@@ -64,6 +64,14 @@ def is_not_served(client: Host, endpoint: str, why: str, options: str = "") -> N
     assert said.startswith("1 error: ") and why in said, f"{command}: {said!r} is not about {why!r}"
 
 
+def status(server: Host) -> None:
+    """What the service does is shown to root, and to no other user."""
+    server.wait_for_unit("repd.service")
+    server.succeed("repd status --quiet", "repd status | grep '^serving, since'")
+    stranger = "setpriv --reuid 65534 --regid 65534 --clear-groups repd status --quiet"
+    server.succeed(f"code=0; {stranger} || code=$?; test $code = 3")
+
+
 def keys(server: Host, client: Host, endpoint: str, clients: str) -> None:
     """Who is listed is served, until a reload has taken it off. The client has the public key of the service, in
     service.key, and a listed one, in pump-7.key_secret."""
