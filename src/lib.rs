@@ -55,8 +55,7 @@
 //! zmq-sys = { path = "../repd/zmq-sys" }
 //! ```
 //!
-//! The feature `syslog` adds [`logging::Target`]'s `Syslog`; `cli` is for the program alone. Both
-//! are on by default.
+//! The feature `cli` is for the program alone. It is on by default.
 //!
 //! # What it does not do, and why
 //!

@@ -12,6 +12,7 @@ use line::MAX_TEXT_BYTES;
 use logger::Logger;
 use standard_error::{Format, StandardError};
 
+mod datagrams;
 mod event;
 mod journal;
 mod json;
@@ -20,7 +21,6 @@ mod logger;
 mod recent;
 mod repeats;
 mod standard_error;
-#[cfg(feature = "syslog")]
 mod syslog;
 
 pub use log::{Level, LevelFilter};
@@ -45,7 +45,6 @@ pub enum Target {
     /// systemd's journal, each line with fields of its own.
     Journal,
     /// The syslog daemon at /dev/log, with the facility daemon.
-    #[cfg(feature = "syslog")]
     Syslog,
 }
 
@@ -61,7 +60,6 @@ pub fn start(target: Target, level: LevelFilter) -> Result<(), Error> {
         // What is there twice otherwise.
         Target::Journal if standard_error::is_journal() => Logger::new(Journal::connect()?),
         Target::Journal => Logger::new(Journal::connect()?).with_errors(),
-        #[cfg(feature = "syslog")]
         Target::Syslog => Logger::new(syslog::Syslog::connect()?).with_errors(),
     };
     log::set_max_level(level);

@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -11,7 +11,6 @@ use common::keys::Keys;
 use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit, with_folder, without_time};
 use nix::pty::openpty;
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
-use nix::sys::socket::{Backlog, listen};
 
 /// Does the same, and says where the journal is that its standard error leads to: by device and
 /// inode.
@@ -156,24 +155,6 @@ fn a_syslog_that_takes_nothing_does_not_stop_the_service() {
     };
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();
     while !is_told() {}
-    assert!(service.0.wait().unwrap().success());
-}
-
-/// As old ones listen for connections.
-#[test]
-fn a_syslog_that_takes_no_connections_any_more_does_not_stop_the_service() {
-    let _limit = time_limit(60);
-    let dev = Folder::new("held-dev");
-    let syslog = UnixListener::bind(dev.file("log")).unwrap();
-    // Who connects when so many wait is blocked.
-    listen(&syslog, Backlog::new(1).unwrap()).unwrap();
-    let endpoint = format!("ipc://@repd-held-syslog-{}", std::process::id());
-    let Some(mut service) = with_dev(&dev, &["--verbose", "--listen", &endpoint]) else { return };
-    let mut service = service.spawn().map(Killed).unwrap();
-    let client = Client::req(&endpoint);
-    // Many times what these connections take.
-    (0..3000).for_each(|_| assert_eq!(client.ask_text("ab"), "ba"));
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(service.0.id() as i32), SIGTERM).unwrap();
     assert!(service.0.wait().unwrap().success());
 }
 

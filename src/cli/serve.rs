@@ -213,7 +213,6 @@ enum LogTarget {
     #[default]
     Stderr,
     Journal,
-    #[cfg(feature = "syslog")]
     Syslog,
 }
 
@@ -240,7 +239,6 @@ impl Serve {
             (LogTarget::Stderr, Format::Text) => Target::Stderr,
             (LogTarget::Stderr, Format::Json) => Target::Json,
             (LogTarget::Journal, _) => Target::Journal,
-            #[cfg(feature = "syslog")]
             (LogTarget::Syslog, _) => Target::Syslog,
         }
     }
@@ -500,10 +498,7 @@ fn log_target(name: &str) -> Result<LogTarget, String> {
     match name {
         "stderr" => Ok(LogTarget::Stderr),
         "journal" => Ok(LogTarget::Journal),
-        #[cfg(feature = "syslog")]
         "syslog" => Ok(LogTarget::Syslog),
-        #[cfg(not(feature = "syslog"))]
-        "syslog" => Err("this repd was built without it; give stderr or journal".into()),
         _ => Err("give stderr, journal or syslog".into()),
     }
 }

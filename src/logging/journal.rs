@@ -1,20 +1,17 @@
 //! Writes log lines to systemd's journal, each with its fields, by its native protocol
 //! (systemd.io/JOURNAL_NATIVE_PROTOCOL).
 
-use std::io;
-use std::os::unix::net::UnixDatagram;
-
+use super::datagrams::Datagrams;
 use super::event;
 use super::line::{Field, Line};
 use super::logger::Sink;
 use super::standard_error::severity;
-use crate::error::{Error, plain};
+use crate::error::Error;
 
 /// Where the journal receives lines.
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// A socket that is not connected, so that a journal that was started again is reached.
-pub(super) struct Journal(UnixDatagram);
+pub(super) struct Journal(Datagrams);
 
 impl Journal {
     /// Makes a socket, and checks that the journal is there.
@@ -22,24 +19,14 @@ impl Journal {
     /// # Errors
     /// A journal that is not there.
     pub fn connect() -> Result<Journal, Error> {
-        let connect = || -> io::Result<UnixDatagram> {
-            UnixDatagram::unbound()?.connect(SOCKET)?;
-            let socket = UnixDatagram::unbound()?;
-            // What it does not take at once is lost: it must not block the service.
-            socket.set_nonblocking(true)?;
-            Ok(socket)
-        };
-        connect().map(Journal).map_err(|error| {
-            Error::config("cannot reach the journal at /run/systemd/journal/socket")
-                .with_cause(plain(error))
-                .with_remedy("start systemd-journald, or use --log stderr")
-        })
+        let cannot = "cannot reach the journal at /run/systemd/journal/socket";
+        Datagrams::to(SOCKET, cannot, "start systemd-journald, or use --log stderr").map(Journal)
     }
 }
 
 impl Sink for Journal {
     fn write(&self, line: &Line) -> bool {
-        self.0.send_to(&datagram(line), SOCKET).is_ok()
+        self.0.send(&datagram(line))
     }
 }
 

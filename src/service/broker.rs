@@ -19,17 +19,18 @@ use super::manager::Manager;
 use super::naming::Naming;
 use super::trace;
 use crate::auth::Access;
-use crate::backend::{Lane, LaneReport, LaneState, Ticket};
+use crate::backend::{Lane, LaneState, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::logging::Event;
 use crate::socket::Peer;
-use crate::status::{Probed, Readiness, Snapshot, Stats};
+use crate::status::Probed;
 use crate::sys::memory::Memory;
 
 mod ending;
+mod telling;
 
 pub(crate) struct Broker {
     pub frontend: Frontend,
@@ -419,48 +420,6 @@ impl Broker {
         }
         self.memory.trim_if_due(self.now);
         Ok(())
-    }
-
-    /// Returns true if requests are measured.
-    pub fn is_measured(&self) -> bool {
-        self.figures.is_some()
-    }
-
-    /// Returns the number of requests that a lane has replied to, and the time that these took
-    /// together, as far as that is measured.
-    pub fn handled(&self, lane: usize) -> (u64, Duration) {
-        self.figures.as_ref().map_or((0, Duration::ZERO), |figures| figures.lanes[lane])
-    }
-
-    /// Returns what the service is doing. `reports` are those of its lanes.
-    pub fn snapshot(
-        &self,
-        lanes: &[impl LaneState],
-        reports: Vec<LaneReport>,
-    ) -> Result<Snapshot, Error> {
-        let (dispatcher, outbox) = (&self.dispatcher, self.frontend.outbox());
-        let readiness = match all_unavailable(lanes, self.now) {
-            _ if self.drain.has_begun() => Readiness::Draining,
-            Some(why) => Readiness::Refusing(why),
-            None => Readiness::Serving,
-        };
-        let mut refused = self.frontend.refused()?;
-        refused.extend(self.access.iter().flat_map(|access| access.refused()));
-        let latencies = self.figures.as_ref().map(|figures| figures.latencies.clone());
-        Ok(Snapshot {
-            taken: self.now,
-            readiness,
-            stats: Stats { withdrawn: dispatcher.withdrawn(), ..self.frontend.stats()? },
-            latencies: latencies.unwrap_or_default(),
-            in_flight: dispatcher.in_flight().len(),
-            queued: dispatcher.queued(),
-            held_bytes: dispatcher.bytes() + outbox.bytes(),
-            unsent_bytes: outbox.bytes(),
-            connections: self.frontend.connections()?,
-            refused,
-            lanes: reports,
-            clients: dispatcher.usages(),
-        })
     }
 }
 

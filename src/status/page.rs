@@ -1,7 +1,7 @@
 //! `/`: the page for people, one HTML document without script. It loads itself anew every five
 //! seconds, and loads nothing else.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use super::history::WINDOWS;
@@ -10,10 +10,14 @@ use super::snapshot::Usage;
 use super::units::{bytes, count, ranked, short, time};
 use crate::backend::{Activity, LaneKind, LaneReport};
 use crate::logging;
-use crate::text::{printable, shorten, utc};
+use crate::text::{shorten, utc};
 use chart::{Scale, chart};
+use table::{Cell, Escaped, MAX_ROWS, name, table};
 
 mod chart;
+mod table;
+#[cfg(test)]
+mod tests;
 
 const STYLE: &str = include_str!("page/style.css");
 
@@ -22,10 +26,6 @@ const STYLE: &str = include_str!("page/style.css");
 pub(super) const POLICY: &str = "default-src 'none'; \
      style-src 'sha256-BtDqRBiGyDlv20/LMXyIL1KRAMQ0oyB04jqOtRfCF4w='; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Maximum number of rows of a table, and of bytes of a name in it.
-const MAX_ROWS: usize = 16;
-const MAX_NAME: usize = 64;
 
 /// Maximum number of warnings, and of bytes of one.
 const MAX_WARNINGS: usize = 5;
@@ -284,81 +284,6 @@ fn is_broken(activity: Activity) -> bool {
     !matches!(activity, Activity::Idle | Activity::Busy)
 }
 
-struct Cell {
-    /// A line of its own.
-    above: Option<String>,
-    text: String,
-    is_number: bool,
-    is_bad: bool,
-}
-
-impl Cell {
-    fn text(text: String) -> Cell {
-        Cell { above: None, text, is_number: false, is_bad: false }
-    }
-
-    fn number(text: String) -> Cell {
-        Cell { is_number: true, ..Cell::text(text) }
-    }
-}
-
-/// Writes a table, unless it is empty, with the first [`MAX_ROWS`] of its rows.
-fn table(html: &mut String, title: &str, head: &[&str], rows: Vec<Vec<Cell>>) {
-    if rows.is_empty() {
-        return;
-    }
-    let _ = write!(html, "<section><h2>{title}</h2><table>");
-    if !head.is_empty() {
-        html.push_str("<tr>");
-        for (name, cell) in head.iter().zip(&rows[0]) {
-            let class = if cell.is_number { " class=\"n\"" } else { "" };
-            let _ = write!(html, "<th{class}>{name}</th>");
-        }
-        html.push_str("</tr>");
-    }
-    for row in rows.iter().take(MAX_ROWS) {
-        html.push_str("<tr>");
-        for Cell { above, text, is_number, is_bad } in row {
-            let class = if *is_number { " class=\"n\"" } else { "" };
-            let (open, close) = if *is_bad { ("<b>", "</b>") } else { ("", "") };
-            let above = above.as_ref().map_or(String::new(), |above| name(above) + "<br>");
-            let _ = write!(html, "<td{class}>{open}{above}{}{close}</td>", name(text));
-        }
-        html.push_str("</tr>");
-    }
-    html.push_str("</table>");
-    if rows.len() > MAX_ROWS {
-        let _ = write!(html, "<p>and {} more: see /status.json</p>", rows.len() - MAX_ROWS);
-    }
-    html.push_str("</section>");
-}
-
-/// Returns a name that came from outside, short and harmless.
-fn name(text: &str) -> String {
-    let mut text = printable(text.as_bytes());
-    shorten(&mut text, MAX_NAME);
-    Escaped(&text).to_string()
-}
-
-/// Shows text with what means something in HTML escaped.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                _ => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
-}
-
 fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
@@ -369,117 +294,5 @@ fn whole(passed: Duration) -> String {
     match passed.as_secs() {
         0 => "0 s".into(),
         seconds => time(Duration::from_secs(seconds)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-    use std::net::{IpAddr, Ipv4Addr};
-    use std::process::{Command, Stdio};
-    use std::time::Instant;
-
-    use super::*;
-    use crate::fault::Code;
-    use crate::status::Who;
-    use crate::status::history::History;
-    use crate::status::process::Process;
-    use crate::status::report::Facts;
-    use crate::status::snapshot::Snapshot;
-    use crate::status::snapshot::tests::snapshot;
-
-    /// Returns the page of a service that has done what `snapshot` says.
-    fn shown(snapshot: &Snapshot, history: &History) -> String {
-        let facts = Facts {
-            started: snapshot.taken,
-            started_at: SystemTime::now(),
-            endpoints: (0..9).map(|n| format!("ipc:///{}{n}", "<'&\">".repeat(19))).collect(),
-            access: None,
-            programs: None,
-            is_single_threaded: false,
-            max_memory: usize::MAX,
-            max_clients: usize::MAX,
-        };
-        page(&Report {
-            facts: &facts,
-            state: State::NotReady("every worker or upstream is stuck"),
-            since: SystemTime::UNIX_EPOCH,
-            snapshot,
-            history,
-            process: Process::read(),
-            now: snapshot.taken + Duration::from_secs(1_000_000),
-            clock: SystemTime::now(),
-        })
-    }
-
-    #[test]
-    fn the_policy_lets_the_style_in_and_nothing_else() {
-        let mut sha = Command::new("sha256sum")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sha256sum");
-        sha.stdin.take().unwrap().write_all(STYLE.as_bytes()).unwrap();
-        let hex = String::from_utf8(sha.wait_with_output().unwrap().stdout).unwrap();
-        let encoded = POLICY.split("sha256-").nth(1).unwrap().split('\'').next().unwrap();
-        assert_eq!(base64(encoded), hex[..64], "of style.css: {hex}");
-        assert!(POLICY.starts_with("default-src 'none'; "));
-    }
-
-    /// Decodes base64 (RFC 4648, section 4) to hexadecimal digits.
-    fn base64(text: &str) -> String {
-        let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let values = text.bytes().filter_map(|c| digits.iter().position(|digit| *digit == c));
-        let bits: String = values.map(|value| format!("{value:06b}")).collect();
-        let bytes = bits.as_bytes().chunks_exact(8).map(|byte| {
-            format!("{:02x}", u8::from_str_radix(str::from_utf8(byte).unwrap(), 2).unwrap())
-        });
-        bytes.collect()
-    }
-
-    #[test]
-    fn it_is_small_and_harmless_whatever_there_is_to_show() {
-        let start = Instant::now();
-        let (mut history, mut now) = (History::default(), snapshot(start, 0));
-        for step in 0..400_u32 {
-            now = snapshot(start + step * Duration::from_secs(5), u64::from(step * step) << 20);
-            now.latencies.total.record(Duration::from_micros(u64::from(step * step)));
-            history.add(&now);
-        }
-        let lane = |kind| LaneReport {
-            kind,
-            activity: Activity::Disconnected,
-            since: Some(start),
-            in_flight: usize::MAX,
-            replies: u64::MAX,
-            handled: Duration::MAX,
-        };
-        now.lanes = (1..=500).map(|n| lane(LaneKind::Worker(n))).collect();
-        let endpoint = "tcp://<script>alert('&')</script>";
-        now.lanes.extend((0..50).map(|n| lane(LaneKind::Upstream(format!("{endpoint}{n}")))));
-        now.stats.errors =
-            (100..=999).map(|code| (Code::new(code).unwrap(), u64::MAX / 1000)).collect();
-        let who = |n: u32| match n % 2 {
-            0 => Who::Listed(format!("<b>{n}</b>\u{202e}{}", "\"".repeat(100)).into()),
-            _ => Who::Address(IpAddr::V4(Ipv4Addr::from(n))),
-        };
-        now.clients = (0..2000)
-            .map(|n| Usage { who: who(n), connections: 9, requests: u64::MAX / 9000, refused: 1 })
-            .collect();
-        let html = shown(&now, &history);
-        assert!(html.len() <= 24 << 10, "{}", html.len());
-        assert!(!html.contains("<script") && !html.contains("<b>0") && !html.contains('\u{202e}'));
-        assert!(html.contains("&lt;script&gt;alert(&#39;&amp;&#39;)"));
-        for loads in ["src=", "href", "url(", "@import", "style=", "on"] {
-            let is_attribute = |at: usize| html[..at].ends_with(' ') && html[at..].contains('=');
-            let found = html.match_indices(loads).any(|(at, _)| {
-                loads != "on" || {
-                    let rest = &html[at..];
-                    is_attribute(at)
-                        && rest.split('=').next().is_some_and(|name| !name.contains(' '))
-                }
-            });
-            assert!(!found, "{loads}");
-        }
     }
 }
