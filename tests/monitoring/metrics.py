@@ -16,7 +16,7 @@ from services import nobody, serve
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples/monitoring"
 SECONDS = 60
 
-# Of what happens below these are told.
+# The alerts that what happens below sets off.
 FIRING = {"RepdDown", "RepdErrors", "RepdNotReady", "RepdReload", "RepdUpstreamDown"}
 
 
@@ -55,7 +55,8 @@ class Prometheus:
 def prometheus(programs, targets):
     """One with the configuration of the examples, which scrapes these targets every second."""
     config = (EXAMPLES / "prometheus.yml").read_text()
-    config = config.replace('["localhost:9155"]', json.dumps(targets)).replace("alerts.yml", str(EXAMPLES / "alerts.yml"))
+    config = config.replace('["localhost:9155"]', json.dumps(targets))
+    config = config.replace("alerts.yml", str(EXAMPLES / "alerts.yml"))
     config = programs.file("prometheus.yml", f"global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n{config}")
     promtool("config", config)
     address = f"127.0.0.1:{harness.free_port()}"

@@ -4,20 +4,18 @@ import contextlib
 import itertools
 import signal
 
-import harness
 from browser import browser
-from services import serve
-
-# The boxes that do not show all that is in them.
-CUT = "Array.from(document.querySelectorAll('section')).filter(it => it.scrollWidth > it.clientWidth).map(it => it.innerText)"
+from services import Programs, serve
 
 WINDOWS = list(itertools.product([360, 1920], ["light", "dark"]))
 
+# The boxes that do not show all that is in them.
+CUT = """Array.from(document.querySelectorAll("section")).filter(it => it.scrollWidth > it.clientWidth)
+    .map(it => it.innerText)"""
 
-@contextlib.contextmanager
+
 def idle(programs):
-    with serve(programs.repd) as service:
-        yield service, "Serving"
+    return serve(programs.repd)
 
 
 @contextlib.contextmanager
@@ -28,7 +26,7 @@ def loaded(programs):
         programs.bench(service.endpoint, "fail", "--open-loop", 20, "--clients", 2, "--duration", 300),
     ):
         service.wait_until(lambda shown: len(shown["history"]["p99_seconds"]) > 1)
-        yield service, "Serving"
+        yield service
 
 
 @contextlib.contextmanager
@@ -40,39 +38,25 @@ def draining(programs):
         service.wait_until(lambda shown: shown["requests"]["in_flight"] == 1)
         service.process.send_signal(signal.SIGTERM)
         service.wait_until(lambda shown: shown["state"] == "draining")
-        yield service, "Draining"
+        yield service
 
 
-@contextlib.contextmanager
-def upstream_down(programs):
-    with programs.with_upstreams() as service:
-        yield service, "Serving"
-
-
-@contextlib.contextmanager
-def not_ready(programs):
-    with programs.without_workers() as service:
-        yield service, "Not ready"
-
-
-@contextlib.contextmanager
-def program(programs):
-    with programs.with_program() as service:
-        yield service, "Serving"
-
-
-@contextlib.contextmanager
-def keys(programs):
-    with programs.with_keys() as service:
-        yield service, "Serving"
-
-
-STATES = [idle, loaded, draining, upstream_down, not_ready, program, keys]
+# What is begun for it, and the colour and words of the headline.
+STATES = {
+    "idle": (idle, ["good", "Serving"]),
+    "loaded": (loaded, ["good", "Serving"]),
+    "draining": (draining, ["part", "Draining"]),
+    "upstream-down": (Programs.with_upstreams, ["part", "Serving"]),
+    "not-ready": (Programs.without_workers, ["bad", "Not ready"]),
+    "program": (Programs.with_program, ["good", "Serving"]),
+    "keys": (Programs.with_keys, ["good", "Serving"]),
+}
 
 
 def is_fit(tab, service, headline):
     """Looks whether a page has its headline, is no wider than its window, and asks for nothing else."""
-    assert tab.value("document.querySelector('h1').textContent") == headline
+    found = tab.value("[document.querySelector('header').className, document.querySelector('h1').textContent]")
+    assert found == headline, found
     width, window = tab.value("[document.documentElement.scrollWidth, innerWidth]")
     assert width <= window, f"the page has {width} px in a window of {window}"
     assert not (cut := tab.value(CUT)), f"wider than their boxes in a window of {window} px: {cut}"
@@ -82,18 +66,17 @@ def is_fit(tab, service, headline):
 
 def check(programs, screenshots):
     with browser() as chromium:
-        for state in STATES:
-            with state(programs) as (service, headline):
+        for name, (state, headline) in STATES.items():
+            with state(programs) as service:
                 for width, scheme in WINDOWS:
                     with chromium.tab() as tab:
                         tab.open(f"http://{service.status}/", width, scheme)
                         is_fit(tab, service, headline)
                         if screenshots:
-                            name = f"{state.__name__}-{width}-{scheme}.png"
-                            (screenshots / name).write_bytes(tab.picture())
-            print(f"page: {state.__name__}")
-        with idle(programs) as (service, headline), chromium.tab() as tab:
+                            (screenshots / f"{name}-{width}-{scheme}.png").write_bytes(tab.picture())
+            print(f"page: {name}")
+        with idle(programs) as service, chromium.tab() as tab:
             tab.open(f"http://{service.status}/", 1200, "light")
             tab.wait_for_load(3)
-            is_fit(tab, service, headline)
+            is_fit(tab, service, STATES["idle"][1])
             print(f"page: it was loaded {tab.loads} times")
