@@ -175,9 +175,10 @@ def restarts(server: Host, client: Host, endpoint: str) -> None:
     server.wait_for_unit("repd.service")
     client.succeed(
         "rm -f refused called stop",
+        # Redirected one by one: of all of them together they would keep what leads back here.
         "for n in 1 2 3 4; do (while ! test -e stop; do"
-        f" repd call --timeout 20 --retries 3 {shlex.quote(endpoint)} abc >>called 2>>refused || echo $? >>refused; done) &"
-        " done >/dev/null 2>&1 </dev/null",
+        f" repd call --timeout 20 --retries 3 {shlex.quote(endpoint)} abc >>called 2>>refused || echo $? >>refused; done)"
+        " >/dev/null 2>&1 </dev/null & done",
     )
     for number in range(1, 5):
         client.wait_until_succeeds(f"test $(cat called | wc -l) -gt {100 * number}")
