@@ -80,7 +80,15 @@ impl Endpoint {
 
     /// Returns true if a service manager hands it over.
     pub(crate) fn is_inherited(&self) -> bool {
-        matches!(self.address, Address::Inherited { .. })
+        self.inherited_name().is_some()
+    }
+
+    /// Returns the name of the sockets that it stands for, if systemd hands them over.
+    fn inherited_name(&self) -> Option<&str> {
+        match &self.address {
+            Address::Inherited { name } => Some(name),
+            _ => None,
+        }
     }
 
     /// Returns true if it is reached over TCP, or may be: what is handed over is not known before the

@@ -26,6 +26,7 @@ mod syslog;
 pub use log::{Level, LevelFilter};
 
 pub(crate) use event::Event;
+pub(crate) use json::name as name_of;
 pub use recent::{Counts, Warning, counts, last_warnings};
 
 /// Target of the lines that a program writes. They are never left out: repd cannot judge their

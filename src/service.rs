@@ -175,8 +175,8 @@ pub struct Service {
     stopping: PipeReader,
     /// With keys.
     reload: Option<ReloadHandle>,
-    /// Where it shows how it is doing.
-    status: Option<(StatusServer, Probed)>,
+    /// Where it shows how it is doing: the end of the loop first, for which the server may wait.
+    status: Option<(Probed, StatusServer)>,
 }
 
 enum Server {
@@ -280,7 +280,7 @@ impl Service {
                 };
                 let (probe, probed) = status::probe()?;
                 let accept_check = config.peer_limits().accept_check;
-                Some((StatusServer::start(listener, accept_check, probe, facts)?, probed))
+                Some((probed, StatusServer::start(listener, accept_check, probe, facts)?))
             }
             None => None,
         };
@@ -296,7 +296,7 @@ impl Service {
     /// Returns where it shows how it is doing, with the port that the system chose; `None` if
     /// nowhere.
     pub fn status_endpoint(&self) -> Option<&str> {
-        self.status.as_ref().map(|(server, _)| server.endpoint())
+        self.status.as_ref().map(|(_, server)| server.endpoint())
     }
 
     /// Returns what stops this service from any thread.
@@ -360,7 +360,7 @@ impl Service {
             stops: [&[stopping.as_fd()], stops].concat(),
             ends: zap.iter().map(|zap| zap.ended().as_fd()).collect(),
             lists: zap.as_ref().map(ZapHandler::changed),
-            probe: status.as_ref().map(|(_, probed)| probed),
+            probe: status.as_ref().map(|(probed, _)| probed),
             hangups: hangups.as_ref(),
         };
         let (stopped, pool, handler) = match server {

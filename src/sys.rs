@@ -12,3 +12,5 @@ pub(crate) mod secrecy;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod systemd;
+#[cfg(feature = "cli")]
+pub(crate) mod terminal;

@@ -265,3 +265,15 @@ fn connections_wait_for_the_next_service_while_one_drains() {
         std::fs::remove_file(&gate).unwrap();
     }
 }
+
+#[test]
+fn sockets_that_no_endpoint_names_are_told_of() {
+    let _limit = time_limit(60);
+    let sockets = [Some(listener().0.into()), Some(listener().0.into())];
+    let options = ["--listen", "fd://clients"];
+    let mut service = Process::run(&mut handed_over(sockets, "clients:spare", &options));
+    service.signal(SIGTERM);
+    assert!(service.wait().success());
+    let told = "nobody listens at the sockets that systemd has handed over: spare";
+    assert!(service.log.iter().any(|line| line.contains(told)), "{:?}", service.log);
+}

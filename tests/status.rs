@@ -248,7 +248,11 @@ fn a_handler_that_takes_its_time_is_no_fault_where_it_is_called_in_the_loop() {
     assert_eq!(status.get("/readyz").0, 200);
     let client = Client::dealer(&service.endpoint);
     client.send(&[b"3000"]);
-    status.until("it is in the handler", |shown| shown["state"] == "handling");
+    let shown = status.until("it is in the handler", |shown| shown["state"] == "handling");
+    assert_eq!(
+        (&shown["workers"][0]["state"], &shown["requests"]["in_flight"]),
+        (&json!("busy"), &json!(1))
+    );
     assert_eq!((status.get("/readyz").0, status.get("/healthz").0), (200, 200));
     client.receive();
     status.until("it is not any more", |shown| shown["state"] == "serving");
@@ -407,6 +411,29 @@ fn repd_status_shows_it_and_its_exit_code_says_whether_it_is_ready() {
         let quiet = repd(&["status", "--quiet", endpoint], b"");
         assert_eq!((quiet.status.code(), quiet.stderr.is_empty()), (Some(code), code == 3));
     }
+}
+
+#[test]
+fn repd_status_reads_no_schema_but_its_own() {
+    let _limit = time_limit(60);
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", other.local_addr().unwrap());
+    let answers = std::thread::spawn(move || {
+        for body in [r#"{"schema":2,"ready":true}"#, r#"{"ready":true}"#, "{}"] {
+            let mut stream = other.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 1024]);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).unwrap();
+        }
+    });
+    for why in ["its schema is 2, and this repd reads 1", "shows no status", "shows no status"] {
+        let shown = repd(&["status", &endpoint], b"");
+        let said = String::from_utf8(shown.stderr).unwrap();
+        assert!(shown.status.code() == Some(3) && said.contains(why), "{said}");
+    }
+    answers.join().unwrap();
+    let refused = repd(&["status", "--watch", "--quiet", &endpoint], b"");
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 #[test]

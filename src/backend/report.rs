@@ -41,8 +41,9 @@ pub(crate) enum Activity {
 }
 
 impl Activity {
-    pub const ALL: [Activity; 5] =
-        [Activity::Idle, Activity::Busy, Activity::Stuck, Activity::Down, Activity::Disconnected];
+    /// Those of workers of this process.
+    pub const OF_WORKERS: [Activity; 4] =
+        [Activity::Idle, Activity::Busy, Activity::Stuck, Activity::Down];
 
     /// Returns its name in figures and pages.
     pub const fn name(self) -> &'static str {

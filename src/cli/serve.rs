@@ -319,7 +319,7 @@ impl Serve {
         if self.log_format == Format::Json && self.log != LogTarget::Stderr {
             let target = lower(self.log);
             return Err(Error::config(format!("cannot use --log-format json with --log {target}"))
-                .with_remedy("leave out one of them; the journal has the fields by itself"));
+                .with_remedy("leave out one of them; it is for standard error"));
         }
         if self.verbose && self.log_level() != LevelFilter::Debug {
             return Err(Error::config("cannot use --verbose with another --log-level than debug")

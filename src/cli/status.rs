@@ -11,7 +11,8 @@ use crate::endpoint::Endpoint;
     subcommand,
     name = "status",
     help_triggers("-h", "--help"),
-    note = "Exit codes: 0 the service is ready; 1 it is not; 2 bad usage; 3 nothing answers there.",
+    note = "Exit codes: 0 the service is ready; 1 it is not, or it cannot be printed; 2 bad usage; \
+            3 nothing answers there.",
     example = "{command_name} tcp://localhost:9155",
     example = "{command_name} --watch"
 )]

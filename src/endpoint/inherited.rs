@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use log::warn;
 use nix::sys::socket::{SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt};
 
+use super::Endpoint;
 use super::listener::{Place, identity};
 use crate::error::plain;
 use crate::sys::systemd;
@@ -42,6 +44,18 @@ pub(super) fn sockets(name: &str) -> Result<Vec<Inherited>, String> {
         format!("its descriptor cannot be used: {}; see the socket unit", plain(error))
     })?;
     fds.into_iter().map(check).collect()
+}
+
+/// Tells the log of sockets that were handed over, and that none of these endpoints names: who
+/// connects there would wait in vain.
+pub(super) fn warn_of_others<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) {
+    let named: Vec<&str> = endpoints.filter_map(Endpoint::inherited_name).collect();
+    let mut others = systemd::names();
+    others.retain(|name| !named.contains(&name.as_str()));
+    if !others.is_empty() {
+        let names = others.join(", ");
+        warn!("nobody listens at the sockets that systemd has handed over: {names}; see fd://");
+    }
 }
 
 fn check(fd: OwnedFd) -> Result<Inherited, String> {

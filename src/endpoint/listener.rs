@@ -52,6 +52,7 @@ impl Listeners {
             return Err(cannot_listen(status).with_cause(ONLY_FOR).with_remedy(GIVE));
         }
         bind(config.status.as_slice())?;
+        inherited::warn_of_others(config.listen.iter().chain(config.external()));
         for upstream in config.upstreams() {
             if let Some(own) = own.iter().find(|listener| listener.place.is_reached_at(upstream)) {
                 return Err(Error::config(format!("cannot use the upstream {upstream}"))

@@ -44,7 +44,7 @@ fn push_member(json: &mut String, key: &str, text: &str) {
 }
 
 /// Returns what a level is called.
-pub(super) fn name(level: Level) -> &'static str {
+pub(crate) fn name(level: Level) -> &'static str {
     match level {
         Level::Error => "error",
         Level::Warn => "warning",

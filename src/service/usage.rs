@@ -41,6 +41,9 @@ impl Usages {
             let Some(place) = self.all.iter().position(is_free) else { return OTHERS };
             let before = std::mem::replace(&mut self.all[place], unused(who.clone()));
             self.places.remove(&before.who);
+            // So that nothing that was asked for is missing.
+            self.all[OTHERS].requests += before.requests;
+            self.all[OTHERS].refused += before.refused;
             place
         };
         self.places.insert(who.clone(), place);
@@ -55,12 +58,13 @@ impl Usages {
     /// Counts a request of the client that has this place; with `is_refused` as one too many.
     pub fn count(&mut self, place: usize, is_refused: bool) {
         let usage = &mut self.all[place];
-        if is_refused { usage.refused += 1 } else { usage.requests += 1 }
+        usage.requests += 1;
+        usage.refused += u64::from(is_refused);
     }
 
     /// Returns what each client has asked for that has asked, or is connected.
     pub fn all(&self) -> Vec<Usage> {
-        let is_used = |usage: &&Usage| usage.connections > 0 || usage.requests + usage.refused > 0;
+        let is_used = |usage: &&Usage| usage.connections > 0 || usage.requests > 0;
         self.all.iter().filter(is_used).cloned().collect()
     }
 }
@@ -91,7 +95,7 @@ mod tests {
         usages.leave(again);
         let all = usages.all();
         assert_eq!((all.len(), &all[0].who), (2, &at(1)));
-        assert_eq!((all[0].connections, all[0].requests, all[0].refused), (0, 1, 1));
+        assert_eq!((all[0].connections, all[0].requests, all[0].refused), (0, 2, 1));
     }
 
     #[test]
@@ -100,9 +104,11 @@ mod tests {
         let places: Vec<usize> = (0..1000).map(|number| usages.enter(&at(number))).collect();
         assert!(!places.contains(&OTHERS));
         assert_eq!(usages.enter(&at(5000)), OTHERS);
+        usages.count(places[7], false);
         usages.leave(places[7]);
         assert_eq!(usages.enter(&at(5001)), places[7]);
         assert_eq!(usages.enter(&at(7)), OTHERS, "its place is another's");
+        assert_eq!(usages.all[OTHERS].requests, 1, "what it asked for is not forgotten");
         assert_eq!(usages.enter(&Who::Others), OTHERS);
         assert!(usages.all.len() == 1001 && usages.places.len() == 1000);
     }

@@ -1,18 +1,20 @@
 //! The command `repd status`: reads `/status.json` of a service, and shows it.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write, stdout};
+use std::io::{self, Read, Write, stdout};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::json::SCHEMA;
 use super::terminal;
 use crate::cli::{Status, print};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, plain};
 use crate::sys::fd::{readable_within, set_nonblocking};
+use crate::sys::terminal::size as terminal_size;
 
 /// Time that the service has to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,7 +35,12 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 pub fn status(options: &Status) -> Result<ExitCode, Error> {
     // What is wrong with the endpoint itself is wrong usage.
     options.endpoint.to_connect()?;
-    if options.watch && !options.quiet {
+    if options.watch && options.quiet {
+        return Err(
+            Error::config("cannot use --watch with --quiet").with_remedy("leave out one of them")
+        );
+    }
+    if options.watch {
         return watch(options);
     }
     match read(&options.endpoint) {
@@ -59,10 +66,18 @@ fn watch(options: &Status) -> Result<ExitCode, Error> {
             }
             Err(error) => format!("{error:#}\n"),
         };
-        let before = if stdout().is_terminal() && !options.json { CLEAR } else { "" };
-        print(&format!("{before}{text}"))?;
+        match terminal_size(stdout()).filter(|_| !options.json) {
+            Some(size) => print(&format!("{CLEAR}{}", cut(&text, size)))?,
+            None => print(&text)?,
+        }
         sleep(INTERVAL);
     }
+}
+
+/// Returns what of a text fits a terminal of so many rows and columns.
+fn cut(text: &str, (rows, columns): (usize, usize)) -> String {
+    let lines = text.lines().take(rows.saturating_sub(1));
+    lines.map(|line| line.chars().take(columns).chain(['\n']).collect::<String>()).collect()
 }
 
 fn shown(status: &Value, is_json: bool) -> String {
@@ -89,7 +104,13 @@ fn read(endpoint: &Endpoint) -> Result<Value, Error> {
         return Err(cannot(format!("{} {text}", response.code.unwrap_or_default())));
     }
     let status: Value = serde_json::from_slice(&answer[start..]).map_err(|_| no_status())?;
-    if status["ready"].is_boolean() { Ok(status) } else { Err(no_status()) }
+    match (&status["schema"], status["ready"].is_boolean()) {
+        (schema, true) if *schema == SCHEMA => Ok(status),
+        (schema, true) if schema.is_u64() => {
+            Err(cannot(format!("its schema is {schema}, and this repd reads {SCHEMA}")))
+        }
+        _ => Err(no_status()),
+    }
 }
 
 /// Sends the request, and returns all that is answered.
@@ -117,5 +138,16 @@ fn ask(endpoint: &Endpoint) -> io::Result<Vec<u8>> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_a_terminal_is_cut_at_the_end() {
+        assert_eq!(cut("state\n\na long line\nmore\n", (4, 6)), "state\n\na long\n");
+        assert_eq!(cut("state\n", (1, 1)), "");
     }
 }

@@ -13,7 +13,7 @@ use crate::logging;
 use crate::text::utc;
 
 /// The version of the fields.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// Shares of which the times are told.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
@@ -187,7 +187,7 @@ fn log() -> Value {
     let warnings = logging::last_warnings().into_iter().map(|trouble| {
         object(vec![
             ("time", utc(trouble.time).into()),
-            ("level", trouble.level.as_str().to_lowercase().into()),
+            ("level", logging::name_of(trouble.level).into()),
             ("text", trouble.text.into()),
         ])
     });

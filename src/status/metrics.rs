@@ -139,7 +139,7 @@ impl Exposition {
     fn lanes(&mut self, report: &Report<'_>) {
         let lanes = &report.snapshot.lanes;
         self.family("repd_workers", "gauge", "Workers of this process by state.");
-        for activity in Activity::ALL {
+        for activity in Activity::OF_WORKERS {
             let is_it = |lane: &&crate::backend::LaneReport| {
                 matches!(lane.kind, LaneKind::Worker(_)) && lane.activity == activity
             };

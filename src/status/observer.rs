@@ -80,8 +80,11 @@ impl Observer {
         // Not before: waiting takes its time.
         self.asked = Some(if is_answered { now } else { Instant::now() });
         self.number += 1;
-        let Some(snapshot) = &self.latest else { return };
+        let Some(snapshot) = &mut self.latest else { return };
         let state = State::of(snapshot, is_answered, &self.facts);
+        if state == State::Handling {
+            snapshot.set_handling();
+        }
         if std::mem::replace(&mut self.state, state) != state {
             self.since = SystemTime::now();
         }

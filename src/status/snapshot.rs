@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::histogram::Histogram;
 use super::stats::Stats;
 use crate::auth::parse_address;
-use crate::backend::LaneReport;
+use crate::backend::{Activity, LaneReport};
 
 /// What a service is doing, all at one time.
 #[derive(Clone, Debug)]
@@ -29,6 +29,17 @@ pub(crate) struct Snapshot {
     pub refused: Vec<(&'static str, u64)>,
     pub lanes: Vec<LaneReport>,
     pub clients: Vec<Usage>,
+}
+
+impl Snapshot {
+    /// Takes account of a handler that is called in the loop, and has a request since then.
+    pub fn set_handling(&mut self) {
+        self.in_flight = self.in_flight.max(1);
+        for lane in &mut self.lanes {
+            (lane.activity, lane.in_flight) = (Activity::Busy, 1);
+            lane.since = lane.since.or(Some(self.taken));
+        }
+    }
 }
 
 /// Whether a service answers.
@@ -91,7 +102,7 @@ pub(crate) struct Usage {
     pub who: Who,
     /// Number of its connections that have asked for something.
     pub connections: usize,
-    /// Requests that were taken, and those that were refused since they were too many.
+    /// Its requests, and those of them that were refused since they were too many.
     pub requests: u64,
     pub refused: u64,
 }

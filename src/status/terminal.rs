@@ -229,7 +229,10 @@ fn span(value: &Value, path: &str) -> Option<Duration> {
 }
 
 fn whole(value: &Value, path: &str) -> String {
-    span(value, path).map_or_else(unknown, |span| time(Duration::from_secs(span.as_secs())))
+    span(value, path).map_or_else(unknown, |span| match span.as_secs() {
+        0 => "0 s".into(),
+        seconds => time(Duration::from_secs(seconds)),
+    })
 }
 
 fn unknown() -> String {
