@@ -1,8 +1,6 @@
 //! What the proxy and the single-threaded server have in common: requests come in from the
 //! frontend, are queued and bounded, and replies go out. It never opens a body.
 
-use std::io::{PipeReader, Read};
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,7 +24,6 @@ use crate::fault::Fault;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::logging::Event;
 use crate::socket::Peer;
-use crate::status::Probed;
 use crate::sys::memory::Memory;
 
 mod ending;
@@ -57,38 +54,6 @@ pub(crate) struct Broker {
     /// Measured only where somebody may ask for it.
     figures: Option<Box<Figures>>,
     pub now: Instant,
-}
-
-/// What wakes a server's loop besides messages and time.
-pub(crate) struct Wakers<'a> {
-    /// Each has the service drain.
-    pub stops: Vec<BorrowedFd<'a>>,
-    /// Each tells that a thread of the service has ended.
-    pub ends: Vec<BorrowedFd<'a>>,
-    /// Tells that who may connect has changed.
-    pub lists: Option<&'a PipeReader>,
-    /// Tells that somebody asks what the service is doing.
-    pub probe: Option<&'a Probed>,
-    /// Tells that the lists are to be read again, of which the service manager is told.
-    pub hangups: Option<&'a PipeReader>,
-}
-
-impl Wakers<'_> {
-    /// Takes what has told that the lists have changed.
-    pub fn take_lists(&self) {
-        take(self.lists);
-    }
-
-    /// Takes what has told that the lists are to be read again.
-    pub fn take_hangups(&self) {
-        take(self.hangups);
-    }
-}
-
-fn take(reader: Option<&PipeReader>) {
-    if let Some(mut reader) = reader {
-        let _ = reader.read(&mut [0; 64]);
-    }
 }
 
 /// What came in.

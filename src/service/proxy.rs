@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::broker::{Broker, Taken, Wakers, thread_ended};
+use super::broker::{Broker, Taken, thread_ended};
 use super::dispatcher::Assignment;
 use super::frontend::{Frontend, Stopped};
 use super::manager::Manager;
 use super::trace;
+use super::wakers::{Wake, Wakers};
 use crate::auth::Access;
 use crate::backend::{Lane, LaneEvent, LaneKind, LaneReport, Pool, Ticket};
 use crate::config::Config;
@@ -35,23 +36,6 @@ pub(crate) struct Proxy {
     reply: Vec<Frame>,
     /// When to poll next though there is work.
     poll_at: Instant,
-}
-
-/// What wakes the loop, other than time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wake {
-    Stop,
-    /// A thread that the service needs has ended.
-    ThreadEnded,
-    /// A worker takes requests again, or none any more: its lane's admission tells.
-    WorkerChanged,
-    /// Who may connect has changed.
-    ListsChanged,
-    /// Somebody asks what the service is doing.
-    Probed,
-    /// The lists are to be read again.
-    Hangup,
-    Message,
 }
 
 impl Proxy {
@@ -88,19 +72,13 @@ impl Proxy {
                     return Err(thread_ended());
                 }
                 Some(Wake::Stop) => self.begin_drain()?,
-                Some(Wake::ListsChanged) => {
-                    wakers.take_lists();
-                    self.broker.on_lists_changed(&mut self.lanes)?;
-                }
+                Some(Wake::ListsChanged) => self.broker.on_lists_changed(&mut self.lanes)?,
                 Some(Wake::Probed) => {
                     self.broker.forget_gone()?;
                     self.tell(wakers)?;
                 }
-                Some(Wake::Hangup) => {
-                    wakers.take_hangups();
-                    self.broker.on_hangup();
-                }
-                Some(Wake::WorkerChanged | Wake::Message) | None => (),
+                Some(Wake::Hangup) => self.broker.on_hangup(),
+                Some(Wake::Handler | Wake::Message) | None => (),
             }
             // Replies first: they free lanes. Then the deadlines and the clients that have gone, so
             // that nothing is sent that nobody waits for. What waits in the wrong place is taken
@@ -132,35 +110,19 @@ impl Proxy {
         let deadline = if has_more { Some(self.broker.now) } else { self.next_deadline() };
         let time = deadline.map(|time| time.saturating_duration_since(self.broker.now));
         let mut poll = PollSet::with_capacity(self.lanes.len() + 8);
-        if !self.broker.drain.has_begun() {
-            poll.add(Wake::Stop, wakers.stops.iter().map(readable));
-        }
-        poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
-        poll.add(Wake::ListsChanged, wakers.lists.map(readable));
-        poll.add(Wake::Probed, wakers.probe.map(|probe| readable(&probe.asked)));
-        poll.add(Wake::Hangup, wakers.hangups.map(readable));
+        wakers.watch(&mut poll, !self.broker.drain.has_begun());
         if let Some(pool) = pool {
-            poll.add(Wake::WorkerChanged, [readable(pool.changed())]);
+            poll.add(Wake::Handler, [readable(pool.changed())]);
         }
         poll.add(Wake::Message, [self.broker.frontend.readable()]);
         for lane in &self.lanes {
             poll.add(Wake::Message, lane.watched());
         }
         poll.wait(time)?;
-        if let (Some(pool), true) = (pool, poll.is_readable(Wake::WorkerChanged)) {
+        if let (Some(pool), true) = (pool, poll.is_readable(Wake::Handler)) {
             let _ = pool.changed().read(&mut [0; 64]);
         }
-        // A hangup before what comes of it.
-        let order = [
-            Wake::ThreadEnded,
-            Wake::Stop,
-            Wake::Hangup,
-            Wake::ListsChanged,
-            Wake::Probed,
-            Wake::WorkerChanged,
-            Wake::Message,
-        ];
-        let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
+        let woken = wakers.woken(&poll);
         drop(poll);
         self.broker.now = Instant::now();
         self.poll_at = self.broker.now + MAX_UNPOLLED;

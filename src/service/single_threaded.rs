@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use super::broker::{Broker, Taken, Wakers, thread_ended};
+use super::broker::{Broker, Taken, thread_ended};
 use super::frontend::{Frontend, Stopped};
 use super::manager::Manager;
+use super::wakers::{Wake, Wakers};
 use crate::auth::Access;
 use crate::backend::{Activity, Admission, LaneKind, LaneReport, LaneState, Recall, Unavailable};
 use crate::config::Config;
@@ -49,22 +50,6 @@ impl LaneState for Lane {
     fn recall_due(&self) -> Recall {
         Recall::Never
     }
-}
-
-/// What wakes the loop.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wake {
-    Message,
-    Maintenance,
-    Stop,
-    /// Who may connect has changed.
-    ListsChanged,
-    /// Somebody asks what the service is doing.
-    Probed,
-    /// The lists are to be read again.
-    Hangup,
-    /// A thread that the service needs has ended.
-    ThreadEnded,
 }
 
 impl SingleThreaded {
@@ -114,7 +99,6 @@ impl SingleThreaded {
                     self.broker.begin_drain()?;
                 }
                 Some(Wake::ListsChanged) => {
-                    wakers.take_lists();
                     // So that each request that has come is answered.
                     self.read_all()?;
                     self.broker.on_lists_changed(&mut [])?;
@@ -123,11 +107,8 @@ impl SingleThreaded {
                     self.broker.forget_gone()?;
                     self.tell(wakers)?;
                 }
-                Some(Wake::Hangup) => {
-                    wakers.take_hangups();
-                    self.broker.on_hangup();
-                }
-                Some(Wake::Maintenance | Wake::Message) | None => (),
+                Some(Wake::Hangup) => self.broker.on_hangup(),
+                Some(Wake::Handler | Wake::Message) | None => (),
             }
             if self.is_behind {
                 self.read_all()?;
@@ -180,26 +161,11 @@ impl SingleThreaded {
         let watched = self.handler.watched();
         let mut poll = PollSet::with_capacity(8);
         poll.add(Wake::Message, [self.broker.frontend.readable()]);
-        poll.add(Wake::Maintenance, watched.iter().map(readable));
-        poll.add(Wake::ThreadEnded, wakers.ends.iter().map(readable));
-        poll.add(Wake::ListsChanged, wakers.lists.map(readable));
-        poll.add(Wake::Probed, wakers.probe.map(|probe| readable(&probe.asked)));
-        poll.add(Wake::Hangup, wakers.hangups.map(readable));
-        if !self.broker.drain.has_begun() {
-            poll.add(Wake::Stop, wakers.stops.iter().map(readable));
-        }
+        poll.add(Wake::Handler, watched.iter().map(readable));
+        wakers.watch(&mut poll, !self.broker.drain.has_begun());
         poll.wait(if has_more { Some(Duration::ZERO) } else { time })?;
-        let needs_maintenance = poll.is_readable(Wake::Maintenance);
-        // A hangup before what comes of it.
-        let order = [
-            Wake::ThreadEnded,
-            Wake::Stop,
-            Wake::Hangup,
-            Wake::ListsChanged,
-            Wake::Probed,
-            Wake::Message,
-        ];
-        let woken = order.into_iter().find(|wake| poll.is_readable(*wake));
+        let needs_maintenance = poll.is_readable(Wake::Handler);
+        let woken = wakers.woken(&poll);
         drop(poll);
         drop(watched);
         if needs_maintenance {

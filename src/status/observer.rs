@@ -53,8 +53,7 @@ impl Observer {
     }
 
     /// Adds a step to the history, if the loop turns.
-    pub fn sample(&mut self) {
-        let now = Instant::now();
+    pub fn sample(&mut self, now: Instant) {
         self.sample_at = (self.sample_at + STEP).max(now + STEP / 2);
         self.ask(now);
         if let (Some(snapshot), true) = (&self.latest, self.state.is_healthy()) {
@@ -63,8 +62,7 @@ impl Observer {
     }
 
     /// Asks, unless what was told last is fresh. Returns a number that changes with what is told.
-    pub fn update(&mut self) -> u64 {
-        let now = Instant::now();
+    pub fn update(&mut self, now: Instant) -> u64 {
         if self.asked.is_none_or(|asked| now >= asked + FRESH) {
             self.ask(now);
         }
@@ -112,10 +110,11 @@ impl Observer {
 
 #[cfg(test)]
 mod tests {
-    use std::thread::spawn;
+    use std::sync::mpsc::{Sender, TryRecvError, channel};
+    use std::thread::{JoinHandle, spawn, yield_now};
 
     use super::*;
-    use crate::status::probe::probe;
+    use crate::status::probe::{Probed, probe};
     use crate::status::snapshot::tests::snapshot;
 
     fn facts(is_single_threaded: bool) -> Facts {
@@ -131,27 +130,36 @@ mod tests {
         }
     }
 
+    /// A loop that answers as often as it is asked, until it is dropped.
+    fn answering(probed: Probed) -> (Sender<()>, JoinHandle<Probed>) {
+        let (end, ends) = channel();
+        let loop_ = spawn(move || {
+            while ends.try_recv() != Err(TryRecvError::Disconnected) {
+                if probed.is_asked() {
+                    probed.answer(snapshot(Instant::now(), 7));
+                }
+                yield_now();
+            }
+            probed
+        });
+        (end, loop_)
+    }
+
     #[test]
     fn a_loop_that_does_not_turn_is_no_health_unless_a_handler_is_called_in_it() {
         for (is_single_threaded, state) in [(false, State::Hanging), (true, State::Handling)] {
             let (probe, probed) = probe().unwrap();
             let mut observer = Observer::new(probe, facts(is_single_threaded));
-            observer.update();
+            let start = Instant::now();
+            observer.update(start);
             assert!(observer.report().is_none(), "it has never told anything");
-            let told = spawn(move || {
-                while !probed.is_asked() {
-                    std::thread::yield_now();
-                }
-                probed.answer(snapshot(Instant::now(), 7));
-                probed
-            });
-            observer.asked = None;
-            observer.update();
+            let (end, answering) = answering(probed);
+            observer.sample(start);
             assert_eq!(observer.report().map(|report| report.state), Some(State::Serving));
+            drop(end);
+            let _probed = answering.join().unwrap();
             // Nobody answers any more.
-            let _probed = told.join().unwrap();
-            observer.asked = None;
-            observer.update();
+            observer.sample(start);
             let report = observer.report().unwrap();
             assert_eq!((report.state, report.snapshot.stats.requests), (state, 7));
             assert_eq!(
@@ -164,9 +172,11 @@ mod tests {
     #[test]
     fn however_many_ask_the_loop_is_asked_once_in_a_while() {
         let (probe, probed) = probe().unwrap();
+        let (_end, _answering) = answering(probed);
         let mut observer = Observer::new(probe, facts(false));
-        let first = observer.update();
-        assert_eq!(observer.update(), first);
-        drop(probed);
+        let start = Instant::now();
+        let asked: Vec<u64> =
+            (0..4).map(|step| observer.update(start + step * FRESH / 2)).collect();
+        assert_eq!(asked, [1, 1, 2, 2]);
     }
 }

@@ -48,7 +48,7 @@ fn open_files() -> u64 {
     // Since Linux 6.2 it is the size of the folder. Before, that is zero, and each is looked at, the
     // folder's own descriptor too.
     match fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len()) {
-        0 => fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64 - 1),
+        0 => fs::read_dir("/proc/self/fd").map_or(0, |all| all.skip(1).count() as u64),
         count => count,
     }
 }

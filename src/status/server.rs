@@ -146,7 +146,7 @@ impl Server {
             }
             let now = Instant::now();
             if now >= self.views.observer().sample_at() {
-                self.views.observer().sample();
+                self.views.observer().sample(now);
             }
             let mut is_ready = ready[2..].iter();
             let views = &mut self.views;

@@ -1,6 +1,7 @@
 //! Which page is at which path.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::connection::Response;
 use super::http::{Refused, Request, Status, head};
@@ -8,18 +9,19 @@ use super::observer::Observer;
 use super::report::{Report, State};
 use super::{json, metrics, page};
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
+/// The type of a page, by which it is known: no two have the same.
+type MediaType = &'static str;
 
-/// What is made of a report: a media type and a text.
-type View = fn(&Report<'_>) -> (&'static str, String);
+const TEXT: MediaType = "text/plain; charset=utf-8";
+const HTML: MediaType = "text/html; charset=utf-8";
+const JSON: MediaType = "application/json";
 
 /// The pages, each made once of what is told at a time, however many ask.
 pub(super) struct Views {
     observer: Observer,
     /// What the pages were made of: [`Observer::update`].
     number: u64,
-    made: Vec<(View, &'static str, Arc<[u8]>)>,
+    made: Vec<(MediaType, Arc<[u8]>)>,
 }
 
 impl Views {
@@ -38,12 +40,12 @@ impl Views {
             Err(Refused(status)) => return plain(status, status.text(), false),
         };
         let (status, media_type, body) = match request.path.as_str() {
-            "/" => self.view(|report| (HTML, page::page(report))),
-            "/status.json" => self.view(|report| ("application/json", json::text(report))),
+            "/" => self.view(HTML, page::page),
+            "/status.json" => self.view(JSON, json::text),
             "/metrics" if request.accept.contains(metrics::OPEN_METRICS) => {
-                self.view(|report| (metrics::OPEN_METRICS_TYPE, metrics::open_metrics(report)))
+                self.view(metrics::OPEN_METRICS_TYPE, metrics::open_metrics)
             }
-            "/metrics" => self.view(|report| (metrics::TEXT_TYPE, metrics::text(report))),
+            "/metrics" => self.view(metrics::TEXT_TYPE, metrics::text),
             "/healthz" => self.answer(State::is_healthy),
             "/readyz" => self.answer(State::is_ready),
             _ => return plain(Status::NotFound, "there is nothing here", request.is_head),
@@ -51,34 +53,38 @@ impl Views {
         response(status, media_type, body, request.is_head)
     }
 
-    /// Returns what `view` makes of the service as it is now.
-    fn view(&mut self, view: View) -> (Status, &'static str, Arc<[u8]>) {
-        let number = self.observer.update();
+    /// Returns the page of that type: what `make` makes of the service as it is now.
+    fn view(
+        &mut self,
+        media_type: MediaType,
+        make: fn(&Report<'_>) -> String,
+    ) -> (Status, MediaType, Arc<[u8]>) {
+        let number = self.observer.update(Instant::now());
         if std::mem::replace(&mut self.number, number) != number {
             self.made.clear();
         }
-        let is_same = |made: &&(View, _, _)| std::ptr::fn_addr_eq(made.0, view);
-        if let Some((_, media_type, body)) = self.made.iter().find(is_same) {
+        if let Some((_, body)) = self.made.iter().find(|(made, _)| *made == media_type) {
             return (Status::Ok, media_type, Arc::clone(body));
         }
-        let Some(report) = self.observer.report() else {
-            return (Status::Unavailable, TEXT, bytes("the service has not told anything yet\n"));
-        };
-        let (media_type, text) = view(&report);
-        let body = bytes(&text);
-        self.made.push((view, media_type, Arc::clone(&body)));
+        let Some(report) = self.observer.report() else { return untold() };
+        let body = bytes(&make(&report));
+        self.made.push((media_type, Arc::clone(&body)));
         (Status::Ok, media_type, body)
     }
 
     /// Returns whether the service is what `is_fine` asks for, and why not.
-    fn answer(&mut self, is_fine: fn(State) -> bool) -> (Status, &'static str, Arc<[u8]>) {
-        self.observer.update();
+    fn answer(&mut self, is_fine: fn(State) -> bool) -> (Status, MediaType, Arc<[u8]>) {
+        self.observer.update(Instant::now());
         match self.observer.state() {
             Some(state) if is_fine(state) => (Status::Ok, TEXT, bytes("ok\n")),
             Some(state) => (Status::Unavailable, TEXT, bytes(&format!("{}\n", state.reason()))),
-            None => (Status::Unavailable, TEXT, bytes("the service has not told anything yet\n")),
+            None => untold(),
         }
     }
+}
+
+fn untold() -> (Status, MediaType, Arc<[u8]>) {
+    (Status::Unavailable, TEXT, bytes("the service has not told anything yet\n"))
 }
 
 fn bytes(text: &str) -> Arc<[u8]> {
