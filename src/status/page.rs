@@ -140,18 +140,9 @@ fn replies(html: &mut String, report: &Report<'_>) {
     rows.extend(
         stats.errors.iter().take(MAX_ROWS).map(|(code, count)| (format!("error {code}"), *count)),
     );
-    let rare = [
-        ("withdrawn", stats.withdrawn),
-        ("retried", stats.retried),
-        ("recalled", stats.recalled),
-        ("too late", stats.late),
-        ("not read", stats.unread),
-        ("malformed", stats.malformed),
-    ];
-    let refused = report.snapshot.refused.iter().map(|(reason, count)| (*reason, *count));
-    let refused = refused.map(|(reason, count)| (format!("connections refused: {reason}"), count));
-    let rare = rare.into_iter().map(|(what, count)| (what.to_string(), count)).chain(refused);
-    rows.extend(rare.filter(|(_, count)| *count > 0));
+    let refused = report.snapshot.refused.iter().filter(|(_, count)| *count > 0);
+    let refused = refused.map(|(reason, count)| (format!("connections refused: {reason}"), *count));
+    rows.extend(stats.rare().map(|(what, count)| (what.to_string(), count)).chain(refused));
     let rows =
         rows.into_iter().map(|(what, value)| vec![Cell::text(what), Cell::number(count(value))]);
     table(html, "Since the start", &[], rows.collect());

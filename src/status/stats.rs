@@ -57,6 +57,13 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "requests: {}, replies: {}", self.requests, self.replies)?;
         self.errors.iter().try_for_each(|(code, count)| write!(f, ", {code}: {count}"))?;
+        self.rare().try_for_each(|(what, count)| write!(f, ", {what}: {count}"))
+    }
+}
+
+impl Stats {
+    /// Returns the counters of what is rare, but for those that are zero.
+    pub fn rare(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let rare = [
             ("withdrawn", self.withdrawn),
             ("of these, abandoned", self.abandoned),
@@ -67,7 +74,6 @@ impl fmt::Display for Stats {
             ("clients cut off", self.cut_off),
             ("malformed messages", self.malformed),
         ];
-        let mut seen = rare.into_iter().filter(|(_, count)| *count > 0);
-        seen.try_for_each(|(what, count)| write!(f, ", {what}: {count}"))
+        rare.into_iter().filter(|(_, count)| *count > 0)
     }
 }
