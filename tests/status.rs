@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use common::keys::Keys;
 use common::status::{Status, connect};
-use common::{Client, Folder, Process, REPD, repd, time_limit, until};
+use common::{Client, Folder, Link, Process, REPD, repd, time_limit, until};
 use nix::sys::signal::Signal::SIGTERM;
 use repd::{Backend, Code, Config, Fault, Frame, Running, Service};
 use serde_json::{Value, json};
@@ -149,6 +150,16 @@ fn who_is_busy_stuck_or_has_no_program_is_shown() {
     });
     assert_eq!(shown["program"]["starts"], 2);
     assert_eq!(shown["program"]["failures"]["ended"], 1);
+    // What the log was told of it is shown too.
+    let lost = "worker 1: lost the program ";
+    let shown = status.until("the warning is shown", |shown| {
+        let warnings = shown["log"]["warnings"].as_array().unwrap().iter();
+        warnings.filter_map(|it| it["text"].as_str()).any(|it| it.starts_with(lost))
+    });
+    assert_eq!(shown["log"]["warnings"][0]["level"], "warning");
+    assert!(status.metrics()["repd_log_lines_total{level=\"warning\"}"] >= 1.0);
+    assert!(status.get("/").2.contains(lost));
+    assert!(String::from_utf8(repd(&["status", &status.0], b"").stdout).unwrap().contains(lost));
 }
 
 #[test]
@@ -453,6 +464,39 @@ fn repd_status_goes_on_watching_also_while_nothing_answers() {
     assert!(next()["error"].as_str().unwrap().starts_with("cannot read the status at ipc://"));
     let _service = Process::start(&["--status", &ipc]);
     until("it answers", || next()["state"] == "serving");
+}
+
+#[test]
+fn who_reads_it_from_elsewhere_is_let_in_by_allow_and_deny() {
+    let _limit = time_limit(60);
+    let Some(link) = Link::new("status") else { return };
+    for (option, is_let_in) in [("--allow 10.78.0.0/16", false), ("--deny 10.78.0.0/16", true)] {
+        let options = format!("--listen tcp://127.0.0.1:* --status tcp://0.0.0.0:* {option}");
+        let service = link.serve("b", REPD, &options);
+        let endpoint = Status::of(&service).0.replace("0.0.0.0", "10.77.0.2");
+        let mut reader = link.connect("a", &endpoint);
+        // Who is not let in finds the connection closed.
+        let _ = reader.0.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
+        let answer = String::from_utf8(reader.rest()).unwrap();
+        assert_eq!(answer.starts_with("HTTP/1.1 200 "), is_let_in, "{option}: {answer:?}");
+        // This machine itself is, in any case.
+        let mut own = link.connect("b", &endpoint.replace("10.77.0.2", "127.0.0.1"));
+        own.send(b"GET /healthz HTTP/1.0\r\n\r\n");
+        assert!(own.rest().starts_with(b"HTTP/1.1 200 "), "{option}");
+    }
+}
+
+#[test]
+fn each_field_is_documented() {
+    let _limit = time_limit(60);
+    let (_service, status) = serve(&[]);
+    let page = include_str!("../docs/monitoring.md").split("## status.json").nth(1).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let documented: BTreeSet<&str> =
+        rows.flat_map(|row| row.trim_end_matches('`').split("`, `")).collect();
+    let shown = status.json();
+    let told: BTreeSet<&str> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(documented, told);
 }
 
 #[test]
