@@ -149,7 +149,7 @@ let
       message =
         "${option}.settings.${name}: ${builtins.toJSON text} is not an endpoint; give tcp://HOST:PORT, "
         + "with a port from 1 to 65535 or * for any, or ipc://PATH with at most 107 bytes.";
-    }) settings.${name};
+    }) (lib.toList settings.${name});
   onePlace = text: {
     assertion = (parse text).host or null != "*" && (parse text).port or null != 0;
     message = "${option}.settings.upstream: ${builtins.toJSON text} is not one address; name a host and a port.";
@@ -170,6 +170,7 @@ in
       "backend"
       "upstream"
     ]
+    ++ lib.optionals (settings.status != null) (wellFormed "status")
     ++ map onePlace settings.upstream
     ++ [
       (excludes "upstream" "backend")

@@ -60,6 +60,13 @@ let
         openFirewall = true;
         allowAnyone = true;
       }).config.networking.firewall.allowedTCPPorts;
+  statusPorts =
+    status:
+    toString
+      (machine {
+        settings = { inherit status; };
+        openStatusFirewall = true;
+      }).config.networking.firewall.allowedTCPPorts;
   refused =
     settings:
     let
@@ -134,11 +141,14 @@ let
     network.settings = {
       listen = [ "tcp://eth0:5555" ];
       upstream = [ "tcp://back.example:5555" ];
+      status = "tcp://127.0.0.1:9155";
       log = "syslog";
     };
     # As it was written before there were settings.
     unset = {
       environmentFile = null;
+      # Nowhere.
+      settings.status = "";
       workers = null;
     };
     before = {
@@ -218,7 +228,9 @@ in
       "backend-clients" =
         (machine configurations.keys).config.environment.etc."repd/backend-clients".text;
 
-      "ports" = perLine (map (listen: "${builtins.toJSON listen}: ${ports listen}") listens);
+      "ports" =
+        perLine (map (listen: "${builtins.toJSON listen}: ${ports listen}") listens)
+        + perLine [ "the status: ${statusPorts "tcp://*:9155"}" ];
 
       "refused" = lib.concatMapStrings refused [
         { settings.listen = [ "tcp:/*:5555" ]; }
@@ -255,6 +267,12 @@ in
         { settings.help = true; }
         { settings.multipart = true; }
         { settings.max-outstanding = 5; }
+        { settings.status = "tcp://*"; }
+        { openStatusFirewall = true; }
+        {
+          settings.status = "tcp://127.0.0.1:9155";
+          openStatusFirewall = true;
+        }
         {
           settings.log = "journal";
           settings.log-format = "json";
