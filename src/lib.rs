@@ -76,6 +76,8 @@
 //!   decides, which holds no socket. `queue`: the requests that no lane can take yet, and which is
 //!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
 //!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
+//!   `wakers`: what wakes both; `resources`, `check`, `end`: what a service is made of, whether it can
+//!   be, and how it goes;
 //!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping
 //!   may end; `manager`: what systemd is told; `watch`: the end of a handler that hangs; `figures`,
 //!   `usage`: how long requests take, how much each client asks for; `trace`: what the log tells of

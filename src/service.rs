@@ -9,21 +9,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{info, warn};
 
-use crate::auth::{Access, ZapHandler};
+use crate::auth::ZapHandler;
 use crate::backend::{Lane, Pool, Remote};
-use crate::config::{Backend, Config, Workers, WorkersHandler};
-use crate::endpoint::{Endpoint, Listeners};
+use crate::config::{Backend, Config, Workers};
+use crate::endpoint::Listeners;
 use crate::error::Error;
-use crate::handler::{NewHandler, echo};
 use crate::logging::Event;
 use crate::service::frontend::Frontend;
 use crate::service::manager::{Manager, notifier};
 use crate::service::proxy::Proxy;
+use crate::service::resources::{Resources, resources};
 use crate::service::single_threaded::SingleThreaded;
 use crate::service::wakers::Wakers;
 use crate::socket::Context;
 use crate::status::{self, Facts, Probed, StatusServer};
-use crate::sys::rlimit::{self, Needs};
 use crate::sys::sched;
 use crate::sys::secrecy;
 use crate::sys::signals::{self, Signals};
@@ -31,10 +30,12 @@ use crate::sys::systemd::{self, Notifier};
 
 mod account;
 mod broker;
+mod check;
 mod clients;
 mod confinement;
 mod dispatcher;
 mod drain;
+mod end;
 mod figures;
 mod frontend;
 mod in_flight;
@@ -43,6 +44,7 @@ mod naming;
 mod outbox;
 mod proxy;
 mod queue;
+mod resources;
 mod running;
 mod single_threaded;
 mod trace;
@@ -50,6 +52,7 @@ mod usage;
 mod wakers;
 mod watch;
 
+pub use check::check;
 pub use running::{ReloadHandle, Running, StopHandle};
 
 /// Runs a service until SIGTERM or SIGINT: what `repd serve` does.
@@ -120,47 +123,6 @@ fn is_open(endpoint: &str, config: &Config) -> bool {
     let address = endpoint.strip_prefix("tcp://").and_then(|it| it.parse::<SocketAddr>().ok());
     let is_remote = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
     is_remote && config.keys.key.is_none() && config.allow.is_empty()
-}
-
-/// Checks that a service can be started, and serves nothing. [`serve`] and [`Service::start`] check
-/// the same by themselves.
-///
-/// The endpoints are taken for a moment. No handler is made, no program is run, and no upstream is
-/// asked.
-///
-/// # Errors
-/// Those of [`Service::start`], but for handlers that cannot be made.
-pub fn check(config: &Config) -> Result<(), Error> {
-    let Resources { access, workers, clients } = resources(config)?;
-    let config = &without_inherited(config);
-    let idle = NewHandler::of(|_worker| Ok::<_, Error>(echo));
-    let workers = workers.map(|(count, _)| (count, idle));
-    let service = Service::assemble(config, Resources { access, workers, clients })?;
-    match service.server {
-        Server::Proxy(proxy, pool) => {
-            drop(proxy);
-            pool.map_or(Ok(()), |pool| pool.end(Duration::MAX).map(drop))?;
-        }
-        Server::SingleThreaded(single) => drop(single),
-    }
-    service.zap.map_or(Ok(()), ZapHandler::end)
-}
-
-/// Returns the settings without the endpoints that only a start by systemd brings.
-fn without_inherited(config: &Config) -> Config {
-    let is_there = |endpoint: &Endpoint| {
-        let is_missing = endpoint.is_inherited() && !systemd::has_descriptors();
-        if is_missing {
-            info!("not checked: {endpoint}: systemd hands it over when it starts the service");
-        }
-        !is_missing
-    };
-    let mut config = config.clone();
-    config.listen.retain(is_there);
-    if let Backend::External(places) = &mut config.backend {
-        places.retain(is_there);
-    }
-    config
 }
 
 /// A service that is ready: its endpoints are taken, its workers wait, and clients can connect.
@@ -376,38 +338,7 @@ impl Service {
         };
         on_answered();
         drop(status);
-        pool.iter().for_each(Pool::begin_end);
-        let access_checked = zap.map_or(Ok(()), ZapHandler::end);
-        // The last replies leave before anything that may take longer is waited for. libzmq does
-        // not tell whether they did, but it waits no longer than it must.
-        drop(context);
-        let linger = stopped.as_ref().map_or(MIN_END, |stopped| stopped.linger);
-        let waited = stopped.as_ref().map_or(Duration::ZERO, |stopped| stopped.closed.elapsed());
-        let all_left = waited + LIBZMQ_TICK < linger;
-        // Where nothing is abandoned, programs have some time to end in any case.
-        let is_abandoned = stopped.as_ref().is_ok_and(|stopped| stopped.stats.abandoned > 0);
-        let least = if is_abandoned { Duration::ZERO } else { MIN_END };
-        let limit = linger.saturating_sub(waited).max(least);
-        let stuck = pool.map_or(Ok(0), |pool| pool.end(limit))?;
-        drop(handler);
-        access_checked?;
-        let stopped = stopped?;
-        log::logger().flush();
-        info!(event = Event::Stopped; "stopped: {}", stopped.stats);
-        let lost = [
-            (
-                stopped.stats.abandoned > 0,
-                format!("requests in flight: {}", stopped.stats.abandoned),
-            ),
-            (stuck > 0, format!("workers still in a request: {stuck}")),
-            (stopped.unread > 0 || !all_left, "replies that their clients did not read".into()),
-        ];
-        let lost: Vec<String> =
-            lost.into_iter().filter(|(is_lost, _)| *is_lost).map(|(_, what)| what).collect();
-        if lost.is_empty() {
-            return Ok(());
-        }
-        Err(Error::failed(format!("the drain's time was up: abandoned {}", lost.join(", "))))
+        end::end(stopped, pool, handler, zap, context)
     }
 }
 
@@ -416,60 +347,3 @@ impl fmt::Debug for Service {
         f.debug_struct("Service").field("endpoints", &self.endpoints()).finish_non_exhaustive()
     }
 }
-
-/// What a service is made of besides its sockets.
-struct Resources {
-    /// Its keys, and who may connect; `None` if everybody may.
-    access: Option<Arc<Access>>,
-    /// The number of workers of this process, and what makes their handlers; `None` if requests are
-    /// answered elsewhere.
-    workers: Option<(usize, NewHandler)>,
-    /// How many clients may be connected.
-    clients: usize,
-}
-
-/// Returns what a service can be made of.
-///
-/// # Errors
-/// A setting out of its range, a program that cannot be run, or too few open files.
-fn resources(config: &Config) -> Result<Resources, Error> {
-    if let Some(mistake) = config.invalid_setting() {
-        return Err(Error::config(format!("cannot use {mistake}")));
-    }
-    let access = Access::open(&config.keys, config.upstreams())?.map(Arc::new);
-    let mut needs = Needs {
-        workers: 0,
-        programs: 0,
-        io_threads: config.io_threads,
-        upstreams: config.upstreams().len(),
-        external_workers: EXTERNAL_WORKERS * config.external().len().min(1),
-        status_connections: if config.status.is_some() { status::MAX_CONNECTIONS } else { 0 },
-    };
-    let workers = match &config.backend {
-        Backend::External(_) | Backend::Upstream(_) => None,
-        Backend::Workers(Workers { count, handler }) => {
-            needs.workers = *count;
-            let new_handler = match handler {
-                WorkersHandler::Function(new_handler) => new_handler.clone(),
-                WorkersHandler::Program(program) => {
-                    needs.programs = (*count).max(1);
-                    NewHandler::Program(program.settings(config.program_limits(), *count)?)
-                }
-            };
-            Some((*count, new_handler))
-        }
-    };
-    // Those that the service needs itself are kept back from clients.
-    let left = rlimit::raise(needs)?;
-    let clients = config.max_clients.map_or(left, |most| most.min(left));
-    Ok(Resources { access, workers, clients })
-}
-
-/// Number of external workers for which open files are kept back from clients.
-const EXTERNAL_WORKERS: usize = 8;
-
-/// Time that workers and programs have to end in any case.
-const MIN_END: Duration = Duration::from_secs(1);
-
-/// The unit in which libzmq counts time.
-const LIBZMQ_TICK: Duration = Duration::from_millis(1);

@@ -7,27 +7,29 @@
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use zmq::{DONTWAIT, SNDMORE};
 
-use crate::endpoint::{Endpoint, Listener, SocketFile};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::frame::Frame;
 
 mod checks;
 mod context;
 pub(crate) mod curve;
+mod listening;
 mod monitor;
+mod options;
 mod peers;
 mod poll;
 mod refusals;
 
 pub(crate) use checks::{AcceptCheck, UserCheck};
 pub(crate) use context::{Context, PeerLimits};
+pub(crate) use listening::ServerKeys;
 pub(crate) use monitor::{Event, HandshakeFailure, Monitor, Monitored};
 pub(crate) use peers::Peer;
 pub(crate) use poll::{PollSet, Watched, readable, wait};
@@ -84,16 +86,6 @@ impl Drop for Socket {
 }
 
 const _: () = assert!(size_of::<zmq::Message>() == size_of::<zmq_sys::zmq_msg_t>());
-
-/// What a socket needs to want keys of who connects.
-pub(crate) struct ServerKeys<'a> {
-    pub secret: &'a curve::Key,
-    /// The domain about which the ZAP handler is asked. It is not empty: with an empty one everybody
-    /// would be served.
-    pub domain: &'a str,
-    /// Hears of those that the ZAP handler lets in.
-    pub check: Option<Arc<Box<dyn UserCheck>>>,
-}
 
 /// The outcome of a send that does not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,115 +225,6 @@ impl Socket {
         })
     }
 
-    /// Accepts connections from `listeners`. Returns the bound endpoints, with the ports that the
-    /// system chose for `*`, and the files of ipc endpoints, which are removed when dropped.
-    ///
-    /// With keys, tcp endpoints want some. Who may connect to an ipc one is what its file says.
-    pub fn listen(
-        &self,
-        listeners: Vec<Listener>,
-        keys: Option<ServerKeys<'_>>,
-    ) -> Result<(Vec<String>, Vec<SocketFile>), Error> {
-        let (mut endpoints, mut files) = (vec![String::new(); listeners.len()], Vec::new());
-        let (tcp, ipc): (Vec<_>, Vec<_>) =
-            listeners.into_iter().enumerate().partition(|(_, listener)| listener.is_tcp());
-        let mut hand_over = |listeners: Vec<(usize, Listener)>| {
-            listeners.into_iter().try_for_each(|(number, listener)| {
-                let (endpoint, file) = self.accept_from(listener)?;
-                endpoints[number] = endpoint;
-                files.extend(file);
-                Ok::<_, Error>(())
-            })
-        };
-        // An endpoint keeps the settings that the socket had then.
-        hand_over(ipc)?;
-        keys.map_or(Ok(()), |keys| self.use_keys(keys))?;
-        hand_over(tcp)?;
-        Ok((endpoints, files))
-    }
-
-    fn accept_from(&self, listener: Listener) -> Result<(String, Option<SocketFile>), Error> {
-        let is_inherited = listener.is_inherited();
-        let Listener { fd, endpoint, name, file, .. } = listener;
-        self.set_option(zmq_sys::ZMQ_USE_FD, fd.as_raw_fd())?;
-        self.set_option(zmq_sys::ZMQ_HOLDABLE, c_int::from(is_inherited))?;
-        let cannot = |error| socket_error(&format!("cannot listen on {endpoint}"), error);
-        // The descriptor is bound already; libzmq reads only the transport and the path.
-        retry_on_eintr(|| self.inner.bind(&name)).map_err(cannot)?;
-        // libzmq closes it from here on.
-        let _ = fd.into_raw_fd();
-        self.set_option(zmq_sys::ZMQ_USE_FD, -1)?;
-        let bound = self.inner.get_last_endpoint().map_err(cannot)?;
-        Ok((bound.unwrap_or(name), file))
-    }
-
-    /// Accepts no more connections at endpoints that were handed over: they wait for the next process.
-    pub fn leave_inherited(&self) -> Result<(), Error> {
-        self.set_option::<c_int>(zmq_sys::ZMQ_HOLD, 1)
-    }
-
-    /// Accepts no more connections, and reads no more from those that there are. All that was read
-    /// can be received after this.
-    pub fn stop_reading(&self) -> Result<(), Error> {
-        self.set_option::<c_int>(zmq_sys::ZMQ_HOLD, 2)?;
-        self.drained.set(false);
-        Ok(())
-    }
-
-    /// Sets an option that the `zmq` crate has no call for. The value is of the type that
-    /// zmq_setsockopt(3), or `zmq_sys` for an option of the patches, says.
-    fn set_option<T: Copy>(&self, option: u32, value: T) -> Result<(), Error> {
-        self.set_slice(option, &[value])
-    }
-
-    /// Sets one whose value has a length of its own.
-    fn set_slice<T: Copy>(&self, option: u32, value: &[T]) -> Result<(), Error> {
-        let (start, size) = (value.as_ptr().cast(), size_of_val(value));
-        // SAFETY: the socket is live; libzmq reads the value once it has checked its size.
-        let rc = unsafe { zmq_sys::zmq_setsockopt(self.raw, option as c_int, start, size) };
-        if rc == 0 { Ok(()) } else { Err(socket_error("cannot set up a socket", last_error())) }
-    }
-
-    /// Returns the number of peers that were disconnected for a message far over its limits.
-    pub fn cut_off_count(&self) -> Result<c_int, Error> {
-        self.get_int(zmq_sys::ZMQ_CUT_OFF)
-    }
-
-    /// Returns the number of connections that its listeners hold.
-    pub fn connections(&self) -> Result<usize, Error> {
-        Ok(self.get_int(zmq_sys::ZMQ_CONNECTIONS)?.unsigned_abs() as usize)
-    }
-
-    /// Returns the value of an int option, or 0 if the context is shut down.
-    fn get_int(&self, option: u32) -> Result<c_int, Error> {
-        let mut value: c_int = 0;
-        let mut size = size_of::<c_int>();
-        self.get_option(option, (&raw mut value).cast(), &mut size)?;
-        Ok(value)
-    }
-
-    /// Returns the value of a string option of up to 255 bytes.
-    fn get_string(&self, option: u32) -> Result<String, Error> {
-        let mut text = [0_u8; 256];
-        let mut size = text.len();
-        self.get_option(option, (&raw mut text).cast(), &mut size)?;
-        Ok(String::from_utf8_lossy(&text[..size.saturating_sub(1)]).into_owned())
-    }
-
-    /// Reads an option into `value`, which has `size` bytes, and sets `size` to the option's size.
-    /// Returns false, and leaves both unchanged, if the context is shut down.
-    fn get_option(&self, option: u32, value: *mut c_void, size: &mut usize) -> Result<bool, Error> {
-        // SAFETY: the socket is live, and libzmq writes no more than `size` bytes, which are there.
-        let rc = unsafe { zmq_sys::zmq_getsockopt(self.raw, option as c_int, value, size) };
-        if rc == 0 {
-            return Ok(true);
-        }
-        match last_error() {
-            zmq::Error::ETERM => Ok(false),
-            error => Err(socket_error("cannot read the state of a socket", error)),
-        }
-    }
-
     /// Has libzmq process what its I/O thread has reported, such as messages that peers have taken.
     /// By itself a send does so at most once a millisecond or so.
     pub fn process_commands(&self) -> Result<(), Error> {
@@ -378,26 +261,6 @@ impl Socket {
         self.woken.take()
     }
 
-    /// Sets how long unsent messages may take to leave once the socket is closed.
-    pub fn set_linger(&self, time: Duration) -> Result<(), Error> {
-        self.set(|s| s.set_linger(milliseconds(time)))
-    }
-
-    /// Has endpoints where the socket listens from now on want keys: CURVE, and the ZAP handler's
-    /// word.
-    fn use_keys(&self, ServerKeys { secret, domain, check }: ServerKeys<'_>) -> Result<(), Error> {
-        self.set(|s| s.set_curve_server(true))?;
-        self.set(|s| s.set_curve_secretkey(secret))?;
-        // With an empty domain, or if nobody answers for it, libzmq lets everybody in.
-        self.set(|s| s.set_zap_domain(domain))?;
-        self.set_option(zmq_sys::ZMQ_ZAP_ENFORCE_DOMAIN, 1)?;
-        if let Some(check) = check {
-            self.set_option(zmq_sys::ZMQ_USER_CHECK, checks::user_option(&check))?;
-            self._context.keep(check);
-        }
-        Ok(())
-    }
-
     /// Has connections that the socket makes from now on use CURVE, with the pair of keys of its
     /// own and the public key of who is connected to.
     fn use_server_key(&self, keys: &curve::ClientKeys) -> Result<(), Error> {
@@ -416,12 +279,6 @@ impl Socket {
         self.inner
             .connect(endpoint)
             .map_err(|error| socket_error(&format!("cannot connect to {endpoint}"), error))
-    }
-
-    /// Sets an option by the `zmq` crate's call for it.
-    fn set(&self, option: impl Fn(&zmq::Socket) -> zmq::Result<()>) -> Result<(), Error> {
-        retry_on_eintr(|| option(&self.inner))
-            .map_err(|error| socket_error("cannot set up a socket", error))
     }
 
     /// Returns true if there may be something to receive without another [`wait`](fn@wait).

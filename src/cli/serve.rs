@@ -1,6 +1,5 @@
 //! The options of `repd serve`.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +9,11 @@ use super::{Builtin, parse, parse_builtin};
 use crate::auth::Network;
 use crate::config::{self, Backend, Config};
 use crate::endpoint::Endpoint;
-use crate::error::Error;
 use crate::handler::{Framing, Handler, Program, echo, reverse};
 use crate::logging::{LevelFilter, Target};
+
+mod check;
+mod describe;
 
 /// Run the service.
 #[derive(ArgsInfo, Debug, FromArgs)]
@@ -255,108 +256,6 @@ impl Serve {
         self.program.first().map(String::as_str)
     }
 
-    /// Checks that the options go together.
-    ///
-    /// # Errors
-    /// Returns an error with exit code 2 that names the two options and the remedy.
-    pub(super) fn check_options(&self) -> Result<(), Error> {
-        let given = |option: &str| match option {
-            "--backend" => !self.backend.is_empty(),
-            "--upstream" => !self.upstream.is_empty(),
-            "--workers" => self.workers.is_some(),
-            "--handler" => self.handler.is_some(),
-            "--framing" => self.framing.is_some(),
-            "--multipart" => self.multipart,
-            _ => !self.program.is_empty(),
-        };
-        let exclusive = [
-            ("--upstream", "--backend"),
-            ("--handler", "a program"),
-            ("--handler", "--backend"),
-            ("--handler", "--upstream"),
-            ("a program", "--backend"),
-            ("a program", "--upstream"),
-            ("--workers", "--backend"),
-            ("--workers", "--upstream"),
-            ("--framing", "--backend"),
-            ("--framing", "--upstream"),
-            ("--multipart", "--backend"),
-            ("--multipart", "--upstream"),
-        ];
-        if let Some((one, other)) = exclusive.into_iter().find(|(a, b)| given(a) && given(b)) {
-            return Err(Error::config(format!("cannot use {one} with {other}"))
-                .with_remedy("leave out one of them"));
-        }
-        if self.multipart && self.framing == Some(Framing::Lines) {
-            return Err(Error::config("cannot use --multipart with --framing lines")
-                .with_remedy("use another --framing, or leave out --multipart"));
-        }
-        let of_program = ["--framing", "--multipart"].into_iter().find(|option| given(option));
-        if let (Some(option), true) = (of_program, self.program.is_empty()) {
-            return Err(Error::config(format!("cannot use {option} without a program"))
-                .with_remedy("give one at the end: -- PROGRAM ARG..."));
-        }
-        if self.max_outstanding.is_some() && !given("--backend") && !given("--upstream") {
-            return Err(Error::config("cannot use --max-outstanding with workers of this process")
-                .with_remedy("give it with --backend or --upstream"));
-        }
-        let is_builtin = self.program.is_empty() && !given("--backend") && !given("--upstream");
-        if self.name_clients && is_builtin {
-            return Err(Error::config("cannot use --name-clients with a built-in handler")
-                .with_remedy("give a program, --backend or --upstream, which can use a name"));
-        }
-        if self.max_memory.is_some_and(|bytes| bytes < 2 * self.max_message_size) {
-            let what = "cannot use --max-memory with so large a --max-message-size";
-            return Err(Error::config(what).with_remedy("give at least twice as much memory"));
-        }
-        self.check_log()?;
-        self.check_keys()?;
-        self.check_retries()
-    }
-
-    /// Checks that what is said about the log goes together.
-    fn check_log(&self) -> Result<(), Error> {
-        if self.log_format == Format::Json && self.log != LogTarget::Stderr {
-            let target = lower(self.log);
-            return Err(Error::config(format!("cannot use --log-format json with --log {target}"))
-                .with_remedy("leave out one of them; it is for standard error"));
-        }
-        if self.verbose && self.log_level() != LevelFilter::Debug {
-            return Err(Error::config("cannot use --verbose with another --log-level than debug")
-                .with_remedy("leave out one of them"));
-        }
-        Ok(())
-    }
-
-    /// Checks that the keys and the lists that go together are there.
-    fn check_keys(&self) -> Result<(), Error> {
-        let Some((given, missing)) = self.config().missing_file() else { return Ok(()) };
-        let value = if ["backend", "upstream"].contains(&missing) { "ENDPOINT" } else { "FILE" };
-        Err(Error::config(format!("cannot use --{given} without --{missing}"))
-            .with_remedy(format!("give --{missing} {value}, too")))
-    }
-
-    /// Checks that what may be lost can be given to another.
-    fn check_retries(&self) -> Result<(), Error> {
-        let is_elsewhere = !self.backend.is_empty() || !self.upstream.is_empty();
-        if self.retries == 0 || is_elsewhere {
-            return Ok(());
-        }
-        let (what, why) = if self.program.is_empty() {
-            ("a handler of this process", "it is never lost")
-        } else if self.framing == Some(Framing::Once) {
-            ("--framing once", "a program that fails has had the request")
-        } else if self.workers == Some(0) {
-            ("--workers 0", "there is no other to ask")
-        } else {
-            return Ok(());
-        };
-        let remedy = "leave it out, or give workers with a program each, --backend or --upstream";
-        Err(Error::config(format!("cannot use --retries with {what}"))
-            .with_cause(why)
-            .with_remedy(remedy))
-    }
-
     /// Returns the settings that these options describe.
     pub fn config(&self) -> Config {
         match self.handler.unwrap_or_default() {
@@ -407,85 +306,6 @@ impl Serve {
         let config = self.backend_clients.iter().fold(config, Config::backend_clients);
         let config = self.servers.iter().fold(config, Config::servers);
         if self.listen.is_empty() { config } else { config.listen(self.listen.clone()) }
-    }
-
-    /// Returns each option and its value on a line of its own, as `--check` prints them.
-    pub fn describe(&self) -> String {
-        let config = self.config();
-        let mut text = String::new();
-        let mut line = |name: &str, value: &dyn std::fmt::Display| {
-            // Writing to a String never fails.
-            let _ = writeln!(text, "--{name} {value}");
-        };
-        config.listen.iter().for_each(|endpoint| line("listen", endpoint));
-        config.external().iter().for_each(|endpoint| line("backend", endpoint));
-        config.status.iter().for_each(|endpoint| line("status", endpoint));
-        config.upstreams().iter().for_each(|endpoint| line("upstream", endpoint));
-        match &config.backend {
-            Backend::External(_) | Backend::Upstream(_) => {
-                line("max-outstanding", &config.max_outstanding);
-            }
-            Backend::Workers(_) => {
-                line("workers", &config.worker_count());
-                if self.program.is_empty() {
-                    let handler = self.handler.unwrap_or_default();
-                    line("handler", &lower(handler));
-                } else {
-                    let framing = self.framing.unwrap_or_default();
-                    line("framing", &framing);
-                }
-            }
-        }
-        let files = [
-            ("key", &self.key),
-            ("clients", &self.clients),
-            ("backend-clients", &self.backend_clients),
-            ("servers", &self.servers),
-        ];
-        for (name, file) in files {
-            file.iter().for_each(|file| line(name, &quoted(&file.to_string_lossy())));
-        }
-        config.allow.iter().for_each(|network| line("allow", network));
-        config.deny.iter().for_each(|network| line("deny", network));
-        line("timeout", &config.timeout.as_secs_f64());
-        line("retries", &config.retries);
-        line("drain", &config.drain.as_secs_f64());
-        line("max-message-size", &config.max_message_size);
-        line("max-frames", &config.max_frames);
-        line("max-memory", &config.max_memory_bytes());
-        let limits = [("max-clients", config.max_clients), ("client-rate", config.client_rate)];
-        for (name, limit) in limits {
-            limit.iter().for_each(|limit| line(name, limit));
-        }
-        line("client-outstanding", &config.client_outstanding);
-        line("io-threads", &config.io_threads);
-        line("backlog", &config.backlog);
-        line("heartbeat", &config.heartbeat.as_secs_f64());
-        line("log", &lower(self.log));
-        line("log-format", &lower(self.log_format));
-        let level = LEVELS.iter().find(|(_, level)| *level == self.log_level());
-        level.iter().for_each(|(name, _)| line("log-level", name));
-        let switches = [("multipart", self.multipart), ("name-clients", self.name_clients)];
-        for (switch, is_on) in switches {
-            if is_on {
-                let _ = writeln!(text, "--{switch}");
-            }
-        }
-        if !self.program.is_empty() {
-            let words = self.program.iter().map(|word| quoted(word));
-            let _ = writeln!(text, "-- {}", words.collect::<Vec<_>>().join(" "));
-        }
-        text
-    }
-}
-
-/// Returns `word` quoted for a POSIX shell, or unchanged if it needs no quotes.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

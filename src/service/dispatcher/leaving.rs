@@ -2,12 +2,38 @@
 
 use std::time::Instant;
 
-use super::Dispatcher;
+use super::{Change, Dispatcher};
 use crate::auth::Listed;
 use crate::backend::Ticket;
 use crate::service::clients::{ClientId, Handshake};
 
 impl Dispatcher {
+    /// Drops what a client has queued: it does not wait for the replies any more.
+    pub(super) fn withdraw_queued(&mut self, client: ClientId, now: Instant) {
+        for ticket in self.queue.give_up(client, now) {
+            self.end_withdrawn(ticket);
+        }
+    }
+
+    /// Drops a request that is not in the queue, and on no lane.
+    pub(super) fn withdraw(&mut self, ticket: Ticket) {
+        self.waiting.retain(|waiting| *waiting != ticket);
+        self.end_withdrawn(ticket);
+    }
+
+    pub(super) fn end_withdrawn(&mut self, ticket: Ticket) {
+        self.withdrawn += 1;
+        let number = self.end(ticket).map(|pending| pending.request.number);
+        if self.tells_withdrawn {
+            self.changes.extend(number.map(Change::Withdrawn));
+        }
+    }
+
+    /// Returns how many requests were dropped unhandled, since nobody waits for their replies.
+    pub fn withdrawn(&self) -> u64 {
+        self.withdrawn
+    }
+
     /// Takes account of the end of a client's connection: what it has asked for is not handled, but
     /// for what a lane has already.
     pub fn on_gone(&mut self, routing_id: &[u8], now: Instant) {
