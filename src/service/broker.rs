@@ -53,6 +53,8 @@ pub(crate) struct Broker {
     memory: Memory,
     /// Measured only where somebody may ask for it.
     figures: Option<Box<Figures>>,
+    /// A request was answered at once, and how long that took is not known yet.
+    is_untimed: bool,
     pub now: Instant,
 }
 
@@ -107,6 +109,7 @@ impl Broker {
             max_memory: config.max_memory_bytes(),
             memory: Memory::new(now),
             figures: config.status.as_ref().map(|_| Box::new(Figures::new(lanes))),
+            is_untimed: false,
             now,
         }
     }
@@ -183,9 +186,7 @@ impl Broker {
                 }
                 let body = std::mem::take(&mut self.request.body);
                 self.request.body = handle(body)?;
-                if let Some(figures) = &mut self.figures {
-                    figures.on_answered_at_once(self.now, Instant::now());
-                }
+                self.is_untimed = self.figures.is_some();
                 let Request { number, envelope, body, .. } = &mut self.request;
                 if let Some(received_at) = received_at {
                     trace::answered(*number, body, received_at.elapsed());
@@ -197,6 +198,13 @@ impl Broker {
             }
         }
         Ok(true)
+    }
+
+    /// Takes account of the time since `before`, in which a request may have been answered at once.
+    pub fn on_time(&mut self, before: Instant) {
+        if let (Some(figures), true) = (&mut self.figures, std::mem::take(&mut self.is_untimed)) {
+            figures.on_answered_at_once(before, self.now);
+        }
     }
 
     /// Returns true if each request must be looked at before it is answered: clients may ask only so

@@ -13,8 +13,8 @@ use crate::error::Error;
 use crate::handler::{NewHandler, echo};
 use crate::sys::systemd;
 
-/// Checks that a service can be started, and serves nothing. [`serve`] and [`Service::start`] check
-/// the same by themselves.
+/// Checks that a service can be started, and serves nothing. [`crate::serve`] and [`Service::start`]
+/// check the same by themselves.
 ///
 /// The endpoints are taken for a moment. No handler is made, no program is run, and no upstream is
 /// asked.

@@ -8,40 +8,56 @@ use crate::status::Latencies;
 /// What was measured.
 pub(super) struct Figures {
     pub latencies: Latencies,
-    /// By lane: the number of requests that it has replied to, and the time that these took together.
-    pub lanes: Vec<(u64, Duration)>,
+    lanes: Vec<Lane>,
+}
+
+/// The requests that a lane has replied to, and the nanoseconds that these took together.
+#[derive(Clone, Copy, Default)]
+struct Lane {
+    replies: u64,
+    nanoseconds: u64,
 }
 
 impl Figures {
     pub fn new(lanes: usize) -> Figures {
-        Figures { latencies: Latencies::default(), lanes: vec![(0, Duration::ZERO); lanes] }
+        Figures { latencies: Latencies::default(), lanes: vec![Lane::default(); lanes] }
     }
 
     /// Takes account of a request that its lane has replied to.
     pub fn on_reply(&mut self, pending: &Pending, now: Instant) {
-        self.latencies.record(pending.arrived, sent(pending), true, now);
-        if let Place::Lane(lane) = pending.place {
-            let (replies, time) = &mut self.lanes[lane];
-            *replies += 1;
-            *time += now.saturating_duration_since(pending.sent_at);
-        }
-    }
-
-    /// Takes account of a request that is answered with an error of repd's own.
-    pub fn on_given_up(&mut self, pending: &Pending, now: Instant) {
-        self.latencies.record(pending.arrived, sent(pending), false, now);
+        let Place::Lane(lane) = pending.place else { return self.on_given_up(pending, now) };
+        let queue = nanoseconds(pending.arrived, pending.sent_at);
+        self.count(lane, queue, nanoseconds(pending.sent_at, now));
     }
 
     /// Takes account of one that was answered as soon as it was read, by the only lane.
     pub fn on_answered_at_once(&mut self, arrived: Instant, now: Instant) {
-        self.latencies.record(arrived, Some(arrived), true, now);
-        let (replies, time) = &mut self.lanes[0];
-        *replies += 1;
-        *time += now.saturating_duration_since(arrived);
+        self.count(0, 0, nanoseconds(arrived, now));
+    }
+
+    fn count(&mut self, lane: usize, queue: u64, handle: u64) {
+        self.latencies.on_reply(queue, handle);
+        let lane = &mut self.lanes[lane];
+        lane.replies += 1;
+        lane.nanoseconds += handle;
+    }
+
+    /// Takes account of a request that is answered with an error of repd's own.
+    pub fn on_given_up(&mut self, pending: &Pending, now: Instant) {
+        let was_sent = matches!(pending.place, Place::Lane(_));
+        let queue = was_sent.then(|| nanoseconds(pending.arrived, pending.sent_at));
+        self.latencies.on_given_up(queue, nanoseconds(pending.arrived, now));
+    }
+
+    /// Returns how many requests a lane has replied to, and the time that these took together.
+    pub fn handled(&self, lane: usize) -> (u64, Duration) {
+        let Lane { replies, nanoseconds } = self.lanes[lane];
+        (replies, Duration::from_nanos(nanoseconds))
     }
 }
 
-/// Returns when a request was given to the lane that has it.
-fn sent(pending: &Pending) -> Option<Instant> {
-    matches!(pending.place, Place::Lane(_)).then_some(pending.sent_at)
+/// Returns the time from one to the other, or zero; of more than 584 years, that.
+fn nanoseconds(from: Instant, to: Instant) -> u64 {
+    let time = to.saturating_duration_since(from);
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }

@@ -143,6 +143,7 @@ impl SingleThreaded {
         let ends = self.broker.now + BURST;
         while self.answer_next()? || self.answer_at_once()? {
             let before = std::mem::replace(&mut self.broker.now, Instant::now());
+            self.broker.on_time(before);
             if self.broker.now >= ends || self.broker.now - before >= SLOW {
                 return Ok(true);
             }

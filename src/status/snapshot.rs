@@ -64,21 +64,18 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    /// Takes account of a request that came at `arrived`, was given to its lane at `sent`, unless none
-    /// got it, and is answered now. With `is_handled` it is that lane's reply.
-    pub fn record(
-        &mut self,
-        arrived: Instant,
-        sent: Option<Instant>,
-        is_handled: bool,
-        now: Instant,
-    ) {
-        self.total.record(now.saturating_duration_since(arrived));
-        let Some(sent) = sent else { return };
-        self.queue.record(sent.saturating_duration_since(arrived));
-        if is_handled {
-            self.handle.record(now.saturating_duration_since(sent));
-        }
+    /// Takes account of a request that its lane has replied to, after so many nanoseconds without one
+    /// and then with it.
+    pub fn on_reply(&mut self, queue: u64, handle: u64) {
+        self.queue.record(queue);
+        self.handle.record(handle);
+        self.total.record(queue.saturating_add(handle));
+    }
+
+    /// Takes account of one that was answered otherwise. Without `queue` no lane had it.
+    pub fn on_given_up(&mut self, queue: Option<u64>, total: u64) {
+        queue.into_iter().for_each(|queue| self.queue.record(queue));
+        self.total.record(total);
     }
 
     /// Returns what was measured since `earlier`, which are these as they were once.

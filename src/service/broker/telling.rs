@@ -17,7 +17,7 @@ impl Broker {
     /// Returns the number of requests that a lane has replied to, and the time that these took
     /// together, as far as that is measured.
     pub fn handled(&self, lane: usize) -> (u64, Duration) {
-        self.figures.as_ref().map_or((0, Duration::ZERO), |figures| figures.lanes[lane])
+        self.figures.as_ref().map_or((0, Duration::ZERO), |figures| figures.handled(lane))
     }
 
     /// Returns what the service is doing. `reports` are those of its lanes.

@@ -67,7 +67,7 @@ fn it_is_small_and_harmless_whatever_there_is_to_show() {
     let (mut history, mut now) = (History::default(), snapshot(start, 0));
     for step in 0..400_u32 {
         now = snapshot(start + step * Duration::from_secs(5), u64::from(step * step) << 20);
-        now.latencies.total.record(Duration::from_micros(u64::from(step * step)));
+        now.latencies.total.record(1000 * u64::from(step * step));
         history.add(&now);
     }
     let lane = |kind| LaneReport {
