@@ -180,6 +180,20 @@ fn a_child_process_inherits_no_descriptor() {
 }
 
 #[test]
+fn of_the_cxx_library_only_what_libzmq_needs_is_linked_in() {
+    let program = fs::read(env!("CARGO_BIN_EXE_repd")).unwrap();
+    let has = |name: &str| program.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+    // The name of a type of that library, and that of its locales.
+    assert!(has("_vmi_class_type_info") && !has("St6locale"));
+    let archive = Command::new("c++").arg("-print-file-name=libstdc++.a").output();
+    if archive.is_ok_and(|output| output.stdout.starts_with(b"/")) {
+        assert!(!has("libstdc++.so"), "it is loaded");
+    } else {
+        eprintln!("skipped: there is no libstdc++.a");
+    }
+}
+
+#[test]
 fn an_error_that_the_zmq_crate_does_not_know_is_an_error_and_no_panic() {
     let _limit = time_limit(60);
     let file = std::env::temp_dir().join(format!("repd-errno-{}", std::process::id()));
