@@ -16,7 +16,7 @@ pub use key::{ClientKeys, NoKey, PublicKey};
 pub use network::Network;
 
 pub(crate) use access::{Access, CLIENTS, Files, Listed, WORKERS};
-pub(crate) use identity::parse_address;
+pub(crate) use identity::{Identity, parse_address};
 #[cfg(any(test, feature = "cli"))]
 pub(crate) use key::KeyPair;
 #[cfg(feature = "cli")]

@@ -3,43 +3,56 @@
 use std::time::{Duration, Instant};
 
 use crate::auth::Access;
-use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
 
 mod claim;
+mod concurrency;
 mod credit;
+mod external;
+mod lanes;
 mod peer_load;
 mod pool;
-mod remote;
+mod reply;
 mod report;
 mod ticket;
+mod upstream;
 mod window;
 mod worker;
 mod worker_lane;
 
+pub(crate) use external::{Door, External};
+pub(crate) use lanes::Lanes;
 pub(crate) use pool::Pool;
-pub(crate) use remote::Remote;
 pub(crate) use report::{Activity, LaneKind, LaneReport};
 pub(crate) use ticket::Ticket;
+pub(crate) use upstream::Upstream;
 pub(crate) use worker_lane::WorkerLane;
 
 /// The parts of lanes and workers that have no sockets and threads, for the simulation.
 #[cfg(all(test, not(loom)))]
 pub(crate) mod simulated {
     pub(crate) use super::claim::Claim;
+    pub(crate) use super::concurrency::Concurrency;
     pub(crate) use super::credit::{Availability, Credit, Meter};
     pub(crate) use super::peer_load::Peer;
     pub(crate) use super::window::Window;
 }
 
+/// Time for which requests wait for a worker or an upstream to connect, before they are refused.
+const CONNECT_GRACE: Duration = Duration::from_secs(1);
+
 /// One way to an answer.
 pub(crate) enum Lane {
     /// A worker of this process.
     Worker(WorkerLane),
-    /// The workers that connect to this service, or a service that it is connected to.
-    Remote(Box<Remote>),
+    /// A worker that has connected.
+    External(Box<External>),
+    /// Another repd.
+    Upstream(Box<Upstream>),
+    /// A place for a worker that connects; one has gone, or the service has started, at that time.
+    Vacant(Instant),
 }
 
 /// What a lane says to one more request.
@@ -103,14 +116,17 @@ impl LaneState for Lane {
     fn admission(&self, now: Instant) -> Admission {
         match self {
             Lane::Worker(lane) => lane.admission(now),
-            Lane::Remote(lane) => lane.admission(now),
+            Lane::External(lane) => lane.admission(now),
+            Lane::Upstream(lane) => lane.admission(now),
+            Lane::Vacant(since) if now < *since + CONNECT_GRACE => Admission::Full,
+            Lane::Vacant(_) => Admission::Unavailable(Unavailable::Disconnected),
         }
     }
 
     fn recall_due(&self) -> Recall {
         match self {
             Lane::Worker(lane) => lane.recall_due(),
-            Lane::Remote(_) => Recall::Never,
+            Lane::External(_) | Lane::Upstream(_) | Lane::Vacant(_) => Recall::Never,
         }
     }
 }
@@ -120,7 +136,9 @@ impl Lane {
     pub fn name(&self, place: usize) -> String {
         match self {
             Lane::Worker(_) => format!("worker {}", place + 1),
-            Lane::Remote(lane) => lane.name().into(),
+            Lane::External(lane) => lane.name().into(),
+            Lane::Upstream(lane) => lane.name().into(),
+            Lane::Vacant(_) => "backend".into(),
         }
     }
 
@@ -129,7 +147,8 @@ impl Lane {
         let items = match self {
             Lane::Worker(lane) if lane.is_idle() => [None, None],
             Lane::Worker(lane) => [Some(lane.readable()), None],
-            Lane::Remote(lane) => lane.readable().map(Some),
+            Lane::External(_) | Lane::Vacant(_) => [None, None],
+            Lane::Upstream(lane) => lane.readable().map(Some),
         };
         items.into_iter().flatten()
     }
@@ -138,7 +157,9 @@ impl Lane {
     pub fn may_have_more(&self) -> bool {
         match self {
             Lane::Worker(lane) => lane.may_have_more(),
-            Lane::Remote(lane) => lane.may_have_more(),
+            Lane::External(lane) => lane.may_have_more(),
+            Lane::Upstream(lane) => lane.may_have_more(),
+            Lane::Vacant(_) => false,
         }
     }
 
@@ -151,7 +172,9 @@ impl Lane {
     ) -> Result<Option<LaneEvent>, Error> {
         match self {
             Lane::Worker(lane) => lane.next_event(body, now),
-            Lane::Remote(lane) => lane.next_event(body, now),
+            Lane::External(lane) => lane.next_event(body, now),
+            Lane::Upstream(lane) => lane.next_event(body, now),
+            Lane::Vacant(_) => Ok(None),
         }
     }
 
@@ -159,7 +182,9 @@ impl Lane {
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         match self {
             Lane::Worker(_) => None,
-            Lane::Remote(lane) => lane.next_deadline(now),
+            Lane::External(lane) => lane.next_deadline(),
+            Lane::Upstream(lane) => lane.next_deadline(now),
+            Lane::Vacant(since) => Some(*since + CONNECT_GRACE).filter(|at| *at > now),
         }
     }
 
@@ -176,7 +201,9 @@ impl Lane {
     ) -> Result<bool, Error> {
         match self {
             Lane::Worker(lane) => lane.send(ticket, body, keep, now).map(|()| true),
-            Lane::Remote(lane) => lane.send(ticket, body, patience, now),
+            Lane::External(lane) => lane.send(ticket, body, now),
+            Lane::Upstream(lane) => lane.send(ticket, body, patience, now),
+            Lane::Vacant(_) => Ok(false),
         }
     }
 
@@ -184,19 +211,20 @@ impl Lane {
     /// it.
     pub fn on_deadline(&mut self, ticket: Ticket, now: Instant) -> bool {
         match self {
-            Lane::Worker(lane) => lane.on_deadline(ticket),
-            Lane::Remote(lane) => {
-                lane.on_deadline(ticket, now);
-                false
-            }
+            Lane::Worker(lane) => return lane.on_deadline(ticket),
+            Lane::External(lane) => lane.on_deadline(ticket, now),
+            Lane::Upstream(lane) => lane.on_deadline(ticket, now),
+            Lane::Vacant(_) => (),
         }
+        false
     }
 
     /// Takes account of lists that have changed.
     pub fn on_lists_changed(&mut self, access: &Access) {
         match self {
-            Lane::Worker(_) => (),
-            Lane::Remote(lane) => lane.on_lists_changed(access),
+            Lane::External(lane) => lane.on_lists_changed(access),
+            Lane::Upstream(lane) => lane.on_lists_changed(access),
+            Lane::Worker(_) | Lane::Vacant(_) => (),
         }
     }
 
@@ -204,7 +232,7 @@ impl Lane {
     pub fn recall(&mut self, now: Instant) -> Vec<Ticket> {
         match self {
             Lane::Worker(lane) => lane.recall(now),
-            Lane::Remote(_) => Vec::new(),
+            Lane::External(_) | Lane::Upstream(_) | Lane::Vacant(_) => Vec::new(),
         }
     }
 
@@ -212,15 +240,19 @@ impl Lane {
     pub fn activity(&self, now: Instant) -> (Activity, Option<Instant>) {
         match self {
             Lane::Worker(lane) => lane.activity(),
-            Lane::Remote(lane) => lane.activity(now),
+            Lane::External(lane) => lane.activity(now),
+            Lane::Upstream(lane) => lane.activity(now),
+            Lane::Vacant(since) => (Activity::Disconnected, Some(*since)),
         }
     }
 
-    /// Returns the endpoint of the upstream behind it; `None` if that is something else.
-    pub fn upstream(&self) -> Option<&Endpoint> {
+    /// Returns what is behind the lane at that place; `None` if nothing is.
+    pub fn kind(&self, place: usize) -> Option<LaneKind> {
         match self {
-            Lane::Worker(_) => None,
-            Lane::Remote(lane) => lane.upstream_endpoint(),
+            Lane::Worker(_) => Some(LaneKind::Worker(place + 1)),
+            Lane::External(lane) => Some(LaneKind::External(lane.name().into())),
+            Lane::Upstream(lane) => Some(LaneKind::Upstream(lane.endpoint().to_string())),
+            Lane::Vacant(_) => None,
         }
     }
 
@@ -229,7 +261,9 @@ impl Lane {
     pub fn in_flight(&self) -> usize {
         match self {
             Lane::Worker(lane) => lane.in_flight(),
-            Lane::Remote(lane) => lane.in_flight(),
+            Lane::External(lane) => lane.in_flight(),
+            Lane::Upstream(lane) => lane.in_flight(),
+            Lane::Vacant(_) => 0,
         }
     }
 }

@@ -87,8 +87,9 @@
 //!   it, and the command that reads that
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
-//!   worker and its lane share. Elsewhere: `remote`, and its `peer_load`. A lane and its worker do
-//!   not know each other: they meet at an endpoint
+//!   worker and its lane share. Elsewhere: an `external` worker, which comes through the `door`, or an
+//!   `upstream`; its `peer_load` and `concurrency`, and what its `reply` may be. `lanes`: all of them,
+//!   as they come and go. A lane and its worker do not know each other: they meet at an endpoint
 //! - `handler`, `fault`, `frame`, `deadline`: requests and replies, without transport;
 //!   `handler::program`: a
 //!   program as the handler, its copies looked after by the `supervisor`, each a `process`; an

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{info, warn};
 
 use crate::auth::ZapHandler;
-use crate::backend::{Lane, Pool, Remote};
+use crate::backend::{Door, Lane, Lanes, Pool, Upstream};
 use crate::config::{Backend, Config, Workers};
 use crate::endpoint::Listeners;
 use crate::error::Error;
@@ -205,7 +205,7 @@ impl Service {
                 // Last, so that who connects is served.
                 match Frontend::listen(router, listeners.listen, accepts, config) {
                     Ok(frontend) => Server::Proxy(
-                        Box::new(Proxy::new(frontend, access.clone(), lanes, config)),
+                        Box::new(Proxy::new(frontend, access.clone(), Lanes::fixed(lanes), config)),
                         Some(pool),
                     ),
                     Err(error) => {
@@ -216,15 +216,17 @@ impl Service {
                 }
             }
             None => {
-                let mut lanes = Vec::new();
-                if !listeners.backend.is_empty() {
-                    let external = Remote::backend(&context, listeners.backend, accepts, config)?;
-                    lanes.push(Lane::Remote(Box::new(external)));
-                }
-                for upstream in config.upstreams() {
-                    let upstream = Remote::upstream(&context, upstream, accepts, config)?;
-                    lanes.push(Lane::Remote(Box::new(upstream)));
-                }
+                let lanes = if listeners.backend.is_empty() {
+                    let upstream = |endpoint| {
+                        let upstream = Upstream::new(&context, endpoint, accepts, config)?;
+                        Ok(Lane::Upstream(Box::new(upstream)))
+                    };
+                    Lanes::fixed(
+                        config.upstreams().iter().map(upstream).collect::<Result<_, Error>>()?,
+                    )
+                } else {
+                    Lanes::external(Door::open(&context, listeners.backend, accepts, config)?)
+                };
                 let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
                 Server::Proxy(Box::new(Proxy::new(frontend, access.clone(), lanes, config)), None)
             }

@@ -31,7 +31,7 @@ pub(crate) use checks::{AcceptCheck, UserCheck};
 pub(crate) use context::{Context, PeerLimits};
 pub(crate) use listening::ServerKeys;
 pub(crate) use monitor::{Event, HandshakeFailure, Monitor, Monitored};
-pub(crate) use peers::Peer;
+pub(crate) use peers::{Newcomer, Peer};
 pub(crate) use poll::{PollSet, Watched, readable, wait};
 pub(crate) use refusals::Refusals;
 

@@ -426,7 +426,7 @@ fn at_the_limit_of_open_files_programs_are_started_and_upstreams_reached() {
     is_full(&front);
     upstream.signal(SIGKILL);
     upstream.wait();
-    front.wait_for_line("a connection has ended");
+    front.wait_for_line("the connection has ended");
     let _again = Process::start(&["--listen", &at, "--handler", "echo"]);
     until("it is reached again", || client.ask(&[b"a"]) == [b"a"]);
 }

@@ -1,144 +1,19 @@
-//! Workers that connect from outside, and other services that requests go on to.
+//! Other services that requests go on to.
 
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{scope, sleep, spawn};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::raw::{Raw, greeting, property, request};
-use common::{Client, Folder, Killed, Link, Local, Process, code, time_limit, until};
+use common::raw::{Raw, greeting, request};
+use common::{Client, Folder, Killed, Link, Local, Process, ask_while, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Frame, echo};
-
-/// Starts a service in front of what connects to the endpoint that this gives too.
-fn with_backend(options: &[&str]) -> (Process, String) {
-    let options = [&["--backend", "tcp://127.0.0.1:*"], options].concat();
-    let service = Process::start(&options);
-    let line = service.log.iter().find(|line| line.contains("workers connect to ")).unwrap();
-    let backend = line.split("workers connect to ").nth(1).unwrap().to_string();
-    (service, backend)
-}
-
-/// Starts a REP worker of this process, which answers by what `answer` makes of a request until it
-/// is gone.
-fn worker(endpoint: &str, answer: impl Fn(Vec<u8>) -> Option<Vec<u8>> + Send + 'static) {
-    let endpoint = endpoint.to_string();
-    spawn(move || {
-        let socket = zmq::Context::new().socket(zmq::REP).unwrap();
-        socket.set_linger(0).unwrap();
-        socket.connect(&endpoint).unwrap();
-        while let Some(reply) = answer(socket.recv_bytes(0).unwrap()) {
-            socket.send(reply, 0).unwrap();
-        }
-    });
-}
-
-fn python_worker(endpoint: &str) -> Option<Killed> {
-    let python = common::python_with_pyzmq()?;
-    let path = format!("{}/examples/worker.py", env!("CARGO_MANIFEST_DIR"));
-    assert!(std::fs::read_to_string(&path).unwrap().lines().count() <= 20);
-    Some(Killed(Command::new(python).args([&path, endpoint]).spawn().unwrap()))
-}
-
-#[test]
-fn workers_of_any_language_connect_and_answer() {
-    let _limit = time_limit(60);
-    let (mut service, backend) = with_backend(&[]);
-    let Some(_worker) = python_worker(&backend) else { return };
-    service.wait_for_line("backend: connected");
-    for client in [Client::req(&service.endpoint), Client::dealer(&service.endpoint)] {
-        assert_eq!(client.ask_text("one two three"), "3");
-        assert_eq!(client.ask_text(""), "0");
-    }
-    service.signal(SIGTERM);
-    assert_eq!(service.wait().code(), Some(0));
-}
-
-#[test]
-fn with_nobody_connected_requests_get_a_503_and_replies_as_soon_as_somebody_is() {
-    let _limit = time_limit(60);
-    let (service, backend) = with_backend(&[]);
-    let client = Client::req(&service.endpoint);
-    for _ in 0..3 {
-        assert_eq!(code(&client.ask(&[b"a"])), Some(503));
-    }
-    worker(&backend, |request| (request != b"leave").then_some(request));
-    until("the worker answers", || client.ask(&[b"a"]) == [b"a"]);
-    // It was at it, and nobody else is there who might be.
-    assert_eq!(code(&client.ask(&[b"leave"])), Some(502));
-    assert_eq!(code(&client.ask(&[b"a"])), Some(503));
-    worker(&backend, Some);
-    until("another one answers", || client.ask(&[b"a"]) == [b"a"]);
-}
-
-/// Has the clients ask all the time while `meanwhile` runs. What each gets is a reply or one of
-/// these codes. Gives how many were replies, and how many were not.
-fn ask_while(
-    endpoint: &str,
-    clients: usize,
-    codes: &[u16],
-    meanwhile: impl FnOnce(&dyn Fn(&str)),
-) -> (usize, usize) {
-    let (done, replies, errors) =
-        (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
-    let context = zmq::Context::new();
-    scope(|threads| {
-        for client in 0..clients {
-            let (done, replies, errors, context) = (&done, &replies, &errors, &context);
-            threads.spawn(move || {
-                let socket = Client::within(context, zmq::REQ, endpoint, |_| ());
-                for number in 0.. {
-                    let text = format!("client {client}, request {number}");
-                    let reply = socket.ask(&[text.as_bytes()]);
-                    match code(&reply) {
-                        None => {
-                            assert_eq!(reply, [text.as_bytes()]);
-                            replies.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Some(code) => {
-                            assert!(codes.contains(&code), "{reply:?}");
-                            errors.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                    if done.load(Ordering::Relaxed) {
-                        return;
-                    }
-                }
-            });
-        }
-        let go_on = |what: &str| {
-            let before = replies.load(Ordering::Relaxed);
-            until(what, || replies.load(Ordering::Relaxed) > before + 20 * clients);
-        };
-        go_on("the clients are at work");
-        meanwhile(&go_on);
-        done.store(true, Ordering::Relaxed);
-    });
-    (replies.into_inner(), errors.into_inner())
-}
-
-#[test]
-fn when_one_of_two_workers_is_killed_every_request_is_answered() {
-    let _limit = time_limit(120);
-    let Some(python) = common::python_with_pyzmq() else { return };
-    let (mut service, backend) = with_backend(&["--timeout", "2"]);
-    let echo = "import sys, zmq\ns = zmq.Context().socket(zmq.REP)\ns.connect(sys.argv[1])\n\
-                while True: s.send(s.recv())";
-    let start = || Killed(Command::new(python).args(["-c", echo, &backend]).spawn().unwrap());
-    let (mut one, _other) = (start(), start());
-    (0..2).for_each(|_| drop(service.wait_for_line("backend: connected")));
-    let (replies, _) = ask_while(&service.endpoint.clone(), 50, &[502, 503, 504], |go_on| {
-        one.0.kill().unwrap();
-        service.wait_for_line("backend: a connection has ended");
-        go_on("the other one answers");
-    });
-    assert!(replies > 2000, "{replies}");
-}
 
 /// Starts an echoing service at an ipc endpoint, which another one can take again.
 fn echo_at(endpoint: &str, options: &[&str]) -> Process {
@@ -166,7 +41,7 @@ fn when_one_of_three_upstreams_is_killed_every_request_is_answered_and_with_retr
             for round in 0..4 {
                 let place = round % 3;
                 upstreams[place].signal(SIGKILL);
-                service.wait_for_line("a connection has ended");
+                service.wait_for_line("the connection has ended");
                 go_on("the others answer");
                 upstreams[place] = echo_at(&endpoints[place], &["--verbose"]);
                 service.wait_for_line(": connected");
@@ -181,23 +56,6 @@ fn when_one_of_three_upstreams_is_killed_every_request_is_answered_and_with_retr
         service.signal(SIGTERM);
         assert_eq!(service.wait().code(), Some(0));
     }
-}
-
-/// More of them than the loop takes from a lane at a time, and their deadline is far away.
-#[test]
-fn every_request_of_a_worker_that_is_lost_is_answered_then() {
-    let _limit = time_limit(60);
-    const REQUESTS: usize = 20_000;
-    let (mut service, backend) = with_backend(&["--timeout", "3600", "--max-outstanding", "20000"]);
-    let mut worker = Raw::connect(&backend);
-    worker.shake_hands(&[property("Socket-Type", b"REP")]);
-    service.wait_for_line("backend: connected");
-    let client = Client::dealer(&service.endpoint);
-    (0..REQUESTS).for_each(|_| client.send(&[b"x"]));
-    // Each is a ticket, the delimiter and a body.
-    (0..3 * REQUESTS).for_each(|_| drop(worker.receive().unwrap()));
-    drop(worker);
-    (0..REQUESTS).for_each(|_| assert_eq!(client.receive_code(), 502));
 }
 
 /// Of three, two answer at once. Dealt in turn, each would get a third.
@@ -277,33 +135,6 @@ fn a_stop_waits_for_what_is_elsewhere() {
     assert_eq!(service.wait().code(), Some(0));
 }
 
-/// As what is too large for clients is: it is no reason to lose what else is due.
-#[test]
-fn a_reply_that_is_larger_than_the_service_takes_is_a_500() {
-    let _limit = time_limit(60);
-    let (mut service, backend) = with_backend(&["--max-message-size", "32k", "--max-frames", "2"]);
-    worker(&backend, |request| {
-        let size = std::str::from_utf8(&request).unwrap().parse().unwrap();
-        Some(vec![b'x'; size])
-    });
-    service.wait_for_line("backend: connected");
-    let client = Client::dealer(&service.endpoint);
-    for size in ["32769", "100000"] {
-        for size in [size, "32768"] {
-            client.send(&[size.as_bytes()]);
-        }
-        let replies = [client.receive(), client.receive()];
-        assert_eq!(code(&replies[0]), Some(500), "{size}");
-        assert_eq!(replies[1], [vec![b'x'; 32768]]);
-    }
-    service.wait_for_line("backend: its reply is larger than this service takes");
-    // Far larger: its connection ends.
-    client.send(&[b"1000000"]);
-    assert_eq!(code(&client.receive()), Some(502));
-    let line = service.wait_for_line("backend: cut off tcp://127.0.0.1:");
-    assert!(line.contains("far larger than this service takes"), "{line}");
-}
-
 /// One that ends each connection, and one that wants another mechanism.
 #[test]
 fn an_upstream_that_is_none_is_tried_less_and_less_and_served_when_it_is_there() {
@@ -344,91 +175,6 @@ fn an_upstream_that_is_none_is_tried_less_and_less_and_served_when_it_is_there()
     assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
 }
 
-#[test]
-fn who_only_looks_whether_the_backends_port_is_open_is_no_news() {
-    let _limit = time_limit(60);
-    let (mut service, mut backend) = with_backend(&[]);
-    for _ in 0..20 {
-        drop(TcpStream::connect(backend.strip_prefix("tcp://").unwrap()).unwrap());
-    }
-    // Those that are no workers are, each; and they would end their connections themselves, if they
-    // were told who is here.
-    for kind in [zmq::PUB, zmq::REQ, zmq::PUSH, zmq::PAIR] {
-        let _stranger = Client::new(kind, &backend);
-        service.wait_for_line("backend: refused tcp://127.0.0.1:");
-        let ended = service.log.iter().filter(|line| line.contains("has ended"));
-        assert_eq!(ended.count(), 0, "{:?}", service.log);
-        // Each has a service of its own: they try again.
-        (service, backend) = with_backend(&[]);
-    }
-}
-
-/// A worker that says what nobody asked it, in every way, harms nobody.
-#[test]
-fn what_no_worker_should_send_is_dropped() {
-    let _limit = time_limit(60);
-    let (mut service, backend) = with_backend(&["--timeout", "20"]);
-    let rogue = Client::dealer(&backend);
-    service.wait_for_line("backend: connected");
-    let client = Client::req(&service.endpoint);
-    client.send(&[b"a request"]);
-    let request = rogue.socket.recv_multipart(0).unwrap();
-    assert_eq!(request[1..], [&b""[..], b"a request"]);
-    let other = 7_u64.to_be_bytes();
-    for message in [
-        &[&b""[..]][..],
-        &[b"x"],
-        &[b"", b""],
-        &[&request[0]],
-        &[&request[0], b""],
-        &[&request[0], b"no delimiter", b"x"],
-        &[&other, b"", b"not asked"],
-        &[&request[0][..7], b"", b"x"],
-    ] {
-        rogue.socket.send_multipart(message, 0).unwrap();
-    }
-    // Twice, of which one is the reply.
-    for _ in 0..2 {
-        rogue.socket.send_multipart([&request[0][..], b"", b"a", b"reply"], 0).unwrap();
-    }
-    assert_eq!(client.receive(), [&b"a"[..], b"reply"]);
-    client.send(&[b"another"]);
-    let request = rogue.socket.recv_multipart(0).unwrap();
-    rogue.socket.send_multipart([&request[0][..], b"", b"reply"], 0).unwrap();
-    assert_eq!(client.receive(), [b"reply"]);
-}
-
-/// Who connects and is no worker, whatever it says, does not pass for one that leaves.
-#[test]
-fn a_stranger_at_the_workers_door_disturbs_nobody() {
-    let _limit = time_limit(60);
-    let (mut service, backend) = with_backend(&["--timeout", "20", "--verbose"]);
-    let (begin, begun) = std::sync::mpsc::channel();
-    let (open, gate) = std::sync::mpsc::channel::<()>();
-    worker(&backend, move |request| {
-        if request == b"wait" {
-            begin.send(()).unwrap();
-            gate.recv().unwrap();
-        }
-        Some(request)
-    });
-    service.wait_for_line("backend: connected");
-    let client = Client::req(&service.endpoint);
-    client.send(&[b"wait"]);
-    begun.recv().unwrap();
-    for bytes in
-        [&[0; 100][..], b"GET / HTTP/1.0\r\n\r\n", b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0XXXX", b""]
-    {
-        let mut stranger = TcpStream::connect(backend.trim_start_matches("tcp://")).unwrap();
-        stranger.write_all(bytes).unwrap();
-        stranger.shutdown(std::net::Shutdown::Write).unwrap();
-        service.wait_for_line("a connection has ended");
-    }
-    open.send(()).unwrap();
-    assert_eq!(client.receive(), [b"wait"]);
-    (0..20).for_each(|_| assert_eq!(client.ask(&[b"a"]), [b"a"]));
-}
-
 /// However many replies come with the end of the connection.
 #[test]
 fn replies_that_came_before_an_upstream_left_are_not_lost() {
@@ -455,7 +201,7 @@ fn replies_that_came_before_an_upstream_left_are_not_lost() {
 fn an_upstream_that_refuses_gets_little_and_with_retries_no_client_hears_of_it() {
     let _limit = time_limit(60);
     let good = Process::start(&["--handler", "echo"]);
-    let (bad, _) = with_backend(&[]);
+    let bad = Process::start(&["--backend", "tcp://127.0.0.1:*"]);
     let waits = Client::req(&bad.endpoint);
     assert_eq!(code(&waits.ask(&[b"a"])), Some(503));
     for (retries, most) in [("0", 20), ("1", 0)] {
@@ -476,32 +222,6 @@ fn an_upstream_that_refuses_gets_little_and_with_retries_no_client_hears_of_it()
         }
         assert!(refused <= most, "{refused}");
     }
-}
-
-#[test]
-fn no_more_requests_are_outstanding_than_allowed_and_those_past_their_deadline_count_too() {
-    let _limit = time_limit(60);
-    let (mut service, backend) = with_backend(&["--max-outstanding", "3", "--timeout", "3"]);
-    let silent = Client::dealer(&backend);
-    service.wait_for_line("backend: connected");
-    let client = Client::dealer(&service.endpoint);
-    (0..5_u8).for_each(|n| client.send(&[&[n]]));
-    let take = || silent.socket.recv_multipart(0).unwrap();
-    let taken = [take(), take(), take()];
-    silent.socket.send_multipart([&taken[1][0][..], b"", b"reply"], 0).unwrap();
-    assert_eq!(client.receive(), [b"reply"]);
-    // The fourth came after that reply; the fifth stays in the queue.
-    assert_eq!(take()[2], [3]);
-    (0..4).for_each(|_| assert_eq!(client.receive_code(), 504));
-    service.wait_for_line("warning: backend: a request has passed its deadline");
-    assert_eq!(code(&client.ask(&[b"refused"])), Some(503));
-    // One that is replied to, however late, makes room for another.
-    silent.socket.send_multipart([&taken[0][0][..], b"", b"late"], 0).unwrap();
-    until("there is room", || {
-        client.send(&[b"more"]);
-        client.receive_code() == 504
-    });
-    assert_eq!(take()[2], b"more");
 }
 
 #[test]
@@ -592,7 +312,7 @@ fn an_upstream_whose_host_vanishes_is_missed() {
         let said = std::io::read_to_string(asking.0.stderr.take().unwrap()).unwrap();
         assert_eq!(status.code(), Some(3), "{said}");
         assert!(said.contains("502") || (said.contains("503") && !ask_first), "{said}");
-        near.wait_for_line("a connection has ended");
+        near.wait_for_line("the connection has ended");
         link.set("up");
         near.wait_for_line(": connected");
         assert!(ask("0").0.wait().unwrap().success());

@@ -159,11 +159,11 @@ impl Access {
         self.clients.as_ref()?.list().by_name(name)
     }
 
-    /// Returns true if a client that was let in would be let in now. Whoever has no such User-Id was
-    /// let in otherwise.
-    pub fn still_lets_in(&self, user_id: &str, now: SystemTime) -> bool {
-        match (&self.clients, user_id.parse()) {
-            (Some(clients), Ok(identity)) => clients.still_lets_in(&identity, now),
+    /// Returns true if a peer that was let in would be let in now. Whoever has no such User-Id was let
+    /// in otherwise. `domain` is where it is connected.
+    pub fn still_lets_in(&self, domain: &str, user_id: &str, now: SystemTime) -> bool {
+        match (self.guard(domain), user_id.parse()) {
+            (Some(guard), Ok(identity)) => guard.still_lets_in(&identity, now),
             _ => user_id.is_empty(),
         }
     }

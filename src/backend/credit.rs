@@ -20,14 +20,14 @@ const WORK_AHEAD: Duration = Duration::from_micros(50);
 
 /// Work that may be outstanding on one lane while no lane has credit. It would have to wait in any
 /// case, and here the worker need not be woken for each request.
-const OVERCOMMITTED_WORK: Duration = Duration::from_micros(250);
+pub(super) const OVERCOMMITTED_WORK: Duration = Duration::from_micros(250);
 
 /// Maximum number of requests on an overcommitted lane: a worker that has as many is awake for long
 /// enough.
-const MAX_OVERCOMMIT: u32 = 8;
+pub(super) const MAX_OVERCOMMIT: u32 = 8;
 
 /// Handler time above which a request is a slow one, which nothing should wait behind.
-const SLOW: Duration = Duration::from_micros(500);
+pub(super) const SLOW: Duration = Duration::from_micros(500);
 
 /// Maximum share of requests that are sent behind a slow one.
 const MAX_SHARE_BEHIND_SLOW: f64 = 0.001;
@@ -48,6 +48,12 @@ struct Shared {
     /// The credit and the overcommit, of 32 bits each: one word, so that they go together.
     word: AtomicU64,
     may_pause: AtomicBool,
+}
+
+/// Returns how many requests may be outstanding where that share of them is slow, so that few are
+/// behind a slow one: more than 1.
+pub(super) fn by_risk(slow_share: f64) -> f64 {
+    1.0 + MAX_SHARE_BEHIND_SLOW / slow_share
 }
 
 fn pack(credit: u32, overcommit: u32) -> u64 {
@@ -152,7 +158,7 @@ impl Meter {
     }
 
     fn publish(&self) {
-        let by_risk = 1.0 + MAX_SHARE_BEHIND_SLOW / self.slow_share;
+        let by_risk = by_risk(self.slow_share);
         let by_work = |work: Duration| {
             let by_work = work.as_secs_f64() / self.mean;
             by_work.min(by_risk).clamp(1.0, MAX_CREDIT) as u32

@@ -1,11 +1,12 @@
-//! How much an upstream, or the workers behind a `--backend`, have to do, and how soon one more
-//! reply may be expected.
+//! How much an upstream or an external worker has to do, and how soon one more reply may be
+//! expected.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::backend::ticket::Ticket;
-use crate::backend::{Admission, Unavailable};
+use super::concurrency::Concurrency;
+use super::ticket::Ticket;
+use super::{Activity, Admission, Unavailable};
 
 /// Weight of the latest reply in the moving average.
 const WEIGHT: f64 = 0.125;
@@ -13,9 +14,14 @@ const WEIGHT: f64 = 0.125;
 /// Time after which what was measured of a peer counts for half: one that was slow is tried again.
 const HALF_LIFE: Duration = Duration::from_secs(1);
 
+/// Time after which what a peer that handles one request at a time is at counts as slow: nothing more
+/// is sent behind it.
+const SLOW_AFTER: Duration = Duration::from_millis(1);
+
 /// The requests that are outstanding with a peer, and its measured speed.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    concurrency: Concurrency,
     outstanding: HashMap<Ticket, Sent>,
     /// Number of these whose deadline has passed.
     late: usize,
@@ -25,6 +31,8 @@ pub(crate) struct Peer {
     /// do; 0 before the first reply.
     ewma: f64,
     measured: Instant,
+    /// When it had nothing outstanding, or replied, last.
+    foremost_since: Instant,
 }
 
 #[derive(Debug)]
@@ -39,19 +47,52 @@ struct Sent {
 }
 
 impl Peer {
-    pub fn new(now: Instant) -> Peer {
-        Peer { outstanding: HashMap::new(), late: 0, sent: 0, ewma: 0.0, measured: now }
+    /// Makes one with nothing outstanding, of which nothing is known.
+    pub fn new(concurrency: Concurrency, now: Instant) -> Peer {
+        Peer {
+            concurrency,
+            outstanding: HashMap::new(),
+            late: 0,
+            sent: 0,
+            ewma: 0.0,
+            measured: now,
+            foremost_since: now,
+        }
     }
 
-    /// Returns what it says to one more request, if it may have that many outstanding.
-    pub fn admission(&self, max_outstanding: usize, now: Instant) -> Admission {
-        if self.in_flight() < max_outstanding {
+    /// Returns what it says to one more request.
+    pub fn admission(&self, now: Instant) -> Admission {
+        if self.concurrency.is_serial() {
+            // In what it is at, or behind that.
+            if self.late > 0 {
+                return Admission::Unavailable(Unavailable::Stuck);
+            }
+            if self.in_flight() > 0 && now >= self.foremost_since + SLOW_AFTER {
+                return Admission::Full;
+            }
+        }
+        if self.in_flight() < self.concurrency.limit() {
             Admission::Cost(self.cost(now))
         } else if self.awaited() > 0 {
             Admission::Full
         } else {
             Admission::Unavailable(Unavailable::Stuck)
         }
+    }
+
+    /// Returns what it is doing, and since when it is at it.
+    pub fn activity(&self, now: Instant) -> (Activity, Option<Instant>) {
+        let since = self.concurrency.is_serial().then_some(self.foremost_since);
+        match self.admission(now) {
+            Admission::Unavailable(_) => (Activity::Stuck, since),
+            _ if self.awaited() > 0 => (Activity::Busy, since),
+            _ => (Activity::Idle, None),
+        }
+    }
+
+    /// Returns when [`Peer::forget_late`] is to be called, so that the peer is tried again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.concurrency.retry_at()
     }
 
     /// Returns how many requests are outstanding: also those whose deadline has passed, until they
@@ -84,6 +125,9 @@ impl Peer {
     pub fn on_sent(&mut self, ticket: Ticket, now: Instant) {
         let (number, outstanding) = (self.sent, self.in_flight() + 1);
         self.sent += 1;
+        if outstanding == 1 {
+            self.foremost_since = now;
+        }
         self.outstanding.insert(ticket, Sent { number, at: now, outstanding, is_late: false });
     }
 
@@ -92,9 +136,14 @@ impl Peer {
         let Some(sent) = self.outstanding.remove(&ticket) else { return false };
         let Sent { at, outstanding, is_late, .. } = sent;
         self.late -= usize::from(is_late);
-        let time = now.saturating_duration_since(at).as_secs_f64() / outstanding as f64;
+        // Of replies that come together the first ones make room, so it may not be full now.
+        let was_full = 2 * outstanding >= self.concurrency.limit();
+        let outstanding = u32::try_from(outstanding).unwrap_or(u32::MAX);
+        let spent = now.saturating_duration_since(at) / outstanding;
+        let time = spent.as_secs_f64();
         self.ewma += if self.ewma == 0.0 { time } else { (time - self.ewma) * WEIGHT };
-        self.measured = now;
+        self.concurrency.on_reply(spent, was_full);
+        (self.measured, self.foremost_since) = (now, now);
         true
     }
 
@@ -114,21 +163,25 @@ impl Peer {
         // It took at least that long.
         self.ewma = self.ewma.max(now.saturating_duration_since(sent.at).as_secs_f64());
         self.measured = now;
+        self.concurrency.on_deadline(now);
         true
     }
 
     /// Removes the requests whose deadline has passed, and returns them: it is not known any more
     /// whether they will be replied to.
-    pub fn take_late(&mut self) -> Vec<Ticket> {
+    pub fn forget_late(&mut self) -> Vec<Ticket> {
         self.late = 0;
+        self.concurrency.on_retry();
         self.outstanding.extract_if(|_, sent| sent.is_late).map(|(ticket, _)| ticket).collect()
     }
 
-    /// Returns the requests that are still outstanding, in the order in which they were sent.
-    pub fn into_outstanding(self) -> impl Iterator<Item = Ticket> {
-        let mut sent: Vec<_> = self.outstanding.into_iter().collect();
+    /// Removes the requests that are still outstanding, and returns them in the order in which they
+    /// were sent.
+    pub fn take_outstanding(&mut self) -> Vec<Ticket> {
+        self.late = 0;
+        let mut sent: Vec<_> = self.outstanding.drain().collect();
         sent.sort_unstable_by_key(|(_, sent)| sent.number);
-        sent.into_iter().map(|(ticket, _)| ticket)
+        sent.into_iter().map(|(ticket, _)| ticket).collect()
     }
 }
 
@@ -168,7 +221,10 @@ mod tests {
     #[test]
     fn of_two_that_nothing_is_known_of_the_one_with_less_outstanding_is_cheaper() {
         let mut harness = Harness::new();
-        let (mut one, other) = (Peer::new(harness.now), Peer::new(harness.now));
+        let (mut one, other) = (
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+        );
         harness.send(&mut one);
         assert!(other.cost(harness.now) < one.cost(harness.now));
     }
@@ -176,7 +232,10 @@ mod tests {
     #[test]
     fn one_that_takes_ten_times_as_long_gets_a_tenth_and_a_new_one_is_tried_at_once() {
         let mut harness = Harness::new();
-        let (mut quick, mut slow) = (Peer::new(harness.now), Peer::new(harness.now));
+        let (mut quick, mut slow) = (
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+        );
         harness.serve(&mut slow, 20, 10 * MS);
         harness.serve(&mut quick, 20, MS);
         for _ in 0..8 {
@@ -187,13 +246,16 @@ mod tests {
             harness.send(&mut quick);
         }
         assert!(slow.cost(harness.now) < quick.cost(harness.now));
-        assert!(Peer::new(harness.now).cost(harness.now) < slow.cost(harness.now));
+        assert!(
+            Peer::new(Concurrency::Fixed(1000), harness.now).cost(harness.now)
+                < slow.cost(harness.now)
+        );
     }
 
     #[test]
     fn replies_that_come_together_tell_how_quick_it_is_and_not_how_many_it_had() {
         let mut harness = Harness::new();
-        let mut peer = Peer::new(harness.now);
+        let mut peer = Peer::new(Concurrency::Fixed(1000), harness.now);
         let tickets: Vec<_> = (0..50).map(|_| harness.send(&mut peer)).collect();
         for ticket in tickets {
             harness.now += MS;
@@ -205,13 +267,16 @@ mod tests {
     #[test]
     fn one_that_does_not_reply_in_time_is_left_alone_and_tried_again_later() {
         let mut harness = Harness::new();
-        let (mut good, mut bad) = (Peer::new(harness.now), Peer::new(harness.now));
+        let (mut good, mut bad) = (
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+        );
         harness.serve(&mut bad, 20, MS);
         let ticket = harness.send(&mut bad);
         harness.now += 1000 * MS;
         bad.on_deadline(ticket, harness.now);
         assert_eq!((bad.in_flight(), bad.awaited()), (1, 0));
-        assert_eq!(bad.take_late(), [ticket]);
+        assert_eq!(bad.forget_late(), [ticket]);
         assert!(!bad.on_reply(ticket, harness.now) && bad.in_flight() == 0);
         harness.serve(&mut good, 20, MS);
         for _ in 0..100 {
@@ -226,23 +291,25 @@ mod tests {
     #[test]
     fn one_that_is_full_of_late_requests_is_stuck_until_it_replies() {
         let mut harness = Harness::new();
-        let mut peer = Peer::new(harness.now);
+        let mut peer = Peer::new(Concurrency::Fixed(2), harness.now);
         let tickets = [harness.send(&mut peer), harness.send(&mut peer)];
-        let says = |peer: &Peer, now| peer.admission(2, now);
         peer.on_deadline(tickets[0], harness.now);
-        assert_eq!(says(&peer, harness.now), Admission::Full);
+        assert_eq!(peer.admission(harness.now), Admission::Full);
         peer.on_deadline(tickets[1], harness.now);
         let stuck = Admission::Unavailable(Unavailable::Stuck);
-        assert_eq!(says(&peer, harness.now), stuck);
+        assert_eq!(peer.admission(harness.now), stuck);
         assert!(peer.on_reply(tickets[0], harness.now));
-        assert!(matches!(says(&peer, harness.now), Admission::Cost(_)));
+        assert!(matches!(peer.admission(harness.now), Admission::Cost(_)));
         assert_eq!((peer.in_flight(), peer.awaited()), (1, 0));
     }
 
     #[test]
     fn one_that_refuses_is_not_quick() {
         let mut harness = Harness::new();
-        let (mut good, mut bad) = (Peer::new(harness.now), Peer::new(harness.now));
+        let (mut good, mut bad) = (
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+        );
         harness.serve(&mut good, 20, 10 * MS);
         for _ in 0..20 {
             harness.serve(&mut bad, 1, MS);
@@ -257,9 +324,12 @@ mod tests {
     #[test]
     fn only_what_is_outstanding_is_taken_and_what_is_left_is_lost() {
         let mut harness = Harness::new();
-        let (mut one, mut other) = (Peer::new(harness.now), Peer::new(harness.now));
+        let (mut one, mut other) = (
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+            Peer::new(Concurrency::Fixed(1000), harness.now),
+        );
         let ticket = harness.send(&mut one);
         assert!(!other.on_reply(ticket, harness.now));
-        assert_eq!(one.into_outstanding().collect::<Vec<_>>(), [ticket]);
+        assert_eq!(one.take_outstanding(), [ticket]);
     }
 }

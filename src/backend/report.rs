@@ -21,8 +21,8 @@ pub(crate) struct LaneReport {
 pub(crate) enum LaneKind {
     /// The worker of this process that has this number.
     Worker(usize),
-    /// The workers that connect.
-    External,
+    /// A worker that has connected, by its name and where it is.
+    External(String),
     /// A service at this endpoint.
     Upstream(String),
 }

@@ -63,8 +63,8 @@ pub struct Serve {
     #[argh(option, arg_name = "endpoint")]
     upstream: Vec<Endpoint>,
 
-    /// maximum number of outstanding requests, for all workers of the backend together or for each
-    /// upstream, 1 to 100000 (default 1000)
+    /// maximum number of outstanding requests for each external worker or upstream, 1 to 100000
+    /// (default 1000)
     #[argh(option, arg_name = "n", from_str_fn(parse::max_outstanding))]
     max_outstanding: Option<usize>,
 

@@ -16,7 +16,7 @@ use super::in_flight::{Pending, Place, Request};
 use super::manager::Manager;
 use super::naming::Naming;
 use super::trace;
-use crate::auth::Access;
+use crate::auth::{Access, CLIENTS};
 use crate::backend::{Lane, LaneState, Ticket};
 use crate::config::Config;
 use crate::error::Error;
@@ -119,6 +119,15 @@ impl Broker {
         self.manager = manager;
         let now = Instant::now();
         self.manager.on_ready(all_unavailable(lanes, now), now);
+    }
+
+    /// Takes account of a lane of which nothing is known: a new one, or in the place of one that has
+    /// ended.
+    pub fn on_new_lane(&mut self, lane: usize) {
+        self.dispatcher.on_new_lane(lane);
+        if let Some(figures) = &mut self.figures {
+            figures.on_new_lane(lane);
+        }
     }
 
     /// Returns when something is next to be done though no message comes.
@@ -224,7 +233,9 @@ impl Broker {
         self.has_listed_rate = access.has_rates();
         let (today, mut count) = (SystemTime::now(), 0);
         while let Some(Peer { routing_id, user_id }) = self.frontend.next_peer()? {
-            if access.still_lets_in(&user_id, today) || self.dismissed.contains(&routing_id) {
+            if access.still_lets_in(CLIENTS, &user_id, today)
+                || self.dismissed.contains(&routing_id)
+            {
                 continue;
             }
             count += 1;

@@ -134,6 +134,11 @@ impl Dispatcher {
         }
     }
 
+    /// Takes account of a new lane, or of one in the place of another that has ended.
+    pub fn on_new_lane(&mut self, lane: usize) {
+        self.recent.enter(lane);
+    }
+
     /// Returns the table of the requests that were taken and not answered.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight

@@ -23,6 +23,12 @@ impl Figures {
         Figures { latencies: Latencies::default(), lanes: vec![Lane::default(); lanes] }
     }
 
+    /// Takes account of a lane that has replied to nothing yet.
+    pub fn on_new_lane(&mut self, lane: usize) {
+        self.lanes.resize(self.lanes.len().max(lane + 1), Lane::default());
+        self.lanes[lane] = Lane::default();
+    }
+
     /// Takes account of a request that its lane has replied to.
     pub fn on_reply(&mut self, pending: &Pending, now: Instant) {
         let Place::Lane(lane) = pending.place else { return self.on_given_up(pending, now) };

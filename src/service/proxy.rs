@@ -14,7 +14,7 @@ use super::manager::Manager;
 use super::trace;
 use super::wakers::{Wake, Wakers};
 use crate::auth::Access;
-use crate::backend::{Lane, LaneEvent, LaneKind, LaneReport, Pool, Ticket};
+use crate::backend::{LaneEvent, LaneReport, Lanes, Pool, Ticket};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fault::{Code, Fault};
@@ -31,7 +31,7 @@ const MAX_UNPOLLED: Duration = Duration::from_millis(1);
 
 pub(crate) struct Proxy {
     broker: Broker,
-    lanes: Vec<Lane>,
+    lanes: Lanes,
     /// A buffer for what a lane gives.
     reply: Vec<Frame>,
     /// When to poll next though there is work.
@@ -42,7 +42,7 @@ impl Proxy {
     pub fn new(
         frontend: Frontend,
         access: Option<Arc<Access>>,
-        lanes: Vec<Lane>,
+        lanes: Lanes,
         config: &Config,
     ) -> Proxy {
         let broker = Broker::new(frontend, access, lanes.len(), config);
@@ -100,8 +100,7 @@ impl Proxy {
 
     /// Waits for messages or a deadline; returns the most important of what has woken the loop.
     fn wait(&mut self, wakers: &Wakers<'_>, pool: Option<&Pool>) -> Result<Option<Wake>, Error> {
-        let has_more =
-            self.broker.frontend.may_have_more() || self.lanes.iter().any(Lane::may_have_more);
+        let has_more = self.broker.frontend.may_have_more() || self.lanes.may_have_more();
         if has_more && self.broker.now < self.poll_at {
             self.broker.now = Instant::now();
             return Ok(None);
@@ -115,9 +114,7 @@ impl Proxy {
             poll.add(Wake::Handler, [readable(pool.changed())]);
         }
         poll.add(Wake::Message, [self.broker.frontend.readable()]);
-        for lane in &self.lanes {
-            poll.add(Wake::Message, lane.watched());
-        }
+        poll.add(Wake::Message, self.lanes.watched());
         poll.wait(time)?;
         if let (Some(pool), true) = (pool, poll.is_readable(Wake::Handler)) {
             let _ = pool.changed().read(&mut [0; 64]);
@@ -155,11 +152,11 @@ impl Proxy {
     }
 
     fn take_events(&mut self) -> Result<(), Error> {
-        for lane in 0..self.lanes.len() {
+        for source in 0..self.lanes.sources() {
             for _ in 0..BURST {
-                match self.lanes[lane].next_event(&mut self.reply, self.broker.now)? {
-                    Some(LaneEvent::Reply(ticket)) => self.on_reply(ticket, lane)?,
-                    Some(LaneEvent::Lost(ticket)) => {
+                match self.lanes.next_event(source, &mut self.reply, self.broker.now)? {
+                    Some((lane, LaneEvent::Reply(ticket))) => self.on_reply(ticket, lane)?,
+                    Some((lane, LaneEvent::Lost(ticket))) => {
                         if trace::is_on() {
                             let number = self.broker.dispatcher.number_of(ticket);
                             let name = self.lanes[lane].name(lane);
@@ -167,10 +164,14 @@ impl Proxy {
                         }
                         self.broker.lose(ticket, lane, &mut self.reply)?;
                     }
-                    Some(LaneEvent::Ignored) => (),
+                    Some((_, LaneEvent::Ignored)) => (),
                     None => break,
                 }
             }
+        }
+        // Looking for messages is what tells of workers.
+        for lane in self.lanes.take_changes(self.broker.now)? {
+            self.broker.on_new_lane(lane);
         }
         // A late or an ignored reply is still there.
         self.reply.clear();
@@ -240,15 +241,11 @@ impl Proxy {
     /// Tells who has asked what the service is doing.
     fn tell(&self, wakers: &Wakers<'_>) -> Result<(), Error> {
         let Some(probe) = wakers.probe else { return Ok(()) };
-        let reports = self.lanes.iter().enumerate().map(|(number, lane)| {
+        let reports = self.lanes.iter().enumerate().filter_map(|(place, lane)| {
             let (activity, since) = lane.activity(self.broker.now);
-            let kind = match (lane, lane.upstream()) {
-                (Lane::Worker(_), _) => LaneKind::Worker(number + 1),
-                (_, Some(endpoint)) => LaneKind::Upstream(endpoint.to_string()),
-                (_, None) => LaneKind::External,
-            };
-            let (replies, handled) = self.broker.handled(number);
-            LaneReport { kind, activity, since, in_flight: lane.in_flight(), replies, handled }
+            let (replies, handled) = self.broker.handled(place);
+            let (kind, in_flight) = (lane.kind(place)?, lane.in_flight());
+            Some(LaneReport { kind, activity, since, in_flight, replies, handled })
         });
         probe.answer(self.broker.snapshot(&self.lanes, reports.collect())?);
         Ok(())

@@ -156,11 +156,24 @@ impl Context {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(check);
     }
 
-    /// Makes the DEALER that REP workers connect to.
-    pub fn backend(&self, limits: &PeerLimits) -> Result<Monitored, Error> {
-        let socket = self.remote_dealer(limits)?;
+    /// Makes the ROUTER that external workers connect to. To them it is a DEALER.
+    pub fn workers(&self, limits: &PeerLimits) -> Result<Socket, Error> {
+        // As for that of clients.
+        self.set(zmq_sys::ZMQ_ZERO_COPY_RECV, 0)?;
+        let socket = self.socket(zmq::ROUTER)?;
+        socket.set_option(zmq_sys::ZMQ_AS_DEALER, 1)?;
+        socket.set(|s| s.set_router_mandatory(true))?;
+        socket.set_option(zmq_sys::ZMQ_GONE, 1)?;
+        socket.set_option(zmq_sys::ZMQ_MAX_CONNECTIONS, MAX_WORKERS)?;
+        set_message_limits(&socket, limits)?;
+        set_buffer_limits(&socket, limits)?;
+        // But for what is sent to them: the lanes limit their outstanding requests themselves.
+        socket.set(|s| s.set_sndhwm(0))?;
+        socket.set_option::<i64>(zmq_sys::ZMQ_SNDHWM_BYTES, 0)?;
+        set_keepalive(&socket, limits)?;
+        set_handshake_limits(&socket)?;
         self.set_accept_check(&socket, limits)?;
-        self.monitored(socket)
+        Ok(socket)
     }
 
     /// Makes a DEALER that stays connected to another repd. The address, and whether it is one of
@@ -171,7 +184,13 @@ impl Context {
         limits: &PeerLimits,
         keys: Option<&ClientKeys>,
     ) -> Result<Monitored, Error> {
-        let socket = self.remote_dealer(limits)?;
+        let socket = self.socket(zmq::DEALER)?;
+        // No high-water marks: the lane limits its outstanding requests itself.
+        socket.set(|s| s.set_sndhwm(0))?;
+        socket.set(|s| s.set_rcvhwm(0))?;
+        set_message_limits(&socket, limits)?;
+        set_keepalive(&socket, limits)?;
+        set_handshake_limits(&socket)?;
         keys.map_or(Ok(()), |keys| socket.use_server_key(keys))?;
         // Not ZMQ_IMMEDIATE: when a connection ends, libzmq 4.3.5 then drops the replies that have
         // come, and aborts if one of them is half received.
@@ -182,17 +201,6 @@ impl Context {
         let monitored = self.monitored(socket)?;
         monitored.socket.connect(address)?;
         Ok(monitored)
-    }
-
-    fn remote_dealer(&self, limits: &PeerLimits) -> Result<Socket, Error> {
-        let socket = self.socket(zmq::DEALER)?;
-        // No high-water marks: the lane limits its outstanding requests itself.
-        socket.set(|s| s.set_sndhwm(0))?;
-        socket.set(|s| s.set_rcvhwm(0))?;
-        set_message_limits(&socket, limits)?;
-        set_keepalive(&socket, limits)?;
-        set_handshake_limits(&socket)?;
-        Ok(socket)
     }
 
     /// Makes the proxy's end of a worker lane.
@@ -238,7 +246,7 @@ impl Context {
     }
 
     /// Adds a monitor to a socket that has no connections yet.
-    fn monitored(&self, socket: Socket) -> Result<Monitored, Error> {
+    pub(super) fn monitored(&self, socket: Socket) -> Result<Monitored, Error> {
         static MONITORS: AtomicUsize = AtomicUsize::new(0);
         // A new name for each: that of a closed monitor is free only some time later.
         let number = MONITORS.fetch_add(1, Ordering::Relaxed);
@@ -278,6 +286,9 @@ impl Context {
         Ok(socket)
     }
 }
+
+/// Maximum number of external workers.
+const MAX_WORKERS: c_int = 1024;
 
 /// Time after which an attempt to connect to an upstream is given up. TCP's own takes minutes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

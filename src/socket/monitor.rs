@@ -102,7 +102,6 @@ mod tests {
     use std::thread::spawn;
     use std::time::Duration;
 
-    use crate::config::Config;
     use crate::endpoint::Endpoint;
     use crate::socket::{Context, Monitored, wait};
 
@@ -114,8 +113,8 @@ mod tests {
         spawn(move || {
             for _ in 0..1000 {
                 let context = Context::new(1).unwrap();
-                let Monitored { socket, monitor } =
-                    context.backend(&Config::default().peer_limits()).unwrap();
+                let socket = context.lane("inproc://lane").unwrap();
+                let Monitored { socket, monitor } = context.monitored(socket).unwrap();
                 drop(monitor);
                 drop(socket);
             }

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use super::{Socket, last_error, socket_error};
 use crate::error::Error;
+use crate::text::printable;
 
 /// Maximum number of bytes of what the ZAP handler calls a peer.
 const MAX_USER_ID: usize = 255;
@@ -20,9 +21,54 @@ pub(crate) struct Peer {
     pub user_id: String,
 }
 
+/// A peer of a ROUTER made by [`Context::workers`] that has come.
+///
+/// [`Context::workers`]: super::Context::workers
+#[derive(Debug, Default)]
+pub(crate) struct Newcomer {
+    pub routing_id: Vec<u8>,
+    /// Who it is, as the ZAP handler has said; empty where that was not asked.
+    pub user_id: String,
+    /// What kind of socket it is, such as REP; empty if its protocol does not tell.
+    pub kind: String,
+    /// Such as `tcp://10.0.0.7:41234`, or `process 4711` over ipc.
+    pub address: String,
+}
+
+impl Newcomer {
+    /// Returns what libzmq tells of a newcomer; `None` if it is not that.
+    fn parse(told: &[u8]) -> Option<Newcomer> {
+        let (length, told) = told.split_first()?;
+        let (routing_id, told) = told.split_at_checked((*length).into())?;
+        let (length, told) = told.split_first()?;
+        let (user_id, told) = told.split_at_checked((*length).into())?;
+        let about = printable(told);
+        let (kind, address) = about.split_once(' ')?;
+        let (endpoint, address) = address.rsplit_once(' ')?;
+        // Over ipc the address is `:USER:GROUP:PROCESS`.
+        let is_ipc = endpoint.starts_with("ipc:");
+        let process = address.rsplit(':').next().filter(|_| is_ipc);
+        Some(Newcomer {
+            routing_id: routing_id.into(),
+            user_id: String::from_utf8_lossy(user_id).into_owned(),
+            kind: kind.into(),
+            address: process.map_or(endpoint.into(), |process| format!("process {process}")),
+        })
+    }
+}
+
 impl Socket {
+    /// Returns the next peer that has come, if there is one: of a ROUTER made by
+    /// [`Context::workers`](super::Context::workers).
+    pub fn next_come(&self) -> Result<Option<Newcomer>, Error> {
+        let mut told = [0_u8; 1024];
+        let mut size = told.len();
+        let is_read = self.get_option(zmq_sys::ZMQ_COME, told.as_mut_ptr().cast(), &mut size)?;
+        Ok(Some(&told[..size]).filter(|_| is_read).and_then(Newcomer::parse))
+    }
+
     /// Returns the routing id of the next peer that has gone, if there is one: of a ROUTER made by
-    /// [`Context::router`].
+    /// [`Context::router`] or [`Context::workers`].
     pub fn next_gone(&self) -> Result<Option<Vec<u8>>, Error> {
         let mut id = [0_u8; MAX_ROUTING_ID];
         let mut size = id.len();
@@ -57,6 +103,29 @@ impl Socket {
                 zmq::Error::EHOSTUNREACH | zmq::Error::ETERM => Ok(()),
                 error => Err(socket_error("cannot end a connection", error)),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_newcomer_is_understood_or_nothing() {
+        let of = |about: &str| Newcomer::parse(&[b"\x05\0abcd\x03who", about.as_bytes()].concat());
+        for (about, kind, address) in [
+            ("REP tcp://10.0.0.7:1234 10.0.0.7", "REP", "tcp://10.0.0.7:1234"),
+            (" tcp://[::1]:1234 ::1", "", "tcp://[::1]:1234"),
+            ("DEALER ipc:// :1000:100:4711", "DEALER", "process 4711"),
+            ("REP ipc://@a b\n :1000:100:4711", "REP", "process 4711"),
+        ] {
+            let newcomer = of(about).unwrap();
+            assert_eq!((&*newcomer.kind, &*newcomer.address), (kind, address));
+            assert_eq!((&newcomer.routing_id[..], &*newcomer.user_id), (&b"\0abcd"[..], "who"));
+        }
+        for wrong in [&b""[..], b"\x05\0abc", b"\x01a\x01", b"\x01a\0REP", b"\x01a\0REP x"] {
+            assert!(Newcomer::parse(wrong).is_none(), "{wrong:?}");
         }
     }
 }

@@ -44,7 +44,7 @@ fn of(report: &Report<'_>) -> Value {
         ("replies", replies(report)),
         ("latency_seconds", latencies(report)),
         ("workers", lanes(report, |kind| matches!(kind, LaneKind::Worker(_)))),
-        ("backend", lanes(report, |kind| *kind == LaneKind::External)),
+        ("backend", lanes(report, |kind| matches!(kind, LaneKind::External(_)))),
         ("upstreams", lanes(report, |kind| matches!(kind, LaneKind::Upstream(_)))),
         ("program", program(report)),
         (
@@ -143,7 +143,7 @@ fn lane(lane: &LaneReport, report: &Report<'_>) -> Value {
             }
         }
         LaneKind::Upstream(endpoint) => fields.push(("endpoint", endpoint.as_str().into())),
-        LaneKind::External => (),
+        LaneKind::External(name) => fields.push(("name", name.as_str().into())),
     }
     let passed = lane.since.map(|since| report.now.saturating_duration_since(since));
     let mean = lane.handled.as_secs_f64() / lane.replies as f64;

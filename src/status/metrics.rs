@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::histogram::Histogram;
 use super::report::Report;
 use super::snapshot::Who;
-use crate::backend::{Activity, LaneKind};
+use crate::backend::{Activity, LaneKind, LaneReport};
 use crate::fault::Code;
 use crate::logging;
 
@@ -138,44 +138,70 @@ impl Exposition {
 
     fn lanes(&mut self, report: &Report<'_>) {
         let lanes = &report.snapshot.lanes;
-        self.family("repd_workers", "gauge", "Workers of this process by state.");
-        for activity in Activity::OF_WORKERS {
-            let is_it = |lane: &&crate::backend::LaneReport| {
-                matches!(lane.kind, LaneKind::Worker(_)) && lane.activity == activity
-            };
-            let count = lanes.iter().filter(is_it).count();
-            self.sample("repd_workers", &[("state", activity.name())], count);
+        let is_worker = |kind: &LaneKind| matches!(kind, LaneKind::Worker(_));
+        let is_external = |kind: &LaneKind| matches!(kind, LaneKind::External(_));
+        let states = Activity::OF_WORKERS;
+        self.states("repd_workers", "Workers of this process by state.", &states, lanes, is_worker);
+        let (name, help) = ("repd_external_workers", "External workers by state.");
+        // Whether one has a program is not known.
+        self.states(name, help, &states[..3], lanes, is_external);
+        let external = elsewhere(lanes, |kind| match kind {
+            LaneKind::External(name) => Some(name),
+            _ => None,
+        });
+        let names =
+            ["repd_external_worker_requests_in_flight", "repd_external_worker_duration_seconds"];
+        self.loads(names, "worker", "external worker", &external);
+        let upstreams = elsewhere(lanes, |kind| match kind {
+            LaneKind::Upstream(endpoint) => Some(endpoint),
+            _ => None,
+        });
+        if !upstreams.is_empty() {
+            self.family("repd_upstream_up", "gauge", "1 if the upstream is connected.");
         }
-        let is_up = |activity| usize::from(activity != Activity::Disconnected);
-        if let Some(lane) = lanes.iter().find(|lane| lane.kind == LaneKind::External) {
-            let help = "1 if an external worker is connected.";
-            self.gauge("repd_backend_up", help, is_up(lane.activity));
+        for (upstream, lane) in &upstreams {
+            let is_up = u8::from(lane.activity != Activity::Disconnected);
+            self.sample("repd_upstream_up", &[("upstream", upstream)], is_up);
         }
-        let upstreams: Vec<_> = lanes
-            .iter()
-            .filter_map(|lane| match &lane.kind {
-                LaneKind::Upstream(endpoint) => Some((endpoint.as_str(), lane)),
-                _ => None,
-            })
-            .collect();
-        if upstreams.is_empty() {
+        let names = ["repd_upstream_requests_in_flight", "repd_upstream_duration_seconds"];
+        self.loads(names, "upstream", "upstream", &upstreams);
+    }
+
+    fn states(
+        &mut self,
+        name: &str,
+        help: &str,
+        states: &[Activity],
+        lanes: &[LaneReport],
+        is_counted: fn(&LaneKind) -> bool,
+    ) {
+        self.family(name, "gauge", help);
+        for state in states {
+            let is_it = |lane: &&LaneReport| is_counted(&lane.kind) && lane.activity == *state;
+            self.sample(name, &[("state", state.name())], lanes.iter().filter(is_it).count());
+        }
+    }
+
+    /// Writes what each of these has to do, and how long it takes.
+    fn loads(
+        &mut self,
+        [in_flight, duration]: [&str; 2],
+        label: &str,
+        what: &str,
+        lanes: &[(&str, &LaneReport)],
+    ) {
+        if lanes.is_empty() {
             return;
         }
-        self.family("repd_upstream_up", "gauge", "1 if the upstream is connected.");
-        for (upstream, lane) in &upstreams {
-            self.sample("repd_upstream_up", &[("upstream", upstream)], is_up(lane.activity));
+        self.family(in_flight, "gauge", &format!("Requests outstanding with the {what}."));
+        for (value, lane) in lanes {
+            self.sample(in_flight, &[(label, value)], lane.in_flight);
         }
-        let name = "repd_upstream_requests_in_flight";
-        self.family(name, "gauge", "Requests outstanding with the upstream.");
-        for (upstream, lane) in &upstreams {
-            self.sample(name, &[("upstream", upstream)], lane.in_flight);
-        }
-        let name = "repd_upstream_duration_seconds";
-        self.family(name, "summary", "Time that the upstream took for requests.");
-        for (upstream, lane) in &upstreams {
-            let labels = &[("upstream", *upstream)];
-            self.sample(&format!("{name}_sum"), labels, lane.handled.as_secs_f64());
-            self.sample(&format!("{name}_count"), labels, lane.replies);
+        self.family(duration, "summary", &format!("Time that the {what} took for requests."));
+        for (value, lane) in lanes {
+            let labels = &[(label, *value)];
+            self.sample(&format!("{duration}_sum"), labels, lane.handled.as_secs_f64());
+            self.sample(&format!("{duration}_count"), labels, lane.replies);
         }
     }
 
@@ -285,4 +311,12 @@ impl Exposition {
         let end = if labels.is_empty() { "" } else { "}" };
         let _ = writeln!(self.text, "{end} {value}");
     }
+}
+
+/// Returns the lanes that have such a name, with it.
+fn elsewhere(
+    lanes: &[LaneReport],
+    name_of: fn(&LaneKind) -> Option<&String>,
+) -> Vec<(&str, &LaneReport)> {
+    lanes.iter().filter_map(|lane| Some((name_of(&lane.kind)?.as_str(), lane))).collect()
 }

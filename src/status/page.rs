@@ -181,8 +181,8 @@ fn elsewhere(html: &mut String, report: &Report<'_>) {
     let is_elsewhere = |lane: &&LaneReport| !matches!(lane.kind, LaneKind::Worker(_));
     let rows = report.snapshot.lanes.iter().filter(is_elsewhere).map(|lane| {
         let who = match &lane.kind {
-            LaneKind::Upstream(endpoint) => endpoint.clone(),
-            _ => "external workers".into(),
+            LaneKind::Upstream(name) | LaneKind::External(name) => name.clone(),
+            LaneKind::Worker(number) => format!("worker {number}"),
         };
         let mean = lane.handled.checked_div(u32::try_from(lane.replies).unwrap_or(u32::MAX));
         // Names are long here.

@@ -101,9 +101,8 @@ fn workers(text: &mut Text, status: &Value) {
 fn elsewhere(text: &mut Text, status: &Value) {
     let mut rows = Vec::new();
     for lane in list(status, "/upstreams").iter().chain(list(status, "/backend")) {
-        let endpoint = word(lane, "/endpoint");
         rows.push(vec![
-            if endpoint.is_empty() { "external workers".into() } else { endpoint },
+            word(lane, "/endpoint") + &word(lane, "/name"),
             state_of(lane),
             format!("in flight {}", number(lane, "/in_flight")),
             format!("mean {}", span(lane, "/mean_seconds").map_or_else(unknown, time)),

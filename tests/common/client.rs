@@ -1,8 +1,11 @@
 //! A client: requests and replies without envelopes.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::scope;
+
 use repd::{Fault, Frame};
 
-use super::LIMIT;
+use super::{LIMIT, until};
 
 /// A client with any type of socket, which waits no longer than [`LIMIT`] for a reply.
 pub struct Client {
@@ -96,4 +99,50 @@ impl Client {
 pub fn code(reply: &[Vec<u8>]) -> Option<u16> {
     let frames: Vec<Frame> = reply.iter().map(|frame| Frame::from(&frame[..])).collect();
     Fault::parse(&frames).map(|fault| fault.code().get())
+}
+
+/// Has the clients ask all the time while `meanwhile` runs. What each gets is a reply or one of
+/// these codes. Gives how many were replies, and how many were not.
+pub fn ask_while(
+    endpoint: &str,
+    clients: usize,
+    codes: &[u16],
+    meanwhile: impl FnOnce(&dyn Fn(&str)),
+) -> (usize, usize) {
+    let (done, replies, errors) =
+        (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let context = zmq::Context::new();
+    scope(|threads| {
+        for client in 0..clients {
+            let (done, replies, errors, context) = (&done, &replies, &errors, &context);
+            threads.spawn(move || {
+                let socket = Client::within(context, zmq::REQ, endpoint, |_| ());
+                for number in 0.. {
+                    let text = format!("client {client}, request {number}");
+                    let reply = socket.ask(&[text.as_bytes()]);
+                    match code(&reply) {
+                        None => {
+                            assert_eq!(reply, [text.as_bytes()]);
+                            replies.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Some(code) => {
+                            assert!(codes.contains(&code), "{reply:?}");
+                            errors.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        let go_on = |what: &str| {
+            let before = replies.load(Ordering::Relaxed);
+            until(what, || replies.load(Ordering::Relaxed) > before + 20 * clients);
+        };
+        go_on("the clients are at work");
+        meanwhile(&go_on);
+        done.store(true, Ordering::Relaxed);
+    });
+    (replies.into_inner(), errors.into_inner())
 }

@@ -30,7 +30,7 @@ pub mod status;
 // No test program uses all of them.
 #[allow(unused_imports)]
 pub use self::{
-    client::{Client, code},
+    client::{Client, ask_while, code},
     forwarder::Forwarder,
     link::Link,
     local::Local,

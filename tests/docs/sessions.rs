@@ -247,11 +247,14 @@ fn normal(line: &str) -> String {
     for host in ["tcp://localhost:", "tcp://127.0.0.1:", "tcp://0.0.0.0:", "tcp://*:", &own] {
         line = line.replace(host, "tcp://HOST:");
     }
-    match line.rsplit_once(", process ") {
-        Some((before, id)) if id.bytes().all(|byte| byte.is_ascii_digit()) => {
-            format!("{before}, process ID")
-        }
-        _ => line,
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((before, _)) = line.rsplit_once(", process ").filter(|(_, id)| is_number(id)) {
+        return format!("{before}, process ID");
+    }
+    let worker = line.strip_suffix(": connected").and_then(|line| line.rsplit_once(':'));
+    match worker.filter(|(before, port)| before.contains(": worker ") && is_number(port)) {
+        Some((before, _)) => format!("{before}:PORT: connected"),
+        None => line,
     }
 }
 

@@ -126,7 +126,7 @@ def upstream(front: Host, backs: list[Host], client: Host, endpoint: str) -> Non
     front.wait_until_succeeds(f"test $(journalctl -u repd.service | grep -c ': connected') -ge {len(backs)}")
     load = Load(client, endpoint, clients=20)
     backs[0].crash()
-    front.wait_until_succeeds("journalctl -u repd.service | grep ': a connection has ended'")
+    front.wait_until_succeeds("journalctl -u repd.service | grep ': the connection has ended'")
     load.stop()
     load.is_all_answered()
     backs[0].start()

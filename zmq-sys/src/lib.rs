@@ -110,6 +110,13 @@ pub const ZMQ_HOLDABLE: u32 = 1035;
 pub const ZMQ_HOLD: u32 = 1036;
 /// Read only: the number of connections that the listeners hold: an `int`.
 pub const ZMQ_CONNECTIONS: u32 = 1037;
+/// Of a ROUTER that is not bound yet: with 1 it says that it is a DEALER, and names its peers itself:
+/// an `int`.
+pub const ZMQ_AS_DEALER: u32 = 1038;
+/// Of such a ROUTER, read only: the next peer that has come, one at each look. A byte with the length
+/// of its routing id, that, a byte with the length of its User-Id, that, and then its type of socket, if
+/// that is known, its endpoint and its address, with spaces between; nothing if there are no more.
+pub const ZMQ_COME: u32 = 1039;
 
 /// The value of [`ZMQ_ACCEPT_CHECK`].
 #[repr(C)]

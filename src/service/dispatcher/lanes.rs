@@ -12,6 +12,11 @@ impl Recent {
         Recent((0..lanes).collect())
     }
 
+    /// Takes account of a lane that may be new.
+    pub fn enter(&mut self, lane: usize) {
+        self.0.extend(self.0.len()..=lane);
+    }
+
     /// Returns the lane at this place, which is the most recently used one from now on.
     pub fn take(&mut self, place: usize) -> usize {
         self.0[..=place].rotate_right(1);

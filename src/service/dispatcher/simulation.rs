@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::{Dispatcher, Lost, Rules};
-use crate::backend::simulated::{Availability, Peer};
+use crate::backend::simulated::Availability;
 use crate::backend::{Admission, LaneEvent, LaneState, Ticket};
 use crate::fault::Code;
 use crate::frame::Frame;
@@ -124,11 +124,12 @@ impl Simulation {
         let now = Instant::now();
         let load = Load::draw(&mut dice);
         let (count, retries, are_workers) = (dice.usize(1..=8), dice.usize(..3), dice.u32(..4) > 0);
+        let concurrency = dice.u32(..3);
         let lane = |_| {
             if are_workers {
                 Lane::Worker(Worker::new(load.deadly_share + load.pause_share > 0, now))
             } else {
-                Lane::Upstream(Upstream::new(now))
+                Lane::Upstream(Upstream::new(concurrency, now))
             }
         };
         let client_limits = ClientLimits {
@@ -210,16 +211,15 @@ impl Simulation {
             Happening::Disconnects { lane } => {
                 let now = self.now;
                 let upstream = self.upstream(lane);
-                let Some(peer) = upstream.peer.take() else { return };
+                let Some(mut peer) = upstream.peer.take() else { return };
                 upstream.alone_since = now;
-                upstream.events.extend(peer.into_outstanding().map(LaneEvent::Lost));
+                upstream.events.extend(peer.take_outstanding().into_iter().map(LaneEvent::Lost));
                 self.connect_soon(lane);
             }
             Happening::Connects { lane } => {
                 let now = self.now;
                 let upstream = self.upstream(lane);
-                upstream.peer = Some(Peer::new(now));
-                upstream.connection += 1;
+                upstream.connect(now);
             }
             Happening::Turn => (),
         }
@@ -227,11 +227,11 @@ impl Simulation {
 
     /// Has the loop turn by itself when the dispatcher or a lane wants it to.
     fn schedule_turn(&mut self) {
-        let grace_ends = |lane: &Lane| match lane {
-            Lane::Upstream(upstream) => upstream.grace_ends(self.now),
+        let next_deadline = |lane: &Lane| match lane {
+            Lane::Upstream(upstream) => upstream.next_deadline(self.now),
             Lane::Worker(_) => None,
         };
-        let lanes = self.lanes.iter().filter_map(grace_ends);
+        let lanes = self.lanes.iter().filter_map(next_deadline);
         let next = lanes.chain(self.dispatcher.next_deadline(&self.lanes, self.now)).min();
         let Some(next) = next.filter(|_| !self.is_over()) else { return };
         let is_scheduled = |Reverse((at, ..)): &Reverse<(Instant, usize, Happening)>| *at <= next;
@@ -371,7 +371,7 @@ impl Simulation {
                 worker.replies = worker.replies.checked_sub(1)?;
                 Some(worker.window.on_reply(self.now).expect("a reply to nothing"))
             }
-            Lane::Upstream(upstream) => upstream.events.pop_front(),
+            Lane::Upstream(upstream) => upstream.next_event(self.now),
         }
     }
 

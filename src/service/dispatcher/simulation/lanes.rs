@@ -1,12 +1,12 @@
 //! What stands behind the dispatcher in a simulation, and what it does: workers, with the real window, claim and
-//! credit; and upstreams.
+//! credit; and upstreams or external workers, with the real peer.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::load::Effect;
 use super::{Asked, Happening, MS, S, Simulation, US};
-use crate::backend::simulated::{Availability, Claim, Credit, Meter, Peer, Window};
+use crate::backend::simulated::{Availability, Claim, Concurrency, Credit, Meter, Peer, Window};
 use crate::backend::{Admission, LaneEvent, LaneState, Recall, Ticket, Unavailable};
 
 /// A lane and what is behind it.
@@ -32,6 +32,8 @@ pub(super) struct Worker {
 }
 
 pub(super) struct Upstream {
+    /// Which kind of [`Concurrency`] it has.
+    concurrency: u32,
     pub peer: Option<Peer>,
     pub connection: usize,
     pub alone_since: Instant,
@@ -42,8 +44,34 @@ impl Upstream {
     const MAX_OUTSTANDING: usize = 16;
     const CONNECT_GRACE: Duration = Duration::from_secs(1);
 
-    pub fn new(now: Instant) -> Upstream {
-        Upstream { peer: None, connection: 0, alone_since: now, events: VecDeque::new() }
+    pub fn new(concurrency: u32, now: Instant) -> Upstream {
+        let events = VecDeque::new();
+        Upstream { concurrency, peer: None, connection: 0, alone_since: now, events }
+    }
+
+    pub fn connect(&mut self, now: Instant) {
+        let concurrency = match self.concurrency {
+            0 => Concurrency::Fixed(Upstream::MAX_OUTSTANDING),
+            1 => Concurrency::serial(Upstream::MAX_OUTSTANDING),
+            _ => Concurrency::parallel(Upstream::MAX_OUTSTANDING),
+        };
+        self.peer = Some(Peer::new(concurrency, now));
+        self.connection += 1;
+    }
+
+    pub fn next_event(&mut self, now: Instant) -> Option<LaneEvent> {
+        if let Some(peer) =
+            self.peer.as_mut().filter(|it| it.retry_at().is_some_and(|at| at <= now))
+        {
+            self.events.extend(peer.forget_late().into_iter().map(LaneEvent::Lost));
+        }
+        self.events.pop_front()
+    }
+
+    /// Returns when its admission changes by itself.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let retry_at = self.peer.as_ref().and_then(Peer::retry_at);
+        self.grace_ends(now).or(retry_at)
     }
 
     /// Returns when requests no longer wait for a connection; `None` while there is one, or if that
@@ -58,9 +86,7 @@ impl LaneState for Lane {
     fn admission(&self, now: Instant) -> Admission {
         match self {
             Lane::Worker(worker) => worker.window.admission(now),
-            Lane::Upstream(Upstream { peer: Some(peer), .. }) => {
-                peer.admission(Upstream::MAX_OUTSTANDING, now)
-            }
+            Lane::Upstream(Upstream { peer: Some(peer), .. }) => peer.admission(now),
             Lane::Upstream(it) if it.grace_ends(now).is_some() => Admission::Full,
             Lane::Upstream(_) => Admission::Unavailable(Unavailable::Disconnected),
         }

@@ -1,36 +1,32 @@
-//! The connections of a lane to what answers elsewhere: that they come and go, and why they do not.
+//! The connection to an upstream: that it comes and goes, and why it does not.
 
 use std::time::Instant;
 
-use log::{debug, info, warn};
+use log::{info, warn};
 
-use super::super::peer_load::Peer;
-use super::{RECHECK_INTERVAL, RECHECKS, Remote, Trouble};
+use super::{Concurrency, Peer, Trouble, Upstream};
 use crate::auth::{Access, ClientKeys};
 use crate::error::Error;
 use crate::socket::{Event, HandshakeFailure};
 
-impl Remote {
-    /// Takes the events of the connections. Whether anything is still connected is asked of the
-    /// socket, which then takes a message: not each connection that ends was a worker's.
+impl Upstream {
+    /// Takes the events of the connection. Whether there is one is asked of the socket, which then
+    /// takes a message.
     pub(super) fn take_connection_events(&mut self, now: Instant) -> Result<(), Error> {
         let mut may_have_changed = self.link.socket.take_woken();
-        if self.rechecks > 0 && now >= self.recheck_at {
-            may_have_changed = true;
-            self.rechecks -= 1;
-            self.recheck_at = now + RECHECK_INTERVAL;
-        }
         while let Some(event) = self.link.monitor.next()? {
             may_have_changed = true;
-            self.on_connection_event(event, now);
+            self.on_connection_event(event);
         }
         if may_have_changed {
-            // Of an upstream that does not shake hands the log was told already.
-            let is_told =
-                self.upstream.is_none() || !matches!(self.trouble, Some(Trouble::Handshake(_)));
+            // Of one that does not shake hands the log was told already.
+            let is_told = !matches!(self.trouble, Some(Trouble::Handshake(_)));
             self.refusals.log_new(&format!("{}: ", self.name), &self.link.socket, is_told)?;
             match self.link.socket.can_send()? {
-                true if self.is_ready => drop(self.peer.get_or_insert_with(|| Peer::new(now))),
+                true if self.is_ready => {
+                    let concurrency = Concurrency::Fixed(self.max_outstanding);
+                    self.peer.get_or_insert_with(|| Peer::new(concurrency, now));
+                }
                 true => (),
                 false => self.is_disconnecting = self.peer.is_some(),
             }
@@ -38,11 +34,10 @@ impl Remote {
         Ok(())
     }
 
-    fn on_connection_event(&mut self, event: Event, now: Instant) {
-        let is_upstream = self.upstream.is_some();
+    fn on_connection_event(&mut self, event: Event) {
         match event {
             // This socket is about to be replaced.
-            Event::Ready if is_upstream && self.is_disconnecting => (),
+            Event::Ready if self.is_disconnecting => (),
             Event::Ready => {
                 info!("{}: connected", self.name);
                 self.trouble = None;
@@ -54,27 +49,16 @@ impl Remote {
             }
             Event::Disconnected if self.failed > 0 => {
                 self.failed -= 1;
-                if is_upstream {
-                    let what = self.handshake_trouble(self.failure);
-                    self.warn_once(Trouble::Handshake(self.failure), &what);
-                } else {
-                    // Such as a health check of the port.
-                    debug!("{}: a connection has ended before its handshake", self.name);
-                }
+                let what = self.handshake_trouble(self.failure);
+                self.warn_once(Trouble::Handshake(self.failure), &what);
             }
             Event::Disconnected => {
-                info!("{}: a connection has ended", self.name);
-                if is_upstream {
-                    self.is_ready = false;
-                    self.is_disconnecting = self.peer.is_some();
-                } else {
-                    (self.recheck_at, self.rechecks) = (now + RECHECK_INTERVAL, RECHECKS);
-                    // What hung may be what has ended: which worker had a request is not known.
-                    self.lost.extend(self.peer.iter_mut().flat_map(Peer::take_late));
-                }
+                info!("{}: the connection has ended", self.name);
+                self.is_ready = false;
+                self.is_disconnecting = self.peer.is_some();
             }
             Event::Connected => self.is_retrying = false,
-            Event::Closed if is_upstream => self.warn_once(Trouble::Unreachable, "cannot connect"),
+            Event::Closed => self.warn_once(Trouble::Unreachable, "cannot connect"),
             // Again without a connection in between: it could not even be begun.
             Event::Retried if std::mem::replace(&mut self.is_retrying, true) => {
                 self.warn_once(Trouble::Unreachable, "cannot connect");
@@ -85,8 +69,7 @@ impl Remote {
 
     /// Returns what the log is told of an upstream whose handshake fails.
     fn handshake_trouble(&self, why: HandshakeFailure) -> String {
-        let keys = self.upstream.as_ref().and_then(|upstream| upstream.keys.as_ref());
-        match (why, keys.map(ClientKeys::public)) {
+        match (why, self.keys.as_ref().map(ClientKeys::public)) {
             (HandshakeFailure::ServerKey, _) => "it has another key than --servers says".into(),
             (HandshakeFailure::NotListed, Some(key)) => {
                 format!(
@@ -112,21 +95,15 @@ impl Remote {
         }
     }
 
-    /// Takes account of the end of the last connection: what is outstanding is lost.
+    /// Takes account of the end of the connection: what is outstanding is lost.
     pub(super) fn on_disconnected(&mut self, now: Instant) {
         self.is_disconnecting = false;
-        let Some(peer) = self.peer.take() else { return };
+        let Some(mut peer) = self.peer.take() else { return };
         self.disconnected_since = now;
         if peer.awaited() > 0 {
-            warn!(
-                "{}: the last connection has ended; requests lost: {}",
-                self.name,
-                peer.awaited()
-            );
+            warn!("{}: requests lost with the connection: {}", self.name, peer.awaited());
         }
-        self.lost.extend(peer.into_outstanding());
-        // A worker may have connected since, and its event be taken already.
-        (self.recheck_at, self.rechecks) = (now, RECHECKS);
+        self.lost.extend(peer.take_outstanding());
         // The old socket would send over its next connection what it has not sent yet.
         self.renew();
     }
@@ -134,12 +111,11 @@ impl Remote {
     /// Takes account of lists that have changed: an upstream that has another key now is connected
     /// to anew.
     pub fn on_lists_changed(&mut self, access: &Access) {
-        let Some(upstream) = &mut self.upstream else { return };
-        let keys = access.keys_for(&upstream.endpoint);
-        if keys == upstream.keys {
+        let keys = access.keys_for(&self.endpoint);
+        if keys == self.keys {
             return;
         }
-        upstream.keys = keys;
+        self.keys = keys;
         self.trouble = None;
         info!("{}: it has another key now", self.name);
         // Once the replies that have come are received, or at once.
@@ -149,12 +125,11 @@ impl Remote {
         }
     }
 
-    /// Connects to the upstream, if it is one, with a new socket.
+    /// Connects to the upstream with a new socket.
     fn renew(&mut self) {
-        let Some(upstream) = &self.upstream else { return };
         // Nor is the old one used, if there can be no new one.
         self.is_ready = false;
-        match upstream.connect() {
+        match (self.connect)(self.keys.as_ref()) {
             Ok(link) => {
                 self.link = link;
                 self.refusals.reset();

@@ -1,0 +1,182 @@
+//! How many requests a peer may have outstanding.
+
+use std::time::{Duration, Instant};
+
+use super::credit::{MAX_OVERCOMMIT, OVERCOMMITTED_WORK, SLOW, by_risk};
+
+/// Number of replies before a peer that handles one request at a time may have more outstanding.
+const MIN_REPLIES: u32 = 16;
+
+/// Weights of the latest reply in the mean time and in the share of slow ones.
+const MEAN_WEIGHT: f64 = 1.0 / 64.0;
+const SHARE_WEIGHT: f64 = 1.0 / 4096.0;
+
+/// Time after which a peer that may handle many requests is tried again, once they have passed their
+/// deadlines. It doubles with each deadline until a reply comes.
+const MIN_BACK_OFF: Duration = Duration::from_secs(1);
+const MAX_BACK_OFF: Duration = Duration::from_secs(32);
+
+/// How many requests a peer may have outstanding.
+#[derive(Debug)]
+pub(crate) enum Concurrency {
+    /// That many.
+    Fixed(usize),
+    /// Of a peer that handles one request at a time: more are outstanding only so that it need not
+    /// wait for the next.
+    Serial(Serial),
+    /// Of a peer that may handle many at once: as many as it answers in time.
+    Parallel(Parallel),
+}
+
+#[derive(Debug)]
+pub(crate) struct Serial {
+    max: usize,
+    /// Number of replies, up to [`MIN_REPLIES`].
+    replies: u32,
+    /// Mean time of a request, in seconds.
+    mean: f64,
+    slow_share: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Parallel {
+    max: usize,
+    limit: usize,
+    back_off: Duration,
+    /// When those that are late count no longer.
+    retry_at: Option<Instant>,
+}
+
+impl Concurrency {
+    /// Returns that of a peer that handles one request at a time. At most `max` are outstanding.
+    pub fn serial(max: usize) -> Concurrency {
+        Concurrency::Serial(Serial { max, replies: 0, mean: 0.0, slow_share: 0.0 })
+    }
+
+    /// Returns that of a peer that may handle many requests at once, `max` at most.
+    pub fn parallel(max: usize) -> Concurrency {
+        let back_off = MIN_BACK_OFF;
+        Concurrency::Parallel(Parallel { max, limit: 1, back_off, retry_at: None })
+    }
+
+    /// Returns how many requests may be outstanding: at least 1.
+    pub fn limit(&self) -> usize {
+        match self {
+            Concurrency::Fixed(max) => *max,
+            Concurrency::Serial(serial) => serial.limit(),
+            Concurrency::Parallel(parallel) => parallel.limit,
+        }
+    }
+
+    /// Returns true if requests are handled in the order in which they are sent, one at a time.
+    pub fn is_serial(&self) -> bool {
+        matches!(self, Concurrency::Serial(_))
+    }
+
+    /// Returns when those that are late are to be forgotten, so that the peer is tried again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        match self {
+            Concurrency::Parallel(parallel) => parallel.retry_at,
+            _ => None,
+        }
+    }
+
+    /// Takes account of a reply: `spent` is its time, divided by the number of requests that were
+    /// outstanding. `was_full` tells that there were about as many as there may be.
+    pub fn on_reply(&mut self, spent: Duration, was_full: bool) {
+        match self {
+            Concurrency::Fixed(_) => (),
+            Concurrency::Serial(serial) => serial.on_reply(spent),
+            Concurrency::Parallel(parallel) => {
+                parallel.back_off = MIN_BACK_OFF;
+                parallel.limit = (parallel.limit + usize::from(was_full)).min(parallel.max);
+            }
+        }
+    }
+
+    /// Takes account of a request whose deadline has passed.
+    pub fn on_deadline(&mut self, now: Instant) {
+        let Concurrency::Parallel(parallel) = self else { return };
+        parallel.limit = (parallel.limit / 2).max(1);
+        parallel.retry_at = Some(now + parallel.back_off);
+        parallel.back_off = (2 * parallel.back_off).min(MAX_BACK_OFF);
+    }
+
+    /// Takes account of that those that were late are forgotten.
+    pub fn on_retry(&mut self) {
+        if let Concurrency::Parallel(parallel) = self {
+            parallel.retry_at = None;
+        }
+    }
+}
+
+impl Serial {
+    fn on_reply(&mut self, spent: Duration) {
+        let seconds = spent.as_secs_f64();
+        self.mean += if self.replies == 0 { seconds } else { (seconds - self.mean) * MEAN_WEIGHT };
+        self.slow_share += (f64::from(u8::from(spent > SLOW)) - self.slow_share) * SHARE_WEIGHT;
+        self.replies = (self.replies + 1).min(MIN_REPLIES);
+    }
+
+    fn limit(&self) -> usize {
+        if self.replies < MIN_REPLIES {
+            return 1;
+        }
+        let by_work = OVERCOMMITTED_WORK.as_secs_f64() / self.mean.max(1e-9);
+        let limit = by_work.min(by_risk(self.slow_share)).clamp(1.0, MAX_OVERCOMMIT.into());
+        (limit as usize).min(self.max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: Duration = Duration::from_micros(1);
+
+    fn serial_after(replies: impl IntoIterator<Item = Duration>) -> usize {
+        let mut serial = Concurrency::serial(1000);
+        replies.into_iter().for_each(|spent| serial.on_reply(spent, false));
+        serial.limit()
+    }
+
+    #[test]
+    fn one_that_handles_one_at_a_time_gets_more_only_if_it_is_known_to_be_quick() {
+        assert_eq!(serial_after([]), 1);
+        assert_eq!(serial_after([US; 15]), 1);
+        assert_eq!(serial_after([US; 16]), MAX_OVERCOMMIT as usize);
+        assert_eq!(serial_after([80 * US; 100]), 3);
+        assert_eq!(serial_after([20_000 * US; 100]), 1);
+        // One of a hundred is slow, and the mean is not.
+        let is_slow = |number| number % 100 == 0;
+        let mixed = (0..2000).map(|number| if is_slow(number) { 1000 * US } else { 20 * US });
+        assert_eq!(serial_after(mixed), 1);
+        let mut limited = Concurrency::serial(2);
+        (0..20).for_each(|_| limited.on_reply(US, true));
+        assert_eq!(limited.limit(), 2);
+    }
+
+    #[test]
+    fn one_that_may_handle_many_gets_more_while_it_answers_in_time_and_half_if_it_does_not() {
+        let mut parallel = Concurrency::parallel(100);
+        (0..10).for_each(|_| parallel.on_reply(20_000 * US, false));
+        assert_eq!(parallel.limit(), 1);
+        (0..39).for_each(|_| parallel.on_reply(20_000 * US, true));
+        assert_eq!(parallel.limit(), 40);
+        let mut now = Instant::now();
+        parallel.on_deadline(now);
+        assert_eq!((parallel.limit(), parallel.retry_at()), (20, Some(now + MIN_BACK_OFF)));
+        for _ in 0..10 {
+            now += MIN_BACK_OFF;
+            parallel.on_deadline(now);
+        }
+        assert_eq!((parallel.limit(), parallel.retry_at()), (1, Some(now + MAX_BACK_OFF)));
+        parallel.on_retry();
+        assert_eq!(parallel.retry_at(), None);
+        parallel.on_reply(US, true);
+        parallel.on_deadline(now);
+        assert_eq!(parallel.retry_at(), Some(now + MIN_BACK_OFF));
+        (0..1000).for_each(|_| parallel.on_reply(US, true));
+        assert_eq!(parallel.limit(), 100);
+    }
+}

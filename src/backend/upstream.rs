@@ -1,0 +1,223 @@
+//! A DEALER to another repd that it is connected to.
+//!
+//! A request goes there as `[ticket][empty][body...]`, and the reply comes back with the same in
+//! front, in any order.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use log::warn;
+
+use super::concurrency::Concurrency;
+use super::peer_load::Peer;
+use super::reply;
+use super::{Activity, Admission, CONNECT_GRACE, LaneEvent, Ticket, Unavailable};
+use crate::auth::{Access, ClientKeys};
+use crate::config::Config;
+use crate::deadline;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::frame::Frame;
+use crate::socket::{Context, HandshakeFailure, Monitored, Refusals, Sent, Watched, share};
+
+mod connection;
+
+/// The reason why an upstream is not connected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// It cannot be reached, or nothing listens there.
+    Unreachable,
+    /// What listens there does not shake hands.
+    Handshake(HandshakeFailure),
+}
+
+/// Makes a socket that connects to an upstream.
+type Connect = Box<dyn Fn(Option<&ClientKeys>) -> Result<Monitored, Error>>;
+
+pub(crate) struct Upstream {
+    name: String,
+    endpoint: Endpoint,
+    /// Its public key, and those by which it knows this service; `None` if it wants none.
+    keys: Option<ClientKeys>,
+    connect: Connect,
+    link: Monitored,
+    /// Its handshake is complete.
+    is_ready: bool,
+    /// `None` if it is not connected.
+    peer: Option<Peer>,
+    max_outstanding: usize,
+    reply_limits: reply::Limits,
+    /// The connection has ended, but replies that came before are still to be received.
+    is_disconnecting: bool,
+    disconnected_since: Instant,
+    /// What the log was told since then.
+    trouble: Option<Trouble>,
+    /// libzmq tries to connect again, and has not connected since.
+    is_retrying: bool,
+    lost: VecDeque<Ticket>,
+    refusals: Refusals,
+    /// Number of connections that are about to end whose handshake has failed, and why that of the
+    /// last one has.
+    failed: usize,
+    failure: HandshakeFailure,
+}
+
+impl Upstream {
+    /// Makes a lane to another repd, and begins to connect.
+    ///
+    /// # Errors
+    /// An endpoint that names no single place, or a host that is not known.
+    pub fn new(
+        context: &Context,
+        endpoint: &Endpoint,
+        access: Option<&Access>,
+        config: &Config,
+    ) -> Result<Upstream, Error> {
+        let address = endpoint.to_connect()?;
+        let (context, limits) = (context.clone(), config.peer_limits());
+        let connect: Connect = Box::new(move |keys: Option<&ClientKeys>| {
+            context.upstream(&address, &limits, keys.map(ClientKeys::raw))
+        });
+        let keys = access.and_then(|access| access.keys_for(endpoint));
+        Ok(Upstream {
+            name: format!("upstream {endpoint}"),
+            endpoint: endpoint.clone(),
+            link: connect(keys.as_ref())?,
+            keys,
+            connect,
+            is_ready: false,
+            peer: None,
+            max_outstanding: config.max_outstanding,
+            reply_limits: reply::Limits::of(config),
+            is_disconnecting: false,
+            disconnected_since: Instant::now(),
+            trouble: None,
+            is_retrying: false,
+            lost: VecDeque::new(),
+            refusals: Refusals::new("server of REQ clients", config.keys.key.is_some()),
+            failed: 0,
+            failure: HandshakeFailure::Other,
+        })
+    }
+
+    pub fn readable(&self) -> [Watched<'_>; 2] {
+        [self.link.socket.readable(), self.link.monitor.readable()]
+    }
+
+    /// Returns true if [`Upstream::next_event`] may give something without another wait.
+    pub fn may_have_more(&self) -> bool {
+        self.link.socket.may_have_more()
+            || self.link.monitor.may_have_more()
+            || !self.lost.is_empty()
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns how many requests are outstanding that somebody waits for.
+    pub fn in_flight(&self) -> usize {
+        self.peer.as_ref().map_or(0, Peer::awaited)
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Returns what it is doing, and since when it has no connection.
+    pub fn activity(&self, now: Instant) -> (Activity, Option<Instant>) {
+        let Some(peer) = &self.peer else {
+            return (Activity::Disconnected, Some(self.disconnected_since));
+        };
+        peer.activity(now)
+    }
+
+    /// Returns when requests should no longer wait for a connection; `None` while there is one.
+    fn down_at(&self) -> Option<Instant> {
+        self.peer.is_none().then(|| self.disconnected_since + CONNECT_GRACE)
+    }
+
+    pub fn admission(&self, now: Instant) -> Admission {
+        let Some(peer) = &self.peer else {
+            let is_down = self.down_at().is_some_and(|at| now >= at);
+            let disconnected = Admission::Unavailable(Unavailable::Disconnected);
+            return if is_down { disconnected } else { Admission::Full };
+        };
+        if self.is_disconnecting {
+            return Admission::Full;
+        }
+        peer.admission(now)
+    }
+
+    /// Returns when the admission may change though no poll item tells.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        self.down_at().filter(|at| *at > now)
+    }
+
+    /// Sends the request; returns false if the upstream is not connected any more. Its body is kept.
+    /// The upstream is told for how long its client still waits, if the client has said so.
+    pub fn send(
+        &mut self,
+        ticket: Ticket,
+        body: &mut [Frame],
+        patience: Option<Duration>,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        let patience = patience.map(deadline::to_frame);
+        let ticket_frame = Frame::from(&ticket.to_bytes()[..]);
+        let envelope = [Some(ticket_frame), patience, Some(Frame::default())].into_iter().flatten();
+        let mut message: Vec<Frame> = envelope.chain(body.iter_mut().map(share)).collect();
+        let sent = self.link.socket.send_message(&mut message)?;
+        match (sent, &mut self.peer) {
+            (Sent::Done, Some(peer)) => {
+                peer.on_sent(ticket, now);
+                Ok(true)
+            }
+            // The connection has ended just now, which the monitor has not told yet.
+            _ => {
+                self.is_disconnecting |= !self.link.socket.can_send()?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Returns the next event, if there is one, and puts the message that comes with it into
+    /// `body`.
+    pub fn next_event(
+        &mut self,
+        body: &mut Vec<Frame>,
+        now: Instant,
+    ) -> Result<Option<LaneEvent>, Error> {
+        self.take_connection_events(now)?;
+        if let Some(reply) = self.receive(body, now)? {
+            return Ok(Some(reply));
+        }
+        let lost = self.lost.pop_front();
+        Ok(lost.map(|ticket| {
+            *body = Fault::lost().to_frames();
+            LaneEvent::Lost(ticket)
+        }))
+    }
+
+    /// Receives the next message into `body`; returns what it is, or `None` if there is none.
+    fn receive(&mut self, body: &mut Vec<Frame>, now: Instant) -> Result<Option<LaneEvent>, Error> {
+        body.clear();
+        if !self.link.socket.try_recv_message(body)? {
+            if self.is_disconnecting {
+                self.on_disconnected(now);
+            }
+            return Ok(None);
+        }
+        let (name, limits) = (&self.name, self.reply_limits);
+        Ok(Some(reply::take(body, self.peer.as_mut(), name, limits, now)))
+    }
+
+    /// Takes account of a request whose deadline has passed: nobody waits for its reply, but it
+    /// counts as outstanding until that comes.
+    pub fn on_deadline(&mut self, ticket: Ticket, now: Instant) {
+        if self.peer.as_mut().is_some_and(|peer| peer.on_deadline(ticket, now)) {
+            warn!("{}: a request has passed its deadline", self.name);
+        }
+    }
+}
