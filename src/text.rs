@@ -2,8 +2,6 @@
 
 use std::time::SystemTime;
 
-use time::UtcDateTime;
-
 /// Returns `bytes` as text on one line that changes no terminal. Characters that do more than show
 /// themselves are escaped; bytes that are not UTF-8 become `\x` and two hexadecimal digits.
 pub(crate) fn printable(bytes: &[u8]) -> String {
@@ -29,17 +27,7 @@ fn is_escaped(c: char) -> bool {
 
 /// Returns a time in UTC, to the millisecond (RFC 3339).
 pub(crate) fn utc(time: SystemTime) -> String {
-    let time = UtcDateTime::from(time);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        time.year(),
-        u8::from(time.month()),
-        time.day(),
-        time.hour(),
-        time.minute(),
-        time.second(),
-        time.millisecond()
-    )
+    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// Shortens `text` to at most `max_bytes` (3 or more), `...` at its end included. It is cut between

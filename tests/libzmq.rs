@@ -194,6 +194,14 @@ fn of_the_cxx_library_only_what_libzmq_needs_is_linked_in() {
 }
 
 #[test]
+fn sockets_of_other_patterns_cannot_be_made() {
+    let context = zmq::Context::new();
+    for kind in [zmq::PUB, zmq::SUB, zmq::PUSH, zmq::PULL, zmq::XPUB, zmq::XSUB, zmq::STREAM] {
+        assert_eq!(context.socket(kind).err(), Some(zmq::Error::EINVAL), "{kind:?}");
+    }
+}
+
+#[test]
 fn an_error_that_the_zmq_crate_does_not_know_is_an_error_and_no_panic() {
     let _limit = time_limit(60);
     let file = std::env::temp_dir().join(format!("repd-errno-{}", std::process::id()));

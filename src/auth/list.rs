@@ -7,8 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use time::{Date, Month, Time};
-
 use super::access::Listed;
 use super::key::PublicKey;
 use super::key_file::{at_line, read_list};
@@ -240,20 +238,11 @@ fn number(
 
 /// Returns the end of a day in UTC.
 fn parse_date(text: &str) -> Result<SystemTime, String> {
-    let date = || {
-        let [year, month, day] = text.split('-').collect::<Vec<_>>()[..] else { return None };
-        let has_lengths = (year.len(), month.len(), day.len()) == (4, 2, 2);
-        let is_number = |part: &str| part.bytes().all(|digit| digit.is_ascii_digit());
-        if !has_lengths || ![year, month, day].into_iter().all(is_number) {
-            return None;
-        }
-        let month = Month::try_from(month.parse::<u8>().ok()?).ok()?;
-        let date = Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
-        let begin = date.with_time(Time::MIDNIGHT).assume_utc().unix_timestamp();
-        let begin = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(begin).ok()?);
-        Some(begin + Duration::from_secs(24 * 60 * 60))
+    let begin = match text.len() {
+        10 => humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok(),
+        _ => None,
     };
-    date().ok_or_else(|| {
+    begin.map(|begin| begin + Duration::from_secs(24 * 60 * 60)).ok_or_else(|| {
         format!("{} is no date: give YEAR-MONTH-DAY, such as 2027-03-31", quoted(text))
     })
 }
