@@ -60,6 +60,9 @@ pub(crate) enum Host {
 /// Where endpoints are that a process inherits.
 const ONLY_FOR: &str = "it is for --listen and --backend of repd serve alone";
 
+/// Time after which an address of several counts as one where nothing listens.
+const REACH_TIME: Duration = Duration::from_secs(1);
+
 /// Maximum length of a path in bytes: `sun_path` of `sockaddr_un` has 108, the last of which is
 /// zero (unix(7)).
 const MAX_PATH: usize = 107;
@@ -107,12 +110,18 @@ impl Endpoint {
         Endpoint { text: format!("ipc://{path}"), address: Address::Ipc { path: path.into() } }
     }
 
-    /// Connects without ZeroMQ. Waits for one second at most over TCP.
+    /// Connects without ZeroMQ. Waits for one second at most for each address over TCP.
     pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
         match &self.address {
             Address::Tcp { host, port } => {
-                let address = host.resolve(*port).map_err(io::Error::other)?;
-                TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(OwnedFd::from)
+                let mut last = io::Error::other("it has no address");
+                for address in host.addresses(*port).map_err(io::Error::other)? {
+                    match TcpStream::connect_timeout(&address, REACH_TIME) {
+                        Ok(stream) => return Ok(stream.into()),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
             }
             Address::Ipc { path } => UnixStream::connect(path).map(OwnedFd::from),
             Address::Abstract { name } => {
@@ -128,6 +137,36 @@ impl Endpoint {
     /// # Errors
     /// An endpoint that names no single place, or a host that is not known.
     pub(crate) fn to_connect(&self) -> Result<(String, bool), Error> {
+        self.to_connect_by(|addresses| addresses[0])
+    }
+
+    /// Returns the same; of several addresses of a name, the first one where something listens.
+    ///
+    /// # Errors
+    /// Those of [`Endpoint::to_connect`].
+    pub(crate) fn to_reach(&self) -> Result<(String, bool), Error> {
+        self.to_connect_by(|addresses| {
+            let is_there = |address: &&SocketAddr| {
+                addresses.len() > 1 && TcpStream::connect_timeout(address, REACH_TIME).is_ok()
+            };
+            *addresses.iter().find(is_there).unwrap_or(&addresses[0])
+        })
+    }
+
+    /// Returns the endpoint of that address alone.
+    ///
+    /// # Errors
+    /// Those of [`Endpoint::to_connect`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn reached(&self) -> Result<Endpoint, Error> {
+        Ok(if self.is_tcp() { self.to_reach()?.0.parse()? } else { self.clone() })
+    }
+
+    /// `choose` is given at least one address.
+    fn to_connect_by(
+        &self,
+        choose: impl FnOnce(&[SocketAddr]) -> SocketAddr,
+    ) -> Result<(String, bool), Error> {
         let cannot = || Error::config(format!("cannot connect to {self}"));
         let (host, port) = match &self.address {
             Address::Tcp { host, port } => (host, port),
@@ -143,7 +182,7 @@ impl Endpoint {
                 .with_cause("it is not one address")
                 .with_remedy("name a host and a port"));
         }
-        let address = host.resolve(*port).map_err(|why| cannot().with_cause(why))?;
+        let address = choose(&host.addresses(*port).map_err(|why| cannot().with_cause(why))?);
         Ok((format!("tcp://{address}"), address.is_ipv6()))
     }
 }
@@ -154,17 +193,40 @@ impl Host {
     /// # Errors
     /// The reason why there is none that can be used.
     pub(crate) fn resolve(&self, port: u16) -> Result<SocketAddr, String> {
+        Ok(self.addresses(port)?[0])
+    }
+
+    /// Returns the addresses of the host, those of IPv4 first: at least one.
+    ///
+    /// # Errors
+    /// The reason why there is none that can be used.
+    pub(crate) fn addresses(&self, port: u16) -> Result<Vec<SocketAddr>, String> {
         let Host::Named(name) = self else {
-            return Ok(SocketAddr::from(([0, 0, 0, 0], port)));
+            return Ok(vec![SocketAddr::from(([0, 0, 0, 0], port))]);
         };
         if let Some(address) = interface(name) {
-            return Ok(SocketAddr::from((address?, port)));
+            return Ok(vec![SocketAddr::from((address?, port))]);
         }
-        let found = resolve::addresses(name, port);
-        let of_ipv4 = found.iter().find(|address| address.is_ipv4());
-        let mut address = *of_ipv4.or(found.first()).ok_or_else(|| {
-            format!("no address, interface or host is called {name:?} here; give an IP address")
-        })?;
+        let mut found = resolve::addresses(name, port);
+        found.sort_by_key(SocketAddr::is_ipv6);
+        let mut usable = Vec::new();
+        let mut why =
+            format!("no address, interface or host is called {name:?} here; give an IP address");
+        for address in found {
+            match Host::usable(address) {
+                Ok(address) if usable.contains(&address) => (),
+                Ok(address) => usable.push(address),
+                Err(error) => why = error,
+            }
+        }
+        if usable.is_empty() { Err(why) } else { Ok(usable) }
+    }
+
+    /// Returns the address of a host as it is used.
+    ///
+    /// # Errors
+    /// The reason why it cannot be.
+    fn usable(mut address: SocketAddr) -> Result<SocketAddr, String> {
         // An IPv4 address may be written as an IPv6 one: RFC 4291, section 2.5.5.2.
         if let Some(v4) = address.ip().to_canonical().is_ipv4().then(|| address.ip().to_canonical())
         {

@@ -270,7 +270,7 @@ impl Socket {
     }
 
     fn connect_endpoint(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        let (address, v6) = endpoint.to_connect()?;
+        let (address, v6) = endpoint.to_reach()?;
         self.set(|s| s.set_ipv6(v6))?;
         self.connect(&address)
     }

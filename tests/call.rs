@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 use std::sync::mpsc::channel;
 use std::thread::spawn;
 
-use common::{Folder, Process, REPD, has_ipv6, refusing, repd, time_limit, until};
+use common::{Folder, Process, REPD, has_ipv6, refusing, repd, time_limit, until, with_folder};
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -131,6 +132,33 @@ fn a_service_is_called_by_name_by_ipv6_and_by_path() {
             said(&repd(&["call", endpoint, "ab"], b"")),
             (Some(0), "ba\n".into(), "".into())
         );
+    }
+}
+
+/// The first address is another host's, where nothing listens; whichever is the first.
+#[test]
+fn each_address_of_a_name_is_tried() {
+    let _limit = time_limit(60);
+    let hosts = Folder::new("hosts");
+    fs::write(hosts.file("hosts"), "127.0.0.2 both\n127.0.0.3 both\n").unwrap();
+    // Of a name that stands there twice, all addresses (host.conf(5)).
+    fs::write(hosts.file("host.conf"), "multi on\n").unwrap();
+    for host in ["127.0.0.2", "127.0.0.3"] {
+        let service = Process::run(Command::new(REPD).args([
+            "serve",
+            "--listen",
+            &format!("tcp://{host}:*"),
+        ]));
+        let endpoint = service.endpoint.replace(host, "both");
+        let calls = [
+            &["call", "--timeout", "10", &endpoint, "ab"][..],
+            &["bench", "--clients", "2", "--requests", "10", "--warmup", "0", &endpoint],
+        ];
+        for arguments in calls {
+            let Some(mut command) = with_folder(&hosts, "/etc", arguments) else { return };
+            let (code, out, error) = said(&command.output().unwrap());
+            assert_eq!((code, &*error), (Some(0), ""), "{arguments:?}: {out}");
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Run {
 
     /// Returns the command of a service; none with a word where there can be none.
     fn serve(&self, options: &[&str]) -> Option<Command> {
-        with_folder(&self.0, "/run", &[&["--log", "journal"], options].concat())
+        with_folder(&self.0, "/run", &[&["serve", "--log", "journal"], options].concat())
     }
 
     /// Starts it.

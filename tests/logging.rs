@@ -98,7 +98,7 @@ fn under_systemd_each_line_carries_its_priority() {
 
 /// Runs `repd serve` with that folder as its /dev; none with a word where that cannot be had.
 fn with_dev(dev: &Folder, options: &[&str]) -> Option<Command> {
-    with_folder(dev, "/dev", &[&["--log", "syslog"], options].concat())
+    with_folder(dev, "/dev", &[&["serve", "--log", "syslog"], options].concat())
 }
 
 #[test]

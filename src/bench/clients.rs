@@ -9,6 +9,7 @@ use super::load::{Clients, End, Load, Outcome, Shared};
 use super::open_loop::Schedule;
 use super::watch::Watch;
 use crate::auth::ClientKeys;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::frame::Frame;
@@ -20,6 +21,8 @@ pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// The share of a load that one thread runs.
 pub(super) struct Part<'a> {
     pub load: &'a Load,
+    /// Where the service was found.
+    pub endpoint: &'a Endpoint,
     pub context: &'a Context,
     /// The load's bodies, as frames to be sent.
     pub bodies: Vec<Frame>,
@@ -108,8 +111,9 @@ impl Part<'_> {
 
     /// Returns a new REQ socket that is watched as number `index`.
     fn watched_req(&self, watch: &Watch, index: usize) -> Result<Socket, Error> {
-        let Load { endpoint, timeout, keys, .. } = self.load;
-        let socket = self.context.req(endpoint, *timeout, keys.as_ref().map(ClientKeys::raw))?;
+        let Load { timeout, keys, .. } = self.load;
+        let socket =
+            self.context.req(self.endpoint, *timeout, keys.as_ref().map(ClientKeys::raw))?;
         watch.add(&socket, index)?;
         Ok(socket)
     }
@@ -169,8 +173,8 @@ impl Part<'_> {
 
     /// Returns a new DEALER, connected.
     pub(super) fn dealer(&self) -> Result<Socket, Error> {
-        let Load { endpoint, timeout, keys, .. } = self.load;
-        self.context.dealer(endpoint, *timeout, keys.as_ref().map(ClientKeys::raw))
+        let Load { timeout, keys, .. } = self.load;
+        self.context.dealer(self.endpoint, *timeout, keys.as_ref().map(ClientKeys::raw))
     }
 
     /// Sends the next request with `envelope` in front, or returns `Option::None` if the load is
@@ -273,6 +277,7 @@ mod tests {
         let start = Instant::now();
         let mut part = Part {
             load: &load,
+            endpoint: &load.endpoint,
             context: &Context::new(0).unwrap(),
             bodies: Vec::new(),
             rng: fastrand::Rng::with_seed(0),

@@ -200,6 +200,7 @@ pub fn run(
         Clients::OpenLoop { rate, .. } => Duration::from_secs(1).div_f64(rate.max(1) as f64),
         Clients::Req(_) | Clients::Pipeline(_) => Duration::ZERO,
     };
+    let endpoint = &load.endpoint.reached()?;
     let context = Context::new(1)?;
     // For a moment, a socket that is given up exists beside its successor.
     context.allow_sockets(2 * sockets + threads)?;
@@ -216,6 +217,7 @@ pub fn run(
             let share_of = |total: u64| total / threads + u64::from(thread < total % threads);
             let part = Part {
                 load,
+                endpoint,
                 context: &context,
                 bodies: load.bodies.iter().map(|body| Frame::from(&body.bytes[..])).collect(),
                 // Seeded, so that each run draws the same bodies.

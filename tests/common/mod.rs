@@ -131,9 +131,9 @@ impl Drop for Folder {
     }
 }
 
-/// Runs `repd serve` with that folder at `place`, in a mount namespace of its own. If there is none to
-/// be had, reports that the test is skipped.
-pub fn with_folder(folder: &Folder, place: &str, options: &[&str]) -> Option<Command> {
+/// Runs repd with that folder at `place`, in a mount namespace of its own. If there is none to be had,
+/// reports that the test is skipped.
+pub fn with_folder(folder: &Folder, place: &str, arguments: &[&str]) -> Option<Command> {
     let run = |program: &[&str]| {
         let mut command = Command::new("unshare");
         let shell = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
@@ -145,7 +145,7 @@ pub fn with_folder(folder: &Folder, place: &str, options: &[&str]) -> Option<Com
         skipped("no mount namespace can be had");
         return None;
     }
-    Some(run(&[&[REPD, "serve"], options].concat()))
+    Some(run(&[&[REPD], arguments].concat()))
 }
 
 /// Returns a Python that has pyzmq. If there is none, reports that the test is skipped; in CI it

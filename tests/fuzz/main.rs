@@ -50,7 +50,7 @@ fn a_service_outlives_hostile_workers() {
     let port = line.split("workers connect to ").nth(1).unwrap().to_string();
     for _ in 0..2 {
         start_worker(&port);
-        service.wait_for_line("backend: connected");
+        service.wait_for_line(": connected");
     }
     fuzz(service, &port, Front::Worker);
 }
