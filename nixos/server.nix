@@ -57,7 +57,7 @@ let
   bindsPrivilegedPort = lib.any (place: isTcp place && place.port > 0 && place.port < 1024) (
     lib.optionals (!isActivated) listen ++ backend ++ status
   );
-  # An address of this machine may be assigned late, and a name is looked up once, at the start.
+  # An address of this machine may be assigned late, and without a network no name has one.
   needsNetwork =
     lib.any (place: isTcp place && !isLoopback place && !isEveryAddress place) (
       lib.optionals (!isActivated) listen ++ backend ++ status

@@ -12,6 +12,7 @@ mod concurrency;
 mod credit;
 mod external;
 mod lanes;
+mod names;
 mod peer_load;
 mod pool;
 mod reply;
@@ -24,6 +25,7 @@ mod worker_lane;
 
 pub(crate) use external::{Door, External};
 pub(crate) use lanes::Lanes;
+pub(crate) use names::Names;
 pub(crate) use pool::Pool;
 pub(crate) use report::{Activity, LaneKind, LaneReport};
 pub(crate) use ticket::Ticket;
@@ -142,6 +144,15 @@ impl Lane {
         }
     }
 
+    /// Returns true if it takes nothing more, has nothing outstanding, and has no more events.
+    fn has_ended(&self) -> bool {
+        match self {
+            Lane::Worker(_) | Lane::Vacant(_) => false,
+            Lane::External(lane) => lane.has_ended(),
+            Lane::Upstream(lane) => lane.has_ended(),
+        }
+    }
+
     /// Returns the poll items that tell of its events.
     pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
         let items = match self {
@@ -251,7 +262,7 @@ impl Lane {
         match self {
             Lane::Worker(_) => Some(LaneKind::Worker(place + 1)),
             Lane::External(lane) => Some(LaneKind::External(lane.name().into())),
-            Lane::Upstream(lane) => Some(LaneKind::Upstream(lane.endpoint().to_string())),
+            Lane::Upstream(lane) => Some(LaneKind::Upstream(lane.place())),
             Lane::Vacant(_) => None,
         }
     }

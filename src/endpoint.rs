@@ -132,6 +132,27 @@ impl Endpoint {
         }
     }
 
+    /// Returns true if it is the name of a host, whose addresses may change.
+    pub(crate) fn is_name(&self) -> bool {
+        match &self.address {
+            Address::Tcp { host: Host::Named(name), port: 1.. } => {
+                !name.contains([':', '%']) && name.parse::<IpAddr>().is_err()
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the addresses of the host, at least one.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
+        match &self.address {
+            Address::Tcp { host, port } => host.addresses(*port),
+            _ => Err("it is no host".into()),
+        }
+    }
+
     /// Returns the address for libzmq to connect to, and true if that is an IPv6 one.
     ///
     /// # Errors

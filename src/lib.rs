@@ -89,7 +89,7 @@
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
 //!   worker and its lane share. Elsewhere: an `external` worker, which comes through the `door`, or an
 //!   `upstream`; its `peer_load` and `concurrency`, and what its `reply` may be. `lanes`: all of them,
-//!   as they come and go. A lane and its worker do not know each other: they meet at an endpoint
+//!   as they come and go; `names`: the upstreams that have one. A lane and its worker do not know each other: they meet at an endpoint
 //! - `handler`, `fault`, `frame`, `deadline`: requests and replies, without transport;
 //!   `handler::program`: a
 //!   program as the handler, its copies looked after by the `supervisor`, each a `process`; an

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{info, warn};
 
 use crate::auth::ZapHandler;
-use crate::backend::{Door, Lane, Lanes, Pool, Upstream};
+use crate::backend::{Door, Lane, Lanes, Names, Pool, Upstream};
 use crate::config::{Backend, Config, Workers};
-use crate::endpoint::Listeners;
+use crate::endpoint::{Endpoint, Listeners};
 use crate::error::Error;
 use crate::logging::Event;
 use crate::service::frontend::Frontend;
@@ -217,13 +217,16 @@ impl Service {
             }
             None => {
                 let lanes = if listeners.backend.is_empty() {
-                    let upstream = |endpoint| {
-                        let upstream = Upstream::new(&context, endpoint, accepts, config)?;
-                        Ok(Lane::Upstream(Box::new(upstream)))
-                    };
-                    Lanes::fixed(
-                        config.upstreams().iter().map(upstream).collect::<Result<_, Error>>()?,
-                    )
+                    let (names, places): (Vec<_>, Vec<_>) =
+                        config.upstreams().iter().cloned().partition(Endpoint::is_name);
+                    let mut lanes = Vec::new();
+                    for place in &places {
+                        let upstream = Upstream::new(&context, place, None, accepts, config)?;
+                        lanes.push(Lane::Upstream(Box::new(upstream)));
+                    }
+                    let start = |names| Names::start(&context, names, access.clone(), config);
+                    let names = (!names.is_empty()).then(|| start(names)).transpose()?;
+                    Lanes::upstreams(lanes, names)
                 } else {
                     Lanes::external(Door::open(&context, listeners.backend, accepts, config)?)
                 };

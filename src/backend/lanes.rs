@@ -1,10 +1,11 @@
-//! The lanes of a service. Those of its own workers and of upstreams are there from the start to the
-//! end; those of external workers come and go.
+//! The lanes of a service. Those of its own workers are there from the start to the end; external
+//! workers come and go, and so do the addresses of a name.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-use super::{Door, Lane, LaneEvent};
+use super::names::Step;
+use super::{Door, Lane, LaneEvent, Names};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
@@ -13,24 +14,51 @@ pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     /// Where workers connect.
     door: Option<Door>,
+    /// Whose addresses come and go.
+    names: Option<Names>,
 }
 
 impl Lanes {
     /// Makes a set of lanes that stay.
     pub fn fixed(lanes: Vec<Lane>) -> Lanes {
-        Lanes { lanes, door: None }
+        Lanes { lanes, door: None, names: None }
     }
 
     /// Makes a set of lanes to the workers that connect.
     pub fn external(door: Door) -> Lanes {
         // For the first one, for which requests wait.
-        Lanes { lanes: vec![Lane::Vacant(Instant::now())], door: Some(door) }
+        Lanes { lanes: vec![Lane::Vacant(Instant::now())], door: Some(door), names: None }
     }
 
-    /// Takes account of the workers that have come and gone since. Returns the lanes of those that
-    /// have come, of which nothing is known yet.
+    /// Makes a set of lanes to upstreams: to these, and to the addresses of names.
+    pub fn upstreams(mut lanes: Vec<Lane>, names: Option<Names>) -> Lanes {
+        if names.is_some() {
+            // For the first address.
+            lanes.push(Lane::Vacant(Instant::now()));
+        }
+        Lanes { lanes, door: None, names }
+    }
+
+    /// Takes account of the workers and addresses that have come and gone since. Returns the lanes of
+    /// those that have come, of which nothing is known yet.
     pub fn take_changes(&mut self, now: Instant) -> Result<Vec<usize>, Error> {
-        let (mut new, Some(door)) = (Vec::new(), &mut self.door) else { return Ok(Vec::new()) };
+        let mut new = Vec::new();
+        while let Some(step) = self.names.as_mut().and_then(Names::next_step) {
+            match step {
+                Step::Enter(upstream, place) => {
+                    let lane = vacancy(&mut self.lanes, now);
+                    self.lanes[lane] = Lane::Upstream(upstream);
+                    self.names.iter_mut().for_each(|names| names.enter(place, lane));
+                    new.push(lane);
+                }
+                Step::Leave(lane) => {
+                    if let Lane::Upstream(upstream) = &mut self.lanes[lane] {
+                        upstream.leave();
+                    }
+                }
+            }
+        }
+        let Some(door) = &mut self.door else { return Ok(new) };
         while let Some(worker) = door.next_come(now)? {
             let lane = vacancy(&mut self.lanes, now);
             door.enter(&worker, lane);
@@ -69,9 +97,7 @@ impl Lanes {
             return Ok(Some((lane, event)));
         };
         let event = lane.next_event(body, now)?;
-        if let (None, Lane::External(worker)) = (&event, &*lane)
-            && worker.has_ended()
-        {
+        if event.is_none() && lane.has_ended() {
             *lane = Lane::Vacant(now);
         }
         Ok(event.map(|event| (source, event)))
@@ -80,7 +106,8 @@ impl Lanes {
     /// Returns the poll items that tell of events.
     pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
         let door = self.door.as_ref().map(Door::readable);
-        self.lanes.iter().flat_map(Lane::watched).chain(door)
+        let names = self.names.as_ref().map(Names::readable);
+        self.lanes.iter().flat_map(Lane::watched).chain(door).chain(names)
     }
 
     /// Returns true if there may be events without another wait.

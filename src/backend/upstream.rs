@@ -4,6 +4,7 @@
 //! front, in any order.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -38,6 +39,8 @@ type Connect = Box<dyn Fn(Option<&ClientKeys>) -> Result<Monitored, Error>>;
 pub(crate) struct Upstream {
     name: String,
     endpoint: Endpoint,
+    /// Which one of its addresses, if it is a name.
+    address: Option<SocketAddr>,
     /// Its public key, and those by which it knows this service; `None` if it wants none.
     keys: Option<ClientKeys>,
     connect: Connect,
@@ -51,6 +54,8 @@ pub(crate) struct Upstream {
     /// The connection has ended, but replies that came before are still to be received.
     is_disconnecting: bool,
     disconnected_since: Instant,
+    /// It takes nothing more: its address is no longer one of the name.
+    is_leaving: bool,
     /// What the log was told since then.
     trouble: Option<Trouble>,
     /// libzmq tries to connect again, and has not connected since.
@@ -64,25 +69,30 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Makes a lane to another repd, and begins to connect.
+    /// Makes a lane to another repd, and begins to connect: to that address, if the endpoint is a name.
     ///
     /// # Errors
-    /// An endpoint that names no single place, or a host that is not known.
+    /// An endpoint that names no single place.
     pub fn new(
         context: &Context,
         endpoint: &Endpoint,
+        address: Option<SocketAddr>,
         access: Option<&Access>,
         config: &Config,
     ) -> Result<Upstream, Error> {
-        let address = endpoint.to_connect()?;
+        let connected_to = match address {
+            Some(address) => (format!("tcp://{address}"), address.is_ipv6()),
+            None => endpoint.to_connect()?,
+        };
         let (context, limits) = (context.clone(), config.peer_limits());
         let connect: Connect = Box::new(move |keys: Option<&ClientKeys>| {
-            context.upstream(&address, &limits, keys.map(ClientKeys::raw))
+            context.upstream(&connected_to, &limits, keys.map(ClientKeys::raw))
         });
         let keys = access.and_then(|access| access.keys_for(endpoint));
         Ok(Upstream {
-            name: format!("upstream {endpoint}"),
+            name: format!("upstream {}", place(endpoint, address)),
             endpoint: endpoint.clone(),
+            address,
             link: connect(keys.as_ref())?,
             keys,
             connect,
@@ -92,6 +102,7 @@ impl Upstream {
             reply_limits: reply::Limits::of(config),
             is_disconnecting: false,
             disconnected_since: Instant::now(),
+            is_leaving: false,
             trouble: None,
             is_retrying: false,
             lost: VecDeque::new(),
@@ -121,8 +132,19 @@ impl Upstream {
         self.peer.as_ref().map_or(0, Peer::awaited)
     }
 
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    /// Returns where it is, as it is written, and of a name the address.
+    pub fn place(&self) -> String {
+        place(&self.endpoint, self.address)
+    }
+
+    /// Gives it nothing more: it ends once it has answered.
+    pub fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
+    /// Returns true if it has answered all, and gets nothing more.
+    pub fn has_ended(&self) -> bool {
+        self.is_leaving && self.in_flight() == 0 && self.lost.is_empty()
     }
 
     /// Returns what it is doing, and since when it has no connection.
@@ -139,6 +161,9 @@ impl Upstream {
     }
 
     pub fn admission(&self, now: Instant) -> Admission {
+        if self.is_leaving {
+            return Admission::Unavailable(Unavailable::Disconnected);
+        }
         let Some(peer) = &self.peer else {
             let is_down = self.down_at().is_some_and(|at| now >= at);
             let disconnected = Admission::Unavailable(Unavailable::Disconnected);
@@ -193,6 +218,11 @@ impl Upstream {
         if let Some(reply) = self.receive(body, now)? {
             return Ok(Some(reply));
         }
+        if let Some(peer) = self.peer.as_mut().filter(|peer| self.is_leaving && peer.awaited() == 0)
+        {
+            // Nobody waits for the end of those that are late.
+            self.lost.extend(peer.take_outstanding());
+        }
         let lost = self.lost.pop_front();
         Ok(lost.map(|ticket| {
             *body = Fault::lost().to_frames();
@@ -219,5 +249,12 @@ impl Upstream {
         if self.peer.as_mut().is_some_and(|peer| peer.on_deadline(ticket, now)) {
             warn!("{}: a request has passed its deadline", self.name);
         }
+    }
+}
+
+fn place(endpoint: &Endpoint, address: Option<SocketAddr>) -> String {
+    match address {
+        Some(address) => format!("{endpoint} ({})", address.ip()),
+        None => endpoint.to_string(),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::Access;
 use crate::config::{Backend, Config, Workers, WorkersHandler};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::handler::NewHandler;
 use crate::status;
@@ -23,6 +24,14 @@ pub(super) struct Resources {
 /// Number of external workers for which open files are kept back from clients.
 const EXTERNAL_WORKERS: usize = 8;
 
+/// Number of addresses of a name for which open files are kept back from clients.
+const ADDRESSES: usize = 8;
+
+/// Returns how many addresses an upstream has, or is expected to have.
+fn addresses(upstream: &Endpoint) -> usize {
+    if upstream.is_name() { ADDRESSES } else { 1 }
+}
+
 /// Returns what a service can be made of.
 ///
 /// # Errors
@@ -36,7 +45,7 @@ pub(super) fn resources(config: &Config) -> Result<Resources, Error> {
         workers: 0,
         programs: 0,
         io_threads: config.io_threads,
-        upstreams: config.upstreams().len(),
+        upstreams: config.upstreams().iter().map(addresses).sum(),
         external_workers: EXTERNAL_WORKERS * config.external().len().min(1),
         status_connections: if config.status.is_some() { status::MAX_CONNECTIONS } else { 0 },
     };

@@ -1,0 +1,210 @@
+//! Upstreams by name: each address of a name is a lane of its own. The names are looked up again and
+//! again by a thread, since a name server may take its time.
+
+use std::collections::VecDeque;
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use log::{info, warn};
+
+use super::Upstream;
+use crate::auth::Access;
+use crate::config::Config;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, plain};
+use crate::socket::{Context, Watched, readable, wait};
+use crate::sys::fd::set_nonblocking;
+
+/// Time between two look-ups of a name.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Maximum number of addresses of a name that are used.
+const MAX_ADDRESSES: usize = 64;
+
+/// Stack of the thread, in bytes: the system's look-up takes more than a thread's least.
+const STACK: usize = 512 << 10;
+
+/// The names of upstreams, and the lanes to their addresses.
+pub(crate) struct Names {
+    names: Vec<Name>,
+    /// What a lane is made of.
+    context: Context,
+    access: Option<Arc<Access>>,
+    config: Config,
+    /// What is still to be told.
+    changes: VecDeque<Change>,
+    found: Receiver<Found>,
+    waking: PipeReader,
+    /// Its end is that of the thread.
+    _running: PipeWriter,
+}
+
+struct Name {
+    endpoint: Endpoint,
+    /// The addresses that it has, with their lanes.
+    lanes: Vec<(SocketAddr, usize)>,
+}
+
+/// What has changed.
+enum Change {
+    Came { name: usize, address: SocketAddr },
+    Went { lane: usize },
+}
+
+/// What a lane is to be made or ended for.
+pub(crate) enum Step {
+    /// An address is new: [`Names::enter`] is to be told the lane of its upstream.
+    Enter(Box<Upstream>, Place),
+    /// That lane's address is no longer one of the name.
+    Leave(usize),
+}
+
+/// Which address of which name.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    name: usize,
+    address: SocketAddr,
+}
+
+/// The addresses of a name.
+struct Found {
+    name: usize,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Names {
+    /// Looks these names up, and again from now on.
+    ///
+    /// # Errors
+    /// Too few threads or descriptors.
+    pub fn start(
+        context: &Context,
+        endpoints: Vec<Endpoint>,
+        access: Option<Arc<Access>>,
+        config: &Config,
+    ) -> Result<Names, Error> {
+        let cannot = |error| Error::config("cannot look up names").with_cause(plain(error));
+        let (waking, wake) = pipe().map_err(cannot)?;
+        let (stopped, running) = pipe().map_err(cannot)?;
+        set_nonblocking(&waking).and(set_nonblocking(&wake)).map_err(cannot)?;
+        let (send, found) = channel();
+        let mut look_ups: Vec<_> = endpoints.iter().cloned().enumerate().map(LookUp::new).collect();
+        // Once before the service begins, so that it has lanes then.
+        look_ups.iter_mut().for_each(|it| it.repeat(&send));
+        (&wake).write_all(&[0]).map_err(cannot)?;
+        let body = move || {
+            loop {
+                let mut end = [readable(&stopped)];
+                if wait(&mut end, Some(INTERVAL)).is_err() || end[0].is_readable() {
+                    return;
+                }
+                look_ups.iter_mut().for_each(|it| it.repeat(&send));
+                // A full pipe tells as much.
+                let _ = (&wake).write(&[0]);
+            }
+        };
+        // It is not waited for in the end: it may be in a look-up.
+        Builder::new().name("names".into()).stack_size(STACK).spawn(body).map_err(cannot)?;
+        let names = endpoints.into_iter().map(|endpoint| Name { endpoint, lanes: Vec::new() });
+        Ok(Names {
+            names: names.collect(),
+            context: context.clone(),
+            access,
+            config: config.clone(),
+            changes: VecDeque::new(),
+            found,
+            waking,
+            _running: running,
+        })
+    }
+
+    pub fn readable(&self) -> Watched<'_> {
+        readable(&self.waking)
+    }
+
+    /// Returns the next lane to be made or ended, if there is one.
+    pub fn next_step(&mut self) -> Option<Step> {
+        loop {
+            match self.changes.pop_front() {
+                Some(Change::Went { lane }) => return Some(Step::Leave(lane)),
+                Some(Change::Came { name, address }) => {
+                    let endpoint = &self.names[name].endpoint;
+                    let (context, access) = (&self.context, self.access.as_deref());
+                    match Upstream::new(context, endpoint, Some(address), access, &self.config) {
+                        Ok(upstream) => {
+                            return Some(Step::Enter(upstream.into(), Place { name, address }));
+                        }
+                        Err(error) => warn!("upstream {endpoint}: {error:#}"),
+                    }
+                }
+                None => {
+                    // Whatever is in the pipe says that there is something in the channel.
+                    let _ = (&self.waking).read(&mut [0; 64]);
+                    let found = self.found.try_recv().ok()?;
+                    self.on_found(found);
+                }
+            }
+        }
+    }
+
+    /// Takes account of the lane of an address.
+    pub fn enter(&mut self, Place { name, address }: Place, lane: usize) {
+        self.names[name].lanes.push((address, lane));
+    }
+
+    fn on_found(&mut self, Found { name, addresses }: Found) {
+        let Name { endpoint, lanes } = &mut self.names[name];
+        let gone = lanes.extract_if(.., |(address, _)| !addresses.contains(address));
+        for (address, lane) in gone {
+            info!("upstream {endpoint}: {} is no longer an address of it", address.ip());
+            self.changes.push_back(Change::Went { lane });
+        }
+        for address in addresses {
+            if !lanes.iter().any(|(known, _)| *known == address) {
+                self.changes.push_back(Change::Came { name, address });
+            }
+        }
+    }
+}
+
+/// A name that is looked up again and again.
+struct LookUp {
+    number: usize,
+    endpoint: Endpoint,
+    last: Vec<SocketAddr>,
+    /// Why there were no addresses, as the log was told.
+    trouble: Option<String>,
+}
+
+impl LookUp {
+    fn new((number, endpoint): (usize, Endpoint)) -> LookUp {
+        LookUp { number, endpoint, last: Vec::new(), trouble: None }
+    }
+
+    /// Looks the name up, and sends its addresses if they have changed. While that fails, the last
+    /// ones hold.
+    fn repeat(&mut self, found: &Sender<Found>) {
+        match self.endpoint.addresses() {
+            Ok(mut addresses) => {
+                self.trouble = None;
+                addresses.truncate(MAX_ADDRESSES);
+                // Name servers give them in turns.
+                addresses.sort();
+                if self.last != addresses {
+                    self.last.clone_from(&addresses);
+                    // Nobody hears of it once the service has ended.
+                    let _ = found.send(Found { name: self.number, addresses });
+                }
+            }
+            Err(why) if self.trouble.as_ref() != Some(&why) => {
+                warn!("upstream {}: {why}; retrying", self.endpoint);
+                self.trouble = Some(why);
+            }
+            Err(_) => (),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Upstreams by name, whose addresses come and go.
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+
+use common::{Client, Folder, Process, REPD, ask_while, code, time_limit, until, with_folder};
+
+/// What the name server of a test is: /etc/hosts.
+struct Hosts(Folder);
+
+impl Hosts {
+    fn new(test: &str) -> Hosts {
+        let hosts = Hosts(Folder::new(test));
+        // Of a name that stands there twice, all addresses (host.conf(5)).
+        fs::write(hosts.0.file("host.conf"), "multi on\n").unwrap();
+        hosts
+    }
+
+    /// Has the name `many` these addresses from now on.
+    fn set(&self, addresses: &[&str]) {
+        let lines: String = addresses.iter().map(|address| format!("{address} many\n")).collect();
+        // At once, since it may be read meanwhile.
+        fs::write(self.0.file("next"), lines).unwrap();
+        fs::rename(self.0.file("next"), self.0.file("hosts")).unwrap();
+    }
+
+    /// Starts a service that forwards to that port of the name, with these options.
+    fn serve(&self, port: u16, options: &[&str]) -> Option<Process> {
+        let upstream = format!("tcp://many:{port}");
+        let fixed = ["serve", "--listen", "tcp://127.0.0.1:*", "--upstream", &upstream];
+        let mut command = with_folder(&self.0, "/etc", &[&fixed, options].concat())?;
+        Some(Process::run(&mut command))
+    }
+}
+
+const ADDRESSES: [&str; 3] = ["127.0.0.2", "127.0.0.3", "127.0.0.4"];
+
+/// Returns a port that is free at each of the addresses.
+fn free_port() -> u16 {
+    loop {
+        let first = TcpListener::bind((ADDRESSES[0], 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        if ADDRESSES[1..].iter().all(|address| TcpListener::bind((*address, port)).is_ok()) {
+            return port;
+        }
+    }
+}
+
+fn echo_at(address: &str, port: u16, options: &[&str]) -> Process {
+    let mut command = Command::new(REPD);
+    let endpoint = format!("tcp://{address}:{port}");
+    command.args(["serve", "--handler", "echo", "--listen", &endpoint]).args(options);
+    Process::run(&mut command)
+}
+
+#[test]
+fn addresses_that_come_are_used_and_those_that_go_are_drained() {
+    let _limit = time_limit(120);
+    let (hosts, port) = (Hosts::new("come-and-go"), free_port());
+    hosts.set(&ADDRESSES[..1]);
+    let first = echo_at(ADDRESSES[0], port, &[]);
+    let idle = first.descriptors();
+    let mut second = echo_at(ADDRESSES[1], port, &["--verbose"]);
+    let Some(mut service) = hosts.serve(port, &[]) else { return };
+    service.wait_for_line(&format!("upstream tcp://many:{port} (127.0.0.2): connected"));
+    let endpoint = service.endpoint.clone();
+    // Nothing is lost, though nothing is tried twice.
+    ask_while(&endpoint, 10, &[], |go_on| {
+        go_on("the first answers");
+        hosts.set(&ADDRESSES[..2]);
+        service.wait_for_line("(127.0.0.3): connected");
+        second.wait_for_line(": reply ");
+        go_on("both answer");
+        hosts.set(&ADDRESSES[1..2]);
+        service.wait_for_line("127.0.0.2 is no longer an address of it");
+        until("its connection ends", || first.descriptors() == idle);
+        (0..3).for_each(|_| go_on("the second answers"));
+    });
+}
+
+#[test]
+fn a_name_without_an_address_is_looked_up_until_it_has_one() {
+    let _limit = time_limit(120);
+    let (hosts, port) = (Hosts::new("none-at-first"), free_port());
+    hosts.set(&[]);
+    let Some(mut service) = hosts.serve(port, &[]) else { return };
+    assert!(service.log.iter().any(|line| line.contains("no address, interface or host")));
+    let client = Client::req(&service.endpoint);
+    assert_eq!(code(&client.ask(&[b"a"])), Some(503));
+    let _upstream = echo_at(ADDRESSES[0], port, &[]);
+    hosts.set(&ADDRESSES[..1]);
+    service.wait_for_line(": connected");
+    until("it is answered", || client.ask(&[b"a"]) == [b"a"]);
+    // What cannot be looked up any more stays as it was.
+    hosts.set(&[]);
+    fs::remove_file(hosts.0.file("hosts")).unwrap();
+    service.wait_for_line("no address, interface or host");
+    (0..20).for_each(|_| assert_eq!(client.ask(&[b"a"]), [b"a"]));
+}
+
+#[test]
+fn one_address_of_three_that_dies_takes_nothing_with_it_if_requests_are_tried_again() {
+    let _limit = time_limit(120);
+    let (hosts, port) = (Hosts::new("one-dies"), free_port());
+    hosts.set(&ADDRESSES);
+    let mut upstreams: Vec<_> = ADDRESSES.iter().map(|it| echo_at(it, port, &[])).collect();
+    let Some(mut service) = hosts.serve(port, &["--retries", "1"]) else { return };
+    ADDRESSES.iter().for_each(|_| drop(service.wait_for_line(": connected")));
+    ask_while(&service.endpoint.clone(), 20, &[], |go_on| {
+        go_on("all answer");
+        drop(upstreams.swap_remove(0));
+        service.wait_for_line("(127.0.0.2): the connection has ended");
+        (0..3).for_each(|_| go_on("the others answer"));
+    });
+}
