@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::raw::{Raw, greeting, request};
+use common::raw::{Raw, command, frame, greeting, property, request};
 use common::{Client, Folder, Killed, Link, Local, Process, ask_while, code, time_limit, until};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Frame, echo};
@@ -221,6 +221,56 @@ fn an_upstream_that_refuses_gets_little_and_with_retries_no_client_hears_of_it()
             }
         }
         assert!(refused <= most, "{refused}");
+    }
+}
+
+/// libzmq never connects again to what has shown that it is no peer, though the next that listens
+/// there may be one.
+#[test]
+fn an_upstream_where_something_else_was_before_is_connected_to() {
+    let _limit = time_limit(120);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    let mut service = Process::start(&["--upstream", &endpoint]);
+    let (stream, _) = listener.accept().unwrap();
+    let mut stranger = Raw::from_stream(stream);
+    stranger.greet();
+    stranger.send(&command("READY", &property("Socket-Type", b"PUB")));
+    stranger.rest();
+    service.wait_for_line("is that a server of REQ clients?");
+    drop((stranger, listener));
+    let _upstream = Process::start(&["--listen", &endpoint]);
+    service.wait_for_line(": connected");
+    assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
+}
+
+/// ZMTP 1.0 is what libzmq 2 speaks, 2.0 what libzmq 3 does.
+#[test]
+fn an_upstream_of_an_older_protocol_is_served() {
+    let _limit = time_limit(60);
+    // The signature, the revision and the type (ROUTER), and the routing id; or that alone.
+    let newer = [&b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x06"[..], &frame(0, b"")].concat();
+    for greeting in [&newer[..], b"\x01\0"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let mut service = Process::start(&["--upstream", &endpoint]);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(greeting).unwrap();
+        service.wait_for_line(": connected");
+        let client = Client::req(&service.endpoint);
+        client.send(&[b"ask"]);
+        // What came is sent back, once the body is there: a frame with the ticket before it, and an
+        // empty one.
+        let mut bytes = Vec::new();
+        until("the request has come", || {
+            let mut some = [0; 256];
+            let count = stream.read(&mut some).unwrap();
+            bytes.extend_from_slice(&some[..count]);
+            bytes.ends_with(b"ask")
+        });
+        let frames = (2 + 8) + 2 + (2 + 3);
+        stream.write_all(&bytes[bytes.len() - frames..]).unwrap();
+        assert_eq!(client.receive(), [b"ask"]);
     }
 }
 

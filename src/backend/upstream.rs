@@ -24,6 +24,10 @@ use crate::socket::{Context, HandshakeFailure, Monitored, Refusals, Sent, Watche
 
 mod connection;
 
+/// Time without news of a connection after which a new socket is made. libzmq tries again within two
+/// seconds, and what it has begun ends within five; but there is what it does not try again.
+const SILENCE: Duration = Duration::from_secs(8);
+
 /// The reason why an upstream is not connected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trouble {
@@ -54,6 +58,8 @@ pub(crate) struct Upstream {
     /// The connection has ended, but replies that came before are still to be received.
     is_disconnecting: bool,
     disconnected_since: Instant,
+    /// When something was heard of a connection last.
+    heard: Instant,
     /// It takes nothing more: its address is no longer one of the name.
     is_leaving: bool,
     /// What the log was told since then.
@@ -102,6 +108,7 @@ impl Upstream {
             reply_limits: reply::Limits::of(config),
             is_disconnecting: false,
             disconnected_since: Instant::now(),
+            heard: Instant::now(),
             is_leaving: false,
             trouble: None,
             is_retrying: false,
@@ -177,7 +184,8 @@ impl Upstream {
 
     /// Returns when the admission may change though no poll item tells.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.down_at().filter(|at| *at > now)
+        let renew_at = self.peer.is_none().then(|| self.heard + SILENCE);
+        self.down_at().filter(|at| *at > now).into_iter().chain(renew_at).min()
     }
 
     /// Sends the request; returns false if the upstream is not connected any more. Its body is kept.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use super::{Concurrency, Peer, Trouble, Upstream};
+use super::{Concurrency, Peer, SILENCE, Trouble, Upstream};
 use crate::auth::{Access, ClientKeys};
 use crate::error::Error;
 use crate::socket::{Event, HandshakeFailure};
@@ -16,7 +16,12 @@ impl Upstream {
         let mut may_have_changed = self.link.socket.take_woken();
         while let Some(event) = self.link.monitor.next()? {
             may_have_changed = true;
+            self.heard = now;
             self.on_connection_event(event);
+        }
+        if self.peer.is_none() && now >= self.heard + SILENCE {
+            self.heard = now;
+            self.renew();
         }
         if may_have_changed {
             // Of one that does not shake hands the log was told already.
