@@ -40,8 +40,10 @@ pub(crate) struct External {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Connected,
-    /// It gets nothing more: its connection ends by itself, or once it has answered.
-    Leaving,
+    /// It is no longer listed: its connection ends once it has answered.
+    Dismissed,
+    /// Its connection ends, which the door is about to tell.
+    Ending,
     /// Its connection has ended.
     Gone,
 }
@@ -105,7 +107,9 @@ impl External {
     pub fn admission(&self, now: Instant) -> Admission {
         match self.standing {
             Standing::Connected => self.peer.admission(now),
-            Standing::Leaving | Standing::Gone => Admission::Unavailable(Unavailable::Disconnected),
+            Standing::Dismissed => Admission::Unavailable(Unavailable::Disconnected),
+            // Its place is vacant soon, and requests wait for another.
+            Standing::Ending | Standing::Gone => Admission::Full,
         }
     }
 
@@ -128,7 +132,7 @@ impl External {
             return Ok(true);
         }
         // What it has is lost when the door tells that it has gone.
-        self.standing = Standing::Leaving;
+        self.standing = Standing::Ending;
         Ok(false)
     }
 
@@ -157,7 +161,7 @@ impl External {
         if self.peer.retry_at().is_some_and(|at| at <= now) {
             self.lost.extend(self.peer.forget_late());
         }
-        if self.standing == Standing::Leaving && self.in_flight() == 0 {
+        if self.standing == Standing::Dismissed && self.in_flight() == 0 {
             self.socket.end_peer(&self.newcomer.routing_id)?;
         }
         Ok(self.lost.pop_front().map(|ticket| {
@@ -180,7 +184,7 @@ impl External {
         let is_listed = access.still_lets_in(WORKERS, user_id, SystemTime::now());
         if self.standing == Standing::Connected && !is_listed {
             info!("{} is no longer listed; its connection ends", self.name);
-            self.standing = Standing::Leaving;
+            self.standing = Standing::Dismissed;
         }
     }
 }

@@ -61,19 +61,20 @@ pub(in crate::service) fn all_unavailable(
     lanes: &[impl LaneState],
     now: Instant,
 ) -> Option<&'static str> {
-    let (mut down, mut disconnected) = (0, 0);
+    let (mut down, mut stuck) = (0, 0);
     for lane in lanes {
         match lane.admission(now) {
-            Admission::Unavailable(Unavailable::Disconnected) => disconnected += 1,
+            Admission::Unavailable(Unavailable::Disconnected) => (),
             Admission::Unavailable(Unavailable::Down) => down += 1,
-            Admission::Unavailable(Unavailable::Stuck) => (),
+            Admission::Unavailable(Unavailable::Stuck) => stuck += 1,
             Admission::Preferred | Admission::Cost(_) | Admission::Full => return None,
         }
     }
-    Some(match (down, disconnected) {
-        (_, 1..) => "no worker or upstream is connected",
-        (0, 0) => "every worker or upstream is stuck in requests that have passed their deadline",
-        (down, 0) if down == lanes.len() => "no worker has a running program",
+    // Of those that are connected: where others have been is vacant for long.
+    Some(match (down, stuck) {
+        (0, 0) => "no worker or upstream is connected",
+        (0, _) => "every worker or upstream is stuck in requests that have passed their deadline",
+        (_, 0) => "no worker has a running program",
         _ => "every worker is stuck in a request, or has no running program",
     })
 }

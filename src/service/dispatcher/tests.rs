@@ -336,6 +336,11 @@ fn with_no_lane_available_requests_are_refused_with_the_reason() {
         ([DOWN, DOWN], "no worker has a running program"),
         ([DOWN, STUCK], "every worker is stuck in a request, or has no running program"),
         ([DISCONNECTED, DISCONNECTED], "no worker or upstream is connected"),
+        (
+            [DISCONNECTED, STUCK],
+            "every worker or upstream is stuck in requests that have passed their deadline",
+        ),
+        ([DISCONNECTED, DOWN], "no worker has a running program"),
     ] {
         let mut harness = Harness::new(2);
         let unavailable = lanes(admissions);
