@@ -87,7 +87,7 @@ fn a_name_without_an_address_is_looked_up_until_it_has_one() {
     let (hosts, port) = (Hosts::new("none-at-first"), free_port());
     hosts.set(&[]);
     let Some(mut service) = hosts.serve(port, &[]) else { return };
-    assert!(service.log.iter().any(|line| line.contains("no address, interface or host")));
+    service.wait_for_line("no address, interface or host");
     let client = Client::req(&service.endpoint);
     assert_eq!(code(&client.ask(&[b"a"])), Some(503));
     let _upstream = echo_at(ADDRESSES[0], port, &[]);

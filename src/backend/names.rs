@@ -77,7 +77,7 @@ struct Found {
 }
 
 impl Names {
-    /// Looks these names up, and again from now on.
+    /// Looks these names up again and again, from now on.
     ///
     /// # Errors
     /// Too few threads or descriptors.
@@ -93,18 +93,17 @@ impl Names {
         set_nonblocking(&waking).and(set_nonblocking(&wake)).map_err(cannot)?;
         let (send, found) = channel();
         let mut look_ups: Vec<_> = endpoints.iter().cloned().enumerate().map(LookUp::new).collect();
-        // Once before the service begins, so that it has lanes then.
-        look_ups.iter_mut().for_each(|it| it.repeat(&send));
-        (&wake).write_all(&[0]).map_err(cannot)?;
         let body = move || {
             loop {
+                for look_up in &mut look_ups {
+                    look_up.repeat(&send);
+                    // A full pipe tells as much.
+                    let _ = (&wake).write(&[0]);
+                }
                 let mut end = [readable(&stopped)];
                 if wait(&mut end, Some(INTERVAL)).is_err() || end[0].is_readable() {
                     return;
                 }
-                look_ups.iter_mut().for_each(|it| it.repeat(&send));
-                // A full pipe tells as much.
-                let _ = (&wake).write(&[0]);
             }
         };
         // It is not waited for in the end: it may be in a look-up.
@@ -175,30 +174,25 @@ impl Names {
 struct LookUp {
     number: usize,
     endpoint: Endpoint,
-    last: Vec<SocketAddr>,
     /// Why there were no addresses, as the log was told.
     trouble: Option<String>,
 }
 
 impl LookUp {
     fn new((number, endpoint): (usize, Endpoint)) -> LookUp {
-        LookUp { number, endpoint, last: Vec::new(), trouble: None }
+        LookUp { number, endpoint, trouble: None }
     }
 
-    /// Looks the name up, and sends its addresses if they have changed. While that fails, the last
-    /// ones hold.
+    /// Looks the name up, and sends its addresses. While that fails, the last ones hold.
     fn repeat(&mut self, found: &Sender<Found>) {
         match self.endpoint.addresses() {
             Ok(mut addresses) => {
                 self.trouble = None;
-                addresses.truncate(MAX_ADDRESSES);
-                // Name servers give them in turns.
+                // Name servers give them in turns: of too many the same ones each time.
                 addresses.sort();
-                if self.last != addresses {
-                    self.last.clone_from(&addresses);
-                    // Nobody hears of it once the service has ended.
-                    let _ = found.send(Found { name: self.number, addresses });
-                }
+                addresses.truncate(MAX_ADDRESSES);
+                // Nobody hears of it once the service has ended.
+                let _ = found.send(Found { name: self.number, addresses });
             }
             Err(why) if self.trouble.as_ref() != Some(&why) => {
                 warn!("upstream {}: {why}; retrying", self.endpoint);

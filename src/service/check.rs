@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use log::info;
+use log::{info, warn};
 
 use super::resources::{Resources, resources};
 use super::{Server, Service};
@@ -23,6 +23,9 @@ use crate::sys::systemd;
 /// Those of [`Service::start`], but for handlers that cannot be made.
 pub fn check(config: &Config) -> Result<(), Error> {
     let Resources { access, workers, clients } = resources(config)?;
+    for name in config.upstreams().iter().filter(|upstream| upstream.is_name()) {
+        name.addresses().err().iter().for_each(|why| warn!("upstream {name}: {why}"));
+    }
     let config = &without_inherited(config);
     let idle = NewHandler::of(|_worker| Ok::<_, Error>(echo));
     let workers = workers.map(|(count, _)| (count, idle));
