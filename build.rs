@@ -19,7 +19,7 @@ fn main() {
 }
 
 /// Returns true if the program will be loaded by what knows packed relocations: glibc since 2.36. They
-/// are a hundredth of the usual ones, which were a twenty-fifth of the program.
+/// take 6 KB instead of 110.
 fn can_pack_relocations() -> bool {
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|it| it == value);
     let is_static = env::var("CARGO_CFG_TARGET_FEATURE")

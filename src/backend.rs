@@ -23,7 +23,7 @@ mod window;
 mod worker;
 mod worker_lane;
 
-pub(crate) use external::{Door, External};
+pub(crate) use external::{External, Router};
 pub(crate) use lanes::Lanes;
 pub(crate) use names::Names;
 pub(crate) use pool::Pool;

@@ -2,24 +2,20 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
-
-use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::SockaddrStorage;
 
 use crate::error::Error;
 
+mod connect;
+mod host;
 mod inherited;
 mod listener;
 mod resolve;
 
+use connect::ONLY_FOR;
+pub(crate) use host::{Host, is_local};
 pub(crate) use listener::{Listener, Listeners, SocketFile};
 
 /// A place to listen at or to connect to: `tcp://HOST:PORT` or `ipc://PATH`; or `fd://NAME`, a
@@ -50,18 +46,6 @@ pub(crate) enum Address {
     Abstract { name: String },
     Inherited { name: String },
 }
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Host {
-    Any,
-    Named(String),
-}
-
-/// Where endpoints are that a process inherits.
-const ONLY_FOR: &str = "it is for --listen and --backend of repd serve alone";
-
-/// Time after which an address of several counts as one where nothing listens.
-const REACH_TIME: Duration = Duration::from_secs(1);
 
 /// Maximum length of a path in bytes: `sun_path` of `sockaddr_un` has 108, the last of which is
 /// zero (unix(7)).
@@ -110,28 +94,6 @@ impl Endpoint {
         Endpoint { text: format!("ipc://{path}"), address: Address::Ipc { path: path.into() } }
     }
 
-    /// Connects without ZeroMQ. Waits for one second at most for each address over TCP.
-    pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
-        match &self.address {
-            Address::Tcp { host, port } => {
-                let mut last = io::Error::other("it has no address");
-                for address in host.addresses(*port).map_err(io::Error::other)? {
-                    match TcpStream::connect_timeout(&address, REACH_TIME) {
-                        Ok(stream) => return Ok(stream.into()),
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
-            }
-            Address::Ipc { path } => UnixStream::connect(path).map(OwnedFd::from),
-            Address::Abstract { name } => {
-                let address = UnixAddr::from_abstract_name(name)?;
-                UnixStream::connect_addr(&address).map(OwnedFd::from)
-            }
-            Address::Inherited { .. } => Err(io::Error::other(ONLY_FOR)),
-        }
-    }
-
     /// Returns true if it is the name of a host, whose addresses may change.
     pub(crate) fn is_name(&self) -> bool {
         match &self.address {
@@ -152,146 +114,6 @@ impl Endpoint {
             _ => Err("it is no host".into()),
         }
     }
-
-    /// Returns the address for libzmq to connect to, and true if that is an IPv6 one.
-    ///
-    /// # Errors
-    /// An endpoint that names no single place, or a host that is not known.
-    pub(crate) fn to_connect(&self) -> Result<(String, bool), Error> {
-        self.to_connect_by(|addresses| addresses[0])
-    }
-
-    /// Returns the same; of several addresses of a name, the first one where something listens.
-    ///
-    /// # Errors
-    /// Those of [`Endpoint::to_connect`].
-    pub(crate) fn to_reach(&self) -> Result<(String, bool), Error> {
-        self.to_connect_by(|addresses| {
-            let is_there = |address: &&SocketAddr| {
-                addresses.len() > 1 && TcpStream::connect_timeout(address, REACH_TIME).is_ok()
-            };
-            *addresses.iter().find(is_there).unwrap_or(&addresses[0])
-        })
-    }
-
-    /// Returns the endpoint of that address alone.
-    ///
-    /// # Errors
-    /// Those of [`Endpoint::to_connect`].
-    #[cfg(feature = "cli")]
-    pub(crate) fn reached(&self) -> Result<Endpoint, Error> {
-        Ok(if self.is_tcp() { self.to_reach()?.0.parse()? } else { self.clone() })
-    }
-
-    /// `choose` is given at least one address.
-    fn to_connect_by(
-        &self,
-        choose: impl FnOnce(&[SocketAddr]) -> SocketAddr,
-    ) -> Result<(String, bool), Error> {
-        let cannot = || Error::config(format!("cannot connect to {self}"));
-        let (host, port) = match &self.address {
-            Address::Tcp { host, port } => (host, port),
-            Address::Ipc { .. } | Address::Abstract { .. } => {
-                return Ok((self.text.clone(), false));
-            }
-            Address::Inherited { .. } => {
-                return Err(cannot().with_cause(ONLY_FOR).with_remedy(GIVE));
-            }
-        };
-        if *host == Host::Any || *port == 0 {
-            return Err(cannot()
-                .with_cause("it is not one address")
-                .with_remedy("name a host and a port"));
-        }
-        let address = choose(&host.addresses(*port).map_err(|why| cannot().with_cause(why))?);
-        Ok((format!("tcp://{address}"), address.is_ipv6()))
-    }
-}
-
-impl Host {
-    /// Returns the address of the host; of several, an IPv4 one, as libzmq does.
-    ///
-    /// # Errors
-    /// The reason why there is none that can be used.
-    pub(crate) fn resolve(&self, port: u16) -> Result<SocketAddr, String> {
-        Ok(self.addresses(port)?[0])
-    }
-
-    /// Returns the addresses of the host, those of IPv4 first: at least one.
-    ///
-    /// # Errors
-    /// The reason why there is none that can be used.
-    pub(crate) fn addresses(&self, port: u16) -> Result<Vec<SocketAddr>, String> {
-        let Host::Named(name) = self else {
-            return Ok(vec![SocketAddr::from(([0, 0, 0, 0], port))]);
-        };
-        if let Some(address) = interface(name) {
-            return Ok(vec![SocketAddr::from((address?, port))]);
-        }
-        let mut found = resolve::addresses(name, port);
-        found.sort_by_key(SocketAddr::is_ipv6);
-        let mut usable = Vec::new();
-        let mut why =
-            format!("no address, interface or host is called {name:?} here; give an IP address");
-        for address in found {
-            match Host::usable(address) {
-                Ok(address) if usable.contains(&address) => (),
-                Ok(address) => usable.push(address),
-                Err(error) => why = error,
-            }
-        }
-        if usable.is_empty() { Err(why) } else { Ok(usable) }
-    }
-
-    /// Returns the address of a host as it is used.
-    ///
-    /// # Errors
-    /// The reason why it cannot be.
-    fn usable(mut address: SocketAddr) -> Result<SocketAddr, String> {
-        // An IPv4 address may be written as an IPv6 one: RFC 4291, section 2.5.5.2.
-        if let Some(v4) = address.ip().to_canonical().is_ipv4().then(|| address.ip().to_canonical())
-        {
-            address.set_ip(v4);
-        }
-        if matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
-        {
-            return Err(
-                "a link-local address needs its interface; give it behind a %, as in fe80::1%eth0"
-                    .into(),
-            );
-        }
-        let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
-        if broadcast || address.ip().is_multicast() {
-            return Err("that is a broadcast or multicast address; give one host's".into());
-        }
-        Ok(address)
-    }
-}
-
-/// Returns the IPv4 address of the network interface of that name; `None` if there is no such
-/// interface. An IPv6 address is not used instead: a link-local one, or one that a router gave,
-/// comes before DHCP's address.
-///
-/// # Errors
-/// An interface without an IPv4 address.
-fn interface(name: &str) -> Option<Result<Ipv4Addr, String>> {
-    let mut named =
-        getifaddrs().ok()?.filter(|interface| interface.interface_name == name).peekable();
-    named.peek()?;
-    let address = named.find_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
-    Some(address.ok_or_else(|| {
-        format!("{name} has no IPv4 address yet; wait for one, or give an IPv6 address in brackets")
-    }))
-}
-
-/// Returns true if that is an address of this machine.
-pub(crate) fn is_local(ip: IpAddr) -> bool {
-    let is_it = |address: &SockaddrStorage| {
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
-        v4.or(address.as_sockaddr_in6().map(|v6| v6.ip().into())) == Some(ip)
-    };
-    let mut own = getifaddrs().into_iter().flatten().filter_map(|interface| interface.address);
-    ip.is_loopback() || ip.is_unspecified() || own.any(|address| is_it(&address))
 }
 
 /// A text that is no endpoint. It shows what is wrong with it and what to give, without the text.

@@ -87,7 +87,7 @@
 //!   it, and the command that reads that
 //! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
-//!   worker and its lane share. Elsewhere: an `external` worker, which comes through the `door`, or an
+//!   worker and its lane share. Elsewhere: an `external` worker, which connects to the `router`, or an
 //!   `upstream`; its `peer_load` and `concurrency`, and what its `reply` may be. `lanes`: all of them,
 //!   as they come and go; `names`: the upstreams that have one. A lane and its worker do not know each other: they meet at an endpoint
 //! - `handler`, `fault`, `frame`, `deadline`: requests and replies, without transport;
@@ -96,7 +96,8 @@
 //!   `exchange`: how a request is written (`framing`), a `reply` read, what is told of a `failure`;
 //!   what they say on `stderr`
 //! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
-//!   the `listener` there or one that is `inherited`, and `resolve`, a host's addresses
+//!   the `listener` there or one that is `inherited`, how one is `connect`ed to, a `host` and how the
+//!   system can `resolve` it
 //! - `sys`: what is Linux alone; `logging`: a `line`, which of them `repeats` and is left out, and where
 //!   lines go;
 //!   `text`, `error`: what their names say

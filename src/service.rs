@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{info, warn};
 
 use crate::auth::ZapHandler;
-use crate::backend::{Door, Lane, Lanes, Names, Pool, Upstream};
+use crate::backend::{Lane, Lanes, Names, Pool, Router, Upstream};
 use crate::config::{Backend, Config, Workers};
 use crate::endpoint::{Endpoint, Listeners};
 use crate::error::Error;
@@ -228,7 +228,7 @@ impl Service {
                     let names = (!names.is_empty()).then(|| start(names)).transpose()?;
                     Lanes::upstreams(lanes, names)
                 } else {
-                    Lanes::external(Door::open(&context, listeners.backend, accepts, config)?)
+                    Lanes::external(Router::listen(&context, listeners.backend, accepts, config)?)
                 };
                 let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
                 Server::Proxy(Box::new(Proxy::new(frontend, access.clone(), lanes, config)), None)

@@ -1,6 +1,6 @@
 //! Makes text that anyone may have sent safe to print and to log, and times readable.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Returns `bytes` as text on one line that changes no terminal. Characters that do more than show
 /// themselves are escaped; bytes that are not UTF-8 become `\x` and two hexadecimal digits.
@@ -25,8 +25,11 @@ fn is_escaped(c: char) -> bool {
         || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
-/// Returns a time in UTC, to the millisecond (RFC 3339).
+/// Returns a time in UTC, to the millisecond (RFC 3339). Before 1970 and after 9999, which a clock that
+/// was set may make of another time, it is the nearest that can be written.
 pub(crate) fn utc(time: SystemTime) -> String {
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    let time = time.clamp(SystemTime::UNIX_EPOCH, last);
     humantime::format_rfc3339_millis(time).to_string()
 }
 
@@ -60,6 +63,19 @@ mod tests {
             (b"", ""),
         ] {
             assert_eq!(printable(bytes), text);
+        }
+    }
+
+    #[test]
+    fn any_time_can_be_written() {
+        let since_1970 = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let before = SystemTime::UNIX_EPOCH - Duration::from_millis(1);
+        for (time, text) in [
+            (before, "1970-01-01T00:00:00.000Z"),
+            (since_1970(1_791_936_000), "2026-10-14T00:00:00.000Z"),
+            (since_1970(1 << 40), "9999-12-31T23:59:59.000Z"),
+        ] {
+            assert_eq!(utc(time), text);
         }
     }
 

@@ -16,13 +16,12 @@ use super::reply;
 use super::{Activity, Admission, LaneEvent, Ticket, Unavailable};
 use crate::auth::{Access, Identity, WORKERS};
 use crate::error::Error;
-use crate::fault::Fault;
 use crate::frame::Frame;
 use crate::socket::{Newcomer, Sent, Socket, share};
 
-mod door;
+mod router;
 
-pub(crate) use door::Door;
+pub(crate) use router::Router;
 
 /// A worker that has connected.
 pub(crate) struct External {
@@ -32,17 +31,19 @@ pub(crate) struct External {
     name: String,
     peer: Peer,
     reply_limits: reply::Limits,
-    standing: Standing,
+    state: State,
     lost: VecDeque<Ticket>,
 }
 
 /// Whether a worker gets requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum State {
     Connected,
-    /// It is no longer listed: its connection ends once it has answered.
+    /// It is no longer listed: its connection is ended once it has answered.
     Dismissed,
-    /// Its connection ends, which the door is about to tell.
+    /// That has been done.
+    Closing,
+    /// Its connection ends by itself, which the ROUTER is about to tell.
     Ending,
     /// Its connection has ended.
     Gone,
@@ -70,7 +71,7 @@ impl External {
             newcomer,
             peer: Peer::new(concurrency, now),
             reply_limits,
-            standing: Standing::Connected,
+            state: State::Connected,
             lost: VecDeque::new(),
         }
     }
@@ -80,19 +81,19 @@ impl External {
         &self.name
     }
 
-    /// Returns the name of its connection.
-    pub fn routing_id(&self) -> &[u8] {
-        &self.newcomer.routing_id
-    }
-
     /// Returns true if it has gone, and nothing is left to tell of it.
     pub fn has_ended(&self) -> bool {
-        self.standing == Standing::Gone && self.lost.is_empty()
+        self.state == State::Gone && self.lost.is_empty()
     }
 
-    /// Returns true if [`External::next_event`] gives something.
+    /// Returns true if there is something to do for [`External::next_event`], or it has ended.
     pub fn may_have_more(&self) -> bool {
-        !self.lost.is_empty()
+        !self.lost.is_empty() || self.is_to_close() || self.has_ended()
+    }
+
+    /// Returns true if it is no longer listed, and nobody waits for a reply of it.
+    fn is_to_close(&self) -> bool {
+        self.state == State::Dismissed && self.in_flight() == 0
     }
 
     /// Returns how many requests are outstanding that somebody waits for.
@@ -105,11 +106,11 @@ impl External {
     }
 
     pub fn admission(&self, now: Instant) -> Admission {
-        match self.standing {
-            Standing::Connected => self.peer.admission(now),
-            Standing::Dismissed => Admission::Unavailable(Unavailable::Disconnected),
+        match self.state {
+            State::Connected => self.peer.admission(now),
+            State::Dismissed | State::Closing => Admission::Unavailable(Unavailable::Disconnected),
             // Its place is vacant soon, and requests wait for another.
-            Standing::Ending | Standing::Gone => Admission::Full,
+            State::Ending | State::Gone => Admission::Full,
         }
     }
 
@@ -131,8 +132,8 @@ impl External {
             self.peer.on_sent(ticket, now);
             return Ok(true);
         }
-        // What it has is lost when the door tells that it has gone.
-        self.standing = Standing::Ending;
+        // What it has is lost when the ROUTER tells that it has gone.
+        self.state = State::Ending;
         Ok(false)
     }
 
@@ -143,7 +144,7 @@ impl External {
 
     /// Takes account of the end of its connection: what is outstanding is lost.
     pub fn on_gone(&mut self) {
-        self.standing = Standing::Gone;
+        self.state = State::Gone;
         match self.peer.awaited() {
             0 => info!("{} has gone", self.name),
             lost => warn!("{} has gone; requests lost: {lost}", self.name),
@@ -161,13 +162,11 @@ impl External {
         if self.peer.retry_at().is_some_and(|at| at <= now) {
             self.lost.extend(self.peer.forget_late());
         }
-        if self.standing == Standing::Dismissed && self.in_flight() == 0 {
+        if self.is_to_close() {
             self.socket.end_peer(&self.newcomer.routing_id)?;
+            self.state = State::Closing;
         }
-        Ok(self.lost.pop_front().map(|ticket| {
-            *body = Fault::lost().to_frames();
-            LaneEvent::Lost(ticket)
-        }))
+        Ok(reply::next_lost(&mut self.lost, body))
     }
 
     /// Takes account of a request whose deadline has passed: nobody waits for its reply, but it
@@ -182,9 +181,9 @@ impl External {
     pub fn on_lists_changed(&mut self, access: &Access) {
         let user_id = &self.newcomer.user_id;
         let is_listed = access.still_lets_in(WORKERS, user_id, SystemTime::now());
-        if self.standing == Standing::Connected && !is_listed {
+        if self.state == State::Connected && !is_listed {
             info!("{} is no longer listed; its connection ends", self.name);
-            self.standing = Standing::Dismissed;
+            self.state = State::Dismissed;
         }
     }
 }

@@ -4,8 +4,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-use super::names::Step;
-use super::{Door, Lane, LaneEvent, Names};
+use super::{Lane, LaneEvent, Names, Router};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
@@ -13,7 +12,7 @@ use crate::socket::Watched;
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     /// Where workers connect.
-    door: Option<Door>,
+    router: Option<Router>,
     /// Whose addresses come and go.
     names: Option<Names>,
 }
@@ -21,13 +20,13 @@ pub(crate) struct Lanes {
 impl Lanes {
     /// Makes a set of lanes that stay.
     pub fn fixed(lanes: Vec<Lane>) -> Lanes {
-        Lanes { lanes, door: None, names: None }
+        Lanes { lanes, router: None, names: None }
     }
 
     /// Makes a set of lanes to the workers that connect.
-    pub fn external(door: Door) -> Lanes {
+    pub fn external(router: Router) -> Lanes {
         // For the first one, for which requests wait.
-        Lanes { lanes: vec![Lane::Vacant(Instant::now())], door: Some(door), names: None }
+        Lanes { lanes: vec![Lane::Vacant(Instant::now())], router: Some(router), names: None }
     }
 
     /// Makes a set of lanes to upstreams: to these, and to the addresses of names.
@@ -36,47 +35,25 @@ impl Lanes {
             // For the first address.
             lanes.push(Lane::Vacant(Instant::now()));
         }
-        Lanes { lanes, door: None, names }
+        Lanes { lanes, router: None, names }
     }
 
     /// Takes account of the workers and addresses that have come and gone since. Returns the lanes of
     /// those that have come, of which nothing is known yet.
     pub fn take_changes(&mut self, now: Instant) -> Result<Vec<usize>, Error> {
         let mut new = Vec::new();
-        while let Some(step) = self.names.as_mut().and_then(Names::next_step) {
-            match step {
-                Step::Enter(upstream, place) => {
-                    let lane = vacancy(&mut self.lanes, now);
-                    self.lanes[lane] = Lane::Upstream(upstream);
-                    self.names.iter_mut().for_each(|names| names.enter(place, lane));
-                    new.push(lane);
-                }
-                Step::Leave(lane) => {
-                    if let Lane::Upstream(upstream) = &mut self.lanes[lane] {
-                        upstream.leave();
-                    }
-                }
-            }
+        if let Some(names) = &mut self.names {
+            new.extend(names.take_changes(&mut self.lanes));
         }
-        let Some(door) = &mut self.door else { return Ok(new) };
-        while let Some(worker) = door.next_come(now)? {
-            let lane = vacancy(&mut self.lanes, now);
-            door.enter(&worker, lane);
-            self.lanes[lane] = Lane::External(Box::new(worker));
-            new.push(lane);
+        if let Some(router) = &mut self.router {
+            new.extend(router.take_changes(&mut self.lanes, now)?);
         }
-        while let Some(lane) = door.next_gone()? {
-            if let Lane::External(worker) = &mut self.lanes[lane] {
-                worker.on_gone();
-            }
-        }
-        door.log_refusals(now)?;
         Ok(new)
     }
 
     /// Returns how many sources of events there are.
     pub fn sources(&self) -> usize {
-        self.lanes.len() + usize::from(self.door.is_some())
+        self.lanes.len() + usize::from(self.router.is_some())
     }
 
     /// Returns the next event of that source, if there is one, and its lane; puts the message that
@@ -88,8 +65,8 @@ impl Lanes {
         now: Instant,
     ) -> Result<Option<(usize, LaneEvent)>, Error> {
         let Some(lane) = self.lanes.get_mut(source) else {
-            let Some(door) = &mut self.door else { return Ok(None) };
-            let Some(lane) = door.next_message(body)? else { return Ok(None) };
+            let Some(router) = &mut self.router else { return Ok(None) };
+            let Some(lane) = router.next_message(body)? else { return Ok(None) };
             let event = match &mut self.lanes[lane] {
                 Lane::External(worker) => worker.on_message(body, now),
                 _ => LaneEvent::Ignored,
@@ -105,28 +82,35 @@ impl Lanes {
 
     /// Returns the poll items that tell of events.
     pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
-        let door = self.door.as_ref().map(Door::readable);
+        let router = self.router.as_ref().map(Router::readable);
         let names = self.names.as_ref().map(Names::readable);
-        self.lanes.iter().flat_map(Lane::watched).chain(door).chain(names)
+        self.lanes.iter().flat_map(Lane::watched).chain(router).chain(names)
     }
 
     /// Returns true if there may be events without another wait.
     pub fn may_have_more(&self) -> bool {
         self.lanes.iter().any(Lane::may_have_more)
-            || self.door.as_ref().is_some_and(Door::may_have_more)
+            || self.router.as_ref().is_some_and(Router::may_have_more)
     }
 }
 
-/// Returns the place where a worker has gone the longest ago, or a new one behind all lanes.
-fn vacancy(lanes: &mut Vec<Lane>, now: Instant) -> usize {
+/// Puts a lane in the place of the one that has gone the longest ago, or behind all others. Returns
+/// its place.
+pub(super) fn enter(lanes: &mut Vec<Lane>, lane: Lane) -> usize {
     let vacant = lanes.iter().enumerate().filter_map(|(place, lane)| match lane {
         Lane::Vacant(since) => Some((*since, place)),
         _ => None,
     });
-    vacant.min().map(|(_, place)| place).unwrap_or_else(|| {
-        lanes.push(Lane::Vacant(now));
-        lanes.len() - 1
-    })
+    match vacant.min() {
+        Some((_, place)) => {
+            lanes[place] = lane;
+            place
+        }
+        None => {
+            lanes.push(lane);
+            lanes.len() - 1
+        }
+    }
 }
 
 impl Deref for Lanes {

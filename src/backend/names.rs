@@ -1,7 +1,6 @@
 //! Upstreams by name: each address of a name is a lane of its own. The names are looked up again and
 //! again by a thread, since a name server may take its time.
 
-use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +10,8 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use super::Upstream;
+use super::lanes::enter;
+use super::{Lane, Upstream};
 use crate::auth::Access;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
@@ -35,8 +35,6 @@ pub(crate) struct Names {
     context: Context,
     access: Option<Arc<Access>>,
     config: Config,
-    /// What is still to be told.
-    changes: VecDeque<Change>,
     found: Receiver<Found>,
     waking: PipeReader,
     /// Its end is that of the thread.
@@ -47,27 +45,6 @@ struct Name {
     endpoint: Endpoint,
     /// The addresses that it has, with their lanes.
     lanes: Vec<(SocketAddr, usize)>,
-}
-
-/// What has changed.
-enum Change {
-    Came { name: usize, address: SocketAddr },
-    Went { lane: usize },
-}
-
-/// What a lane is to be made or ended for.
-pub(crate) enum Step {
-    /// An address is new: [`Names::enter`] is to be told the lane of its upstream.
-    Enter(Box<Upstream>, Place),
-    /// That lane's address is no longer one of the name.
-    Leave(usize),
-}
-
-/// Which address of which name.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    name: usize,
-    address: SocketAddr,
 }
 
 /// The addresses of a name.
@@ -114,7 +91,6 @@ impl Names {
             context: context.clone(),
             access,
             config: config.clone(),
-            changes: VecDeque::new(),
             found,
             waking,
             _running: running,
@@ -125,48 +101,36 @@ impl Names {
         readable(&self.waking)
     }
 
-    /// Returns the next lane to be made or ended, if there is one.
-    pub fn next_step(&mut self) -> Option<Step> {
-        loop {
-            match self.changes.pop_front() {
-                Some(Change::Went { lane }) => return Some(Step::Leave(lane)),
-                Some(Change::Came { name, address }) => {
-                    let endpoint = &self.names[name].endpoint;
-                    let (context, access) = (&self.context, self.access.as_deref());
-                    match Upstream::new(context, endpoint, Some(address), access, &self.config) {
-                        Ok(upstream) => {
-                            return Some(Step::Enter(upstream.into(), Place { name, address }));
-                        }
-                        Err(error) => warn!("upstream {endpoint}: {error:#}"),
+    /// Takes account of the addresses that were found since. Returns the lanes of those that are new.
+    pub fn take_changes(&mut self, lanes: &mut Vec<Lane>) -> Vec<usize> {
+        // Whatever is in the pipe says that there is something in the channel.
+        let _ = (&self.waking).read(&mut [0; 64]);
+        let mut new = Vec::new();
+        while let Ok(Found { name, addresses }) = self.found.try_recv() {
+            let Name { endpoint, lanes: known } = &mut self.names[name];
+            for (address, lane) in known.extract_if(.., |(it, _)| !addresses.contains(it)) {
+                info!("upstream {endpoint}: {} is no longer an address of it", address.ip());
+                if let Lane::Upstream(upstream) = &mut lanes[lane] {
+                    upstream.leave();
+                }
+            }
+            for address in addresses {
+                if known.iter().any(|(it, _)| *it == address) {
+                    continue;
+                }
+                let (context, access) = (&self.context, self.access.as_deref());
+                match Upstream::new(context, endpoint, Some(address), access, &self.config) {
+                    Ok(upstream) => {
+                        let lane = enter(lanes, Lane::Upstream(upstream.into()));
+                        known.push((address, lane));
+                        new.push(lane);
                     }
-                }
-                None => {
-                    // Whatever is in the pipe says that there is something in the channel.
-                    let _ = (&self.waking).read(&mut [0; 64]);
-                    let found = self.found.try_recv().ok()?;
-                    self.on_found(found);
+                    // It is tried again with the next look-up.
+                    Err(error) => warn!("upstream {endpoint}: {error:#}"),
                 }
             }
         }
-    }
-
-    /// Takes account of the lane of an address.
-    pub fn enter(&mut self, Place { name, address }: Place, lane: usize) {
-        self.names[name].lanes.push((address, lane));
-    }
-
-    fn on_found(&mut self, Found { name, addresses }: Found) {
-        let Name { endpoint, lanes } = &mut self.names[name];
-        let gone = lanes.extract_if(.., |(address, _)| !addresses.contains(address));
-        for (address, lane) in gone {
-            info!("upstream {endpoint}: {} is no longer an address of it", address.ip());
-            self.changes.push_back(Change::Went { lane });
-        }
-        for address in addresses {
-            if !lanes.iter().any(|(known, _)| *known == address) {
-                self.changes.push_back(Change::Came { name, address });
-            }
-        }
+        new
     }
 }
 

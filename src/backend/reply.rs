@@ -1,5 +1,7 @@
-//! Messages from elsewhere: `[ticket][empty][body...]`, which may be anything.
+//! Messages from elsewhere: `[ticket][empty][body...]`, which may be anything; and what there is
+//! instead of one that is lost.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use log::{debug, warn};
@@ -69,4 +71,12 @@ pub(super) fn take(
         Some(Code::LOST) => LaneEvent::Lost(ticket),
         _ => LaneEvent::Reply(ticket),
     }
+}
+
+/// Returns the next of the requests that are lost, if there is one, and puts what its client is told
+/// into `body`.
+pub(super) fn next_lost(lost: &mut VecDeque<Ticket>, body: &mut Vec<Frame>) -> Option<LaneEvent> {
+    let ticket = lost.pop_front()?;
+    *body = Fault::lost().to_frames();
+    Some(LaneEvent::Lost(ticket))
 }

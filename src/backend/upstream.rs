@@ -18,7 +18,6 @@ use crate::config::Config;
 use crate::deadline;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::fault::Fault;
 use crate::frame::Frame;
 use crate::socket::{Context, HandshakeFailure, Monitored, Refusals, Sent, Watched, share};
 
@@ -128,6 +127,7 @@ impl Upstream {
         self.link.socket.may_have_more()
             || self.link.monitor.may_have_more()
             || !self.lost.is_empty()
+            || self.has_ended()
     }
 
     pub fn name(&self) -> &str {
@@ -231,11 +231,7 @@ impl Upstream {
             // Nobody waits for the end of those that are late.
             self.lost.extend(peer.take_outstanding());
         }
-        let lost = self.lost.pop_front();
-        Ok(lost.map(|ticket| {
-            *body = Fault::lost().to_frames();
-            LaneEvent::Lost(ticket)
-        }))
+        Ok(reply::next_lost(&mut self.lost, body))
     }
 
     /// Receives the next message into `body`; returns what it is, or `None` if there is none.

@@ -14,10 +14,6 @@ use crate::service::outbox::{Outbox, Reply};
 use crate::socket::{Peer, Refusals, Sent, Socket, Watched};
 use crate::status::Stats;
 
-/// Least time between two looks at which connections were refused. The last look is when the loop
-/// next wakes.
-const REFUSALS_INTERVAL: Duration = Duration::from_millis(100);
-
 /// What a request takes in memory besides its frames, in bytes, roughly.
 const OVERHEAD: usize = 256;
 
@@ -45,8 +41,6 @@ pub(crate) struct Frontend {
     /// All endpoints were handed over.
     is_inherited: bool,
     refusals: Refusals,
-    /// When to look next which connections were refused: nothing else tells of it.
-    refusals_at: Instant,
 }
 
 /// What is left of a server that has stopped.
@@ -85,7 +79,6 @@ impl Frontend {
             dropped_before: 0,
             is_inherited,
             refusals: Refusals::new("ZeroMQ client", access.is_some()),
-            refusals_at: Instant::now(),
         })
     }
 
@@ -224,11 +217,7 @@ impl Frontend {
         };
         let woken = self.socket.take_woken();
         self.outbox.retry(now, woken, send)?;
-        if now >= self.refusals_at {
-            self.refusals.log_new("", &self.socket, true)?;
-            self.refusals_at = now + REFUSALS_INTERVAL;
-        }
-        Ok(())
+        self.refusals.log_if_due("", &self.socket, now)
     }
 
     /// Returns the routing id of the next client that has gone, if there is one.

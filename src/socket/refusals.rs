@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 use std::mem::replace;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use log::warn;
 
@@ -11,7 +12,14 @@ use crate::error::Error;
 use crate::logging::Event;
 
 /// The refusals of one socket that are already logged, by kind.
-pub(crate) struct Refusals([Kind; 7]);
+pub(crate) struct Refusals {
+    kinds: [Kind; 7],
+    /// When [`Refusals::log_if_due`] looks next.
+    due_at: Instant,
+}
+
+/// Least time between two looks of [`Refusals::log_if_due`]. The last look is when the loop next wakes.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 struct Kind {
     /// Its name in figures.
@@ -51,7 +59,7 @@ impl Refusals {
         };
         let wrong_key = "it has not the public key of this service, but another".into();
         let denied = "--allow and --deny do not let its address in".into();
-        Refusals([
+        let kinds = [
             Kind::new(("too-large", "cut off"), too_large, (z::ZMQ_CUT_OFF, z::ZMQ_LAST_CUT_OFF)),
             Kind::new(("protocol", "refused"), not_a_peer, (z::ZMQ_REFUSED, z::ZMQ_LAST_REFUSED)),
             Kind::new(("routing-id", "refused"), same_id, (z::ZMQ_NAMESAKES, z::ZMQ_LAST_NAMESAKE)),
@@ -67,13 +75,23 @@ impl Refusals {
                 too_many,
                 (z::ZMQ_TURNED_AWAY, z::ZMQ_LAST_TURNED_AWAY),
             ),
-        ])
+        ];
+        Refusals { kinds, due_at: Instant::now() }
+    }
+
+    /// Logs the new refusals of `socket`, of which nothing else tells, if that was not done a moment ago.
+    pub fn log_if_due(&mut self, prefix: &str, socket: &Socket, now: Instant) -> Result<(), Error> {
+        if now < self.due_at {
+            return Ok(());
+        }
+        self.due_at = now + INTERVAL;
+        self.log_new(prefix, socket, true)
     }
 
     /// Logs the new refusals of `socket`, each line with `prefix` in front. Without `is_logged`
     /// they are only counted, because the log already reports them in other words.
     pub fn log_new(&mut self, prefix: &str, socket: &Socket, is_logged: bool) -> Result<(), Error> {
-        for Kind { action, reason, count, last, logged, .. } in &mut self.0 {
+        for Kind { action, reason, count, last, logged, .. } in &mut self.kinds {
             let count = socket.get_int(*count)?;
             if replace(logged, count) != count && is_logged {
                 let address = socket.get_string(*last)?;
@@ -91,12 +109,12 @@ impl Refusals {
     pub fn counts(&self, socket: &Socket) -> Result<Vec<(&'static str, u64)>, Error> {
         let count =
             |kind: &Kind| Ok((kind.name, socket.get_int(kind.count)?.unsigned_abs().into()));
-        self.0.iter().map(count).collect()
+        self.kinds.iter().map(count).collect()
     }
 
     /// Starts counting at zero, for a new socket.
     pub fn reset(&mut self) {
-        self.0.iter_mut().for_each(|kind| kind.logged = 0);
+        self.kinds.iter_mut().for_each(|kind| kind.logged = 0);
     }
 }
 

@@ -139,6 +139,7 @@ impl Upstream {
                 self.link = link;
                 self.refusals.reset();
                 self.failed = 0;
+                self.is_retrying = false;
             }
             Err(error) => warn!("{}: {error:#}", self.name),
         }
