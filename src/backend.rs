@@ -230,6 +230,15 @@ impl Lane {
         false
     }
 
+    /// Takes account of an outstanding request that another lane has replied to.
+    pub fn on_answered_elsewhere(&mut self, ticket: Ticket) {
+        match self {
+            Lane::External(lane) => lane.on_answered_elsewhere(ticket),
+            Lane::Upstream(lane) => lane.on_answered_elsewhere(ticket),
+            Lane::Worker(_) | Lane::Vacant(_) => (),
+        }
+    }
+
     /// Takes account of lists that have changed.
     pub fn on_lists_changed(&mut self, access: &Access) {
         match self {

@@ -191,6 +191,7 @@ pub struct Config {
     pub(crate) max_outstanding: usize,
     pub(crate) timeout: Duration,
     pub(crate) retries: usize,
+    pub(crate) hedge: bool,
     pub(crate) drain: Duration,
     pub(crate) max_message_size: usize,
     pub(crate) max_frames: usize,
@@ -224,6 +225,7 @@ impl Config {
             max_outstanding: MAX_OUTSTANDING,
             timeout: TIMEOUT,
             retries: RETRIES,
+            hedge: false,
             drain: DRAIN,
             max_message_size: MAX_MESSAGE_SIZE,
             max_frames: MAX_FRAMES,
@@ -265,6 +267,14 @@ impl Config {
     /// have been handled each time. A single-threaded service has no other worker.
     pub fn retries(self, retries: usize) -> Config {
         Config { retries, ..self }
+    }
+
+    /// Has a request that takes longer than 95 of 100 before it be given to another worker or upstream
+    /// as well, if one has nothing better to do; the first reply counts. Each counts as one of
+    /// [`Config::retries`], and there is at most one for each 20 requests. Not for workers of this
+    /// process.
+    pub fn hedge(self, is_on: bool) -> Config {
+        Config { hedge: is_on, ..self }
     }
 
     /// Sets the time in which requests in flight are finished on a stop: up to one day, by default

@@ -22,6 +22,7 @@ mod terminal;
 mod units;
 mod views;
 
+pub(crate) use histogram::Histogram;
 pub(crate) use probe::{Probed, probe};
 pub(crate) use report::Facts;
 pub(crate) use server::{MAX_CONNECTIONS, StatusServer};

@@ -177,6 +177,11 @@ impl External {
         }
     }
 
+    /// Takes account of an outstanding request that another lane has replied to.
+    pub fn on_answered_elsewhere(&mut self, ticket: Ticket) {
+        self.peer.on_answered_elsewhere(ticket);
+    }
+
     /// Takes account of lists that have changed: it gets nothing more if it is no longer listed.
     pub fn on_lists_changed(&mut self, access: &Access) {
         let user_id = &self.newcomer.user_id;

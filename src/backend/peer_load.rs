@@ -25,6 +25,8 @@ pub(crate) struct Peer {
     outstanding: HashMap<Ticket, Sent>,
     /// Number of these whose deadline has passed.
     late: usize,
+    /// Number of these that nobody waits for: they are late, or another peer has replied.
+    unawaited: usize,
     /// Number of requests that were ever sent.
     sent: u64,
     /// Moving average of the time from one reply to the next, in seconds, while it has something to
@@ -44,6 +46,7 @@ struct Sent {
     outstanding: usize,
     /// Its deadline has passed.
     is_late: bool,
+    is_awaited: bool,
 }
 
 impl Peer {
@@ -53,6 +56,7 @@ impl Peer {
             concurrency,
             outstanding: HashMap::new(),
             late: 0,
+            unawaited: 0,
             sent: 0,
             ewma: 0.0,
             measured: now,
@@ -73,7 +77,7 @@ impl Peer {
         }
         if self.in_flight() < self.concurrency.limit() {
             Admission::Cost(self.cost(now))
-        } else if self.awaited() > 0 {
+        } else if self.in_flight() > self.late {
             Admission::Full
         } else {
             Admission::Unavailable(Unavailable::Stuck)
@@ -85,7 +89,7 @@ impl Peer {
         let since = self.concurrency.is_serial().then_some(self.foremost_since);
         match self.admission(now) {
             Admission::Unavailable(_) => (Activity::Stuck, since),
-            _ if self.awaited() > 0 => (Activity::Busy, since),
+            _ if self.in_flight() > self.late => (Activity::Busy, since),
             _ => (Activity::Idle, None),
         }
     }
@@ -103,7 +107,7 @@ impl Peer {
 
     /// Returns how many of them somebody still waits for.
     pub fn awaited(&self) -> usize {
-        self.outstanding.len() - self.late
+        self.outstanding.len() - self.unawaited
     }
 
     /// Returns true if that request is outstanding here.
@@ -128,14 +132,18 @@ impl Peer {
         if outstanding == 1 {
             self.foremost_since = now;
         }
-        self.outstanding.insert(ticket, Sent { number, at: now, outstanding, is_late: false });
+        self.outstanding.insert(
+            ticket,
+            Sent { number, at: now, outstanding, is_late: false, is_awaited: true },
+        );
     }
 
     /// Takes account of a reply; returns false if that request is not outstanding here.
     pub fn on_reply(&mut self, ticket: Ticket, now: Instant) -> bool {
         let Some(sent) = self.outstanding.remove(&ticket) else { return false };
-        let Sent { at, outstanding, is_late, .. } = sent;
+        let Sent { at, outstanding, is_late, is_awaited, .. } = sent;
         self.late -= usize::from(is_late);
+        self.unawaited -= usize::from(!is_awaited);
         // Of replies that come together the first ones make room, so it may not be full now.
         let was_full = 2 * outstanding >= self.concurrency.limit();
         let outstanding = u32::try_from(outstanding).unwrap_or(u32::MAX);
@@ -160,6 +168,7 @@ impl Peer {
         let Some(sent) = self.outstanding.get_mut(&ticket) else { return false };
         sent.is_late = true;
         self.late += 1;
+        self.unawaited += usize::from(std::mem::take(&mut sent.is_awaited));
         // It took at least that long.
         self.ewma = self.ewma.max(now.saturating_duration_since(sent.at).as_secs_f64());
         self.measured = now;
@@ -167,10 +176,16 @@ impl Peer {
         true
     }
 
+    /// Takes account of a request that another peer has replied to.
+    pub fn on_answered_elsewhere(&mut self, ticket: Ticket) {
+        let Some(sent) = self.outstanding.get_mut(&ticket) else { return };
+        self.unawaited += usize::from(std::mem::take(&mut sent.is_awaited));
+    }
+
     /// Removes the requests whose deadline has passed, and returns them: it is not known any more
     /// whether they will be replied to.
     pub fn forget_late(&mut self) -> Vec<Ticket> {
-        self.late = 0;
+        self.unawaited -= std::mem::take(&mut self.late);
         self.concurrency.on_retry();
         self.outstanding.extract_if(|_, sent| sent.is_late).map(|(ticket, _)| ticket).collect()
     }
@@ -178,7 +193,7 @@ impl Peer {
     /// Removes the requests that are still outstanding, and returns them in the order in which they
     /// were sent.
     pub fn take_outstanding(&mut self) -> Vec<Ticket> {
-        self.late = 0;
+        (self.late, self.unawaited) = (0, 0);
         let mut sent: Vec<_> = self.outstanding.drain().collect();
         sent.sort_unstable_by_key(|(_, sent)| sent.number);
         sent.into_iter().map(|(ticket, _)| ticket).collect()

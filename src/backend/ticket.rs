@@ -2,7 +2,7 @@
 
 /// Names a request in flight. A ticket is never used twice (its generation counts modulo 2^32), so
 /// that a reply which comes too late is known as such.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket {
     pub slot: u32,
     pub generation: u32,

@@ -254,6 +254,11 @@ impl Upstream {
             warn!("{}: a request has passed its deadline", self.name);
         }
     }
+
+    /// Takes account of an outstanding request that another lane has replied to.
+    pub fn on_answered_elsewhere(&mut self, ticket: Ticket) {
+        self.peer.iter_mut().for_each(|peer| peer.on_answered_elsewhere(ticket));
+    }
 }
 
 fn place(endpoint: &Endpoint, address: Option<SocketAddr>) -> String {

@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("Service", &["listen", "timeout", "drain", "io-threads", "backlog", "heartbeat", "check"]),
     ("Workers", &["workers", "handler", "retries"]),
     ("Programs", &["framing", "multipart"]),
-    ("Elsewhere", &["backend", "upstream", "max-outstanding"]),
+    ("Elsewhere", &["backend", "upstream", "max-outstanding", "hedge"]),
     (
         "Limits",
         &[

@@ -78,6 +78,11 @@ pub struct Serve {
     #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(parse::retries))]
     retries: usize,
 
+    /// give a request that takes longer than 95 of 100 to another worker or upstream too, and take
+    /// the first reply; at most 5 of 100; needs --retries
+    #[argh(switch)]
+    hedge: bool,
+
     /// maximum number of seconds to finish requests in flight on a stop, 0 to 86400 (default 5)
     #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(parse::drain))]
     drain: Duration,
@@ -287,6 +292,7 @@ impl Serve {
             .max_outstanding(self.max_outstanding.unwrap_or(config::MAX_OUTSTANDING))
             .timeout(self.timeout)
             .retries(self.retries)
+            .hedge(self.hedge)
             .drain(self.drain)
             .max_message_size(self.max_message_size)
             .max_frames(self.max_frames)

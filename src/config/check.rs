@@ -71,6 +71,12 @@ impl Config {
         if let Some(name) = empty {
             return Some(format!("{name}: give at least one endpoint"));
         }
+        match &self.backend {
+            _ if !self.hedge => (),
+            Backend::Workers(_) => return Some("hedge: not for workers of this process".into()),
+            _ if self.retries == 0 => return Some("hedge alone: give retries too".into()),
+            _ => (),
+        }
         if let Some((given, missing)) = self.missing_file() {
             return Some(format!("{given} alone: give {missing} too"));
         }

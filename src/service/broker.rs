@@ -8,7 +8,7 @@ use log::{info, warn};
 
 use super::account::ClientLimits;
 use super::clients::Handshake;
-use super::dispatcher::{Change, Dispatcher, Lost, Rules, all_unavailable};
+use super::dispatcher::{Change, Dispatcher, Lost, Reply, Rules, all_unavailable};
 use super::drain::Drain;
 use super::figures::Figures;
 use super::frontend::{Frontend, Received, Stopped};
@@ -20,7 +20,7 @@ use crate::auth::{Access, CLIENTS};
 use crate::backend::{Lane, LaneState, Ticket};
 use crate::config::Config;
 use crate::error::Error;
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::logging::Event;
 use crate::socket::Peer;
@@ -91,6 +91,7 @@ impl Broker {
         let rules = Rules {
             timeout: config.timeout,
             retries: config.retries,
+            hedge: config.hedge,
             client_limits,
             tells_withdrawn: trace::is_on(),
         };
@@ -335,12 +336,27 @@ impl Broker {
         deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)
     }
 
-    /// Answers a request with the reply that has come, unless its deadline has passed: then it
-    /// returns false.
-    pub fn answer(&mut self, ticket: Ticket, reply: &mut [Frame]) -> Result<bool, Error> {
-        let Some(pending) = self.dispatcher.on_reply(ticket) else { return Ok(false) };
+    /// Answers a request with the reply of that lane; returns why, if it is dropped instead.
+    pub fn answer(
+        &mut self,
+        ticket: Ticket,
+        lane: usize,
+        reply: &mut [Frame],
+    ) -> Result<Option<&'static str>, Error> {
+        let stats = &mut self.frontend.stats;
+        let pending = match self.dispatcher.on_reply(ticket, lane, self.now) {
+            Reply::First(pending) => pending,
+            Reply::Second => return Ok(Some("it came after that of another")),
+            // A worker that ends its program at the deadline says so: that is no reply.
+            Reply::Late if Fault::code_of(reply) == Some(Code::TIMEOUT) => return Ok(None),
+            Reply::Late => {
+                stats.late += 1;
+                return Ok(Some("it came after the deadline"));
+            }
+        };
+        stats.hedges_won += u64::from(pending.hedge.is_some_and(|hedge| hedge.lane == lane));
         if let Some(figures) = &mut self.figures {
-            figures.on_reply(pending, self.now);
+            figures.on_reply(pending, lane, self.now);
         }
         let (until, client) = (pending.deadline, pending.client);
         deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)?;
@@ -348,7 +364,7 @@ impl Broker {
             self.let_go(client)?;
         }
         self.bound_memory()?;
-        Ok(true)
+        Ok(None)
     }
 
     /// Takes a buffer that is not needed any more, in the place of one that was taken.

@@ -3,7 +3,7 @@
 //! It is told what happened and the time. It holds no socket and reads no clock, so that each rule
 //! has a unit test, and all of them a simulation.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::account::ClientLimits;
@@ -14,8 +14,10 @@ use crate::backend::{LaneState, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::status::Usage;
+use hedging::Hedging;
 use lanes::Recent;
 
+mod hedging;
 mod lanes;
 mod leaving;
 
@@ -34,15 +36,17 @@ pub(crate) struct Dispatcher {
     queue: Queue,
     /// Requests that go before those: about to be sent, taken back, or lost and to be tried again.
     waiting: VecDeque<Ticket>,
-    /// Requests that were answered by their deadline, and that a lane still has.
-    late: HashMap<Ticket, Late>,
+    /// Requests that were answered, and that a lane still has: by their deadline, or by another lane.
+    late: HashMap<(Ticket, usize), Late>,
     /// When lanes are to be told that they take too long, of late requests that they were not told
     /// of yet. A client that gives up sooner says nothing about the lane.
-    overruns: BTreeMap<(Instant, Ticket), usize>,
+    overruns: BTreeSet<(Instant, Ticket, usize)>,
     /// Time that a request may take.
     timeout: Duration,
     recent: Recent,
     retries: usize,
+    /// `None` if no request is given to two lanes.
+    hedging: Option<Box<Hedging>>,
     /// Number of requests that were dropped unhandled, since nobody waits for a reply.
     withdrawn: u64,
     is_draining: bool,
@@ -58,10 +62,12 @@ struct Late {
     /// Its number, by which the log knows it.
     number: u64,
     client: ClientId,
-    /// What it takes in memory.
-    bytes: usize,
+    /// What it takes in memory; `None` if that counts for another lane that has it.
+    held: Option<usize>,
     /// When the lane has had it for as long as any request may take.
     overruns_at: Instant,
+    /// Another lane has replied.
+    is_second: bool,
 }
 
 /// Number of requests that there is place for though there are none.
@@ -74,6 +80,8 @@ pub(crate) struct Rules {
     pub timeout: Duration,
     /// Number of times that a request which was lost is tried again.
     pub retries: usize,
+    /// A request that takes long is given to another lane as well.
+    pub hedge: bool,
     pub client_limits: ClientLimits,
     /// Each request that is dropped unhandled is a [`Change`].
     pub tells_withdrawn: bool,
@@ -103,9 +111,20 @@ pub(crate) struct Assignment {
     pub patience: Option<Duration>,
 }
 
+/// What a reply is.
+pub(crate) enum Reply<'a> {
+    /// It ends this request, whose client is to get it.
+    First(&'a mut Pending),
+    /// Another lane has replied before.
+    Second,
+    /// The request had ended by its deadline.
+    Late,
+}
+
 /// What happens to a request that was lost.
 pub(crate) enum Lost<'a> {
-    /// It waits to be assigned once more, or is dropped, since its client has gone.
+    /// It waits to be assigned once more, is dropped, since its client has gone, or another lane has
+    /// it.
     Waiting,
     /// It has ended: its client is to be told.
     GivenUp(&'a mut Pending),
@@ -122,10 +141,11 @@ impl Dispatcher {
             queue: Queue::new(now),
             waiting: VecDeque::new(),
             late: HashMap::new(),
-            overruns: BTreeMap::new(),
+            overruns: BTreeSet::new(),
             timeout: rules.timeout,
             recent: Recent::new(lanes),
             retries: rules.retries,
+            hedging: rules.hedge.then(|| Hedging::new().into()),
             withdrawn: 0,
             is_draining: false,
             is_refusing: false,
@@ -164,11 +184,17 @@ impl Dispatcher {
         self.clients.count_at_once(client);
     }
 
-    /// Returns the number of a request that was taken, and that is not answered or that a lane still
-    /// has; `None` if there is none.
-    pub fn number_of(&self, ticket: Ticket) -> Option<u64> {
+    /// Returns the number of a request that was taken, and that is not answered or that this lane
+    /// still has; `None` if there is none.
+    pub fn number_of(&self, ticket: Ticket, lane: usize) -> Option<u64> {
         let in_flight = self.in_flight.get(ticket).map(|pending| pending.request.number);
-        in_flight.or_else(|| self.late.get(&ticket).map(|late| late.number))
+        in_flight.or_else(|| self.late.get(&(ticket, lane)).map(|late| late.number))
+    }
+
+    /// Returns the lane that has a request in flight besides that one, if there is one.
+    pub fn lane_besides(&self, ticket: Ticket, lane: usize) -> Option<usize> {
+        self.hedging.as_ref()?;
+        Some(self.in_flight.get(ticket)?.elsewhere(lane)?.lane)
     }
 
     /// Returns the body of a request, to be sent; an empty one if it has ended.
@@ -261,6 +287,9 @@ impl Dispatcher {
     fn wait_again(&mut self, ticket: Ticket) {
         let Some(pending) = self.in_flight.get_mut(ticket) else { return };
         pending.place = Place::Waiting;
+        if let Some(hedging) = &mut self.hedging {
+            hedging.forget(ticket, pending.sent_at);
+        }
         if self.clients.is_gone(pending.client) {
             self.withdraw(ticket);
         } else {
@@ -278,7 +307,7 @@ impl Dispatcher {
         let queued = if self.waiting.is_empty() { self.queue.peek(now) } else { None };
         let ticket = self.waiting.front().copied().or(queued.map(|(_, ticket)| ticket))?;
         let pending = self.in_flight.get(ticket)?;
-        let (keep, lost_on) = (pending.lost < self.retries, pending.lost_on);
+        let (keep, lost_on) = (pending.again < self.retries, pending.lost_on);
         let place = self.recent.choose(lanes, lost_on, now)?;
         match queued {
             Some((client, _)) => self.queue.pop(client, now),
@@ -287,6 +316,9 @@ impl Dispatcher {
         let lane = self.recent.take(place);
         let pending = self.in_flight.get_mut(ticket)?;
         (pending.place, pending.lost_on, pending.sent_at) = (Place::Lane(lane), None, now);
+        if let (Some(hedging), true) = (&mut self.hedging, keep) {
+            hedging.on_sent(ticket, now, pending.again == 0);
+        }
         let left = pending.deadline.saturating_duration_since(now);
         let patience = pending.request.patience.map(|_| left);
         Some(Assignment { ticket, lane, keep, lost_on, patience })
@@ -296,6 +328,9 @@ impl Dispatcher {
     pub fn on_unsent(&mut self, unsent: Assignment) {
         if let Some(pending) = self.in_flight.get_mut(unsent.ticket) {
             (pending.place, pending.lost_on) = (Place::Waiting, unsent.lost_on);
+            if let Some(hedging) = &mut self.hedging {
+                hedging.forget(unsent.ticket, pending.sent_at);
+            }
             self.waiting.push_front(unsent.ticket);
         }
     }
@@ -317,21 +352,28 @@ impl Dispatcher {
             return Vec::new();
         }
         let Some(unavailable) = self.refusal(lanes, now) else { return Vec::new() };
-        let was_lost = |ticket| self.in_flight.get(ticket).is_some_and(|it| it.lost > 0);
+        let was_lost = |ticket| self.in_flight.get(ticket).is_some_and(|it| it.again > 0);
         let refused = self.waiting.drain(..).chain(self.queue.drain(now)).map(|ticket| {
             (ticket, if was_lost(ticket) { Fault::lost() } else { unavailable.clone() })
         });
         refused.collect()
     }
 
-    /// Ends the request whose reply has come; returns `None` if it had ended before, by its
-    /// deadline.
-    pub fn on_reply(&mut self, ticket: Ticket) -> Option<&mut Pending> {
-        if self.in_flight.get(ticket).is_none() {
-            self.on_late_done(ticket);
-            return None;
-        }
-        self.end(ticket)
+    /// Ends the request to which that lane has replied, unless it had ended before.
+    pub fn on_reply(&mut self, ticket: Ticket, lane: usize, now: Instant) -> Reply<'_> {
+        let Some(pending) = self.in_flight.get(ticket) else {
+            return self.on_late_done(ticket, lane);
+        };
+        let Some(hedging) = &mut self.hedging else {
+            return self.end(ticket).map_or(Reply::Late, Reply::First);
+        };
+        hedging.record(now.saturating_duration_since(pending.sent_at));
+        hedging.forget(ticket, pending.sent_at);
+        let ended = match pending.elsewhere(lane) {
+            Some(other) => self.end_held(ticket, [other], true),
+            None => self.end(ticket),
+        };
+        ended.map_or(Reply::Late, Reply::First)
     }
 
     /// Returns the bytes that requests take in memory: all that wait or that a lane has.
@@ -360,8 +402,9 @@ impl Dispatcher {
         });
         // Without capacity elsewhere what waits behind a slow request stays there.
         let recall = recall.min().filter(|_| self.recent.has_capacity(lanes, now));
-        let overrun = self.overruns.first_key_value().map(|((at, _), _)| *at);
-        recall.into_iter().chain(self.in_flight.earliest()).chain(overrun).min()
+        let overrun = self.overruns.first().map(|(at, ..)| *at);
+        let hedge = self.hedging.as_ref().and_then(|hedging| hedging.next_due(now));
+        [recall, self.in_flight.earliest(), overrun, hedge].into_iter().flatten().min()
     }
 
     /// Gives back what a burst of requests has taken, once none is left.

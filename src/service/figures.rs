@@ -18,6 +18,13 @@ struct Lane {
     nanoseconds: u64,
 }
 
+impl Lane {
+    fn on_reply(&mut self, nanoseconds: u64) {
+        self.replies += 1;
+        self.nanoseconds += nanoseconds;
+    }
+}
+
 impl Figures {
     pub fn new(lanes: usize) -> Figures {
         Figures { latencies: Latencies::default(), lanes: vec![Lane::default(); lanes] }
@@ -29,23 +36,18 @@ impl Figures {
         self.lanes[lane] = Lane::default();
     }
 
-    /// Takes account of a request that its lane has replied to.
-    pub fn on_reply(&mut self, pending: &Pending, now: Instant) {
-        let Place::Lane(lane) = pending.place else { return self.on_given_up(pending, now) };
+    /// Takes account of a request that this lane has replied to.
+    pub fn on_reply(&mut self, pending: &Pending, lane: usize, now: Instant) {
         let queue = nanoseconds(pending.arrived, pending.sent_at);
-        self.count(lane, queue, nanoseconds(pending.sent_at, now));
+        self.latencies.on_reply(queue, nanoseconds(pending.sent_at, now));
+        self.lanes[lane].on_reply(nanoseconds(pending.sent_to(lane), now));
     }
 
     /// Takes account of one that was answered as soon as it was read, by the only lane.
     pub fn on_answered_at_once(&mut self, arrived: Instant, now: Instant) {
-        self.count(0, 0, nanoseconds(arrived, now));
-    }
-
-    fn count(&mut self, lane: usize, queue: u64, handle: u64) {
-        self.latencies.on_reply(queue, handle);
-        let lane = &mut self.lanes[lane];
-        lane.replies += 1;
-        lane.nanoseconds += handle;
+        let handle = nanoseconds(arrived, now);
+        self.latencies.on_reply(0, handle);
+        self.lanes[0].on_reply(handle);
     }
 
     /// Takes account of a request that is answered with an error of repd's own.

@@ -46,10 +46,19 @@ pub(crate) struct Pending {
     pub place: Place,
     /// When it was given to the lane that has it.
     pub sent_at: Instant,
-    /// Number of times it was lost.
-    pub lost: usize,
+    /// The other lane that has it, since it takes long there.
+    pub hedge: Option<Sent>,
+    /// Number of times that it was given to a lane again: since it was lost, or took long.
+    pub again: usize,
     /// The lane that lost it, until it is sent again.
     pub lost_on: Option<usize>,
+}
+
+/// Where a request was sent, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub lane: usize,
+    pub at: Instant,
 }
 
 impl Pending {
@@ -57,6 +66,21 @@ impl Pending {
     pub fn age(&self, timeout: Duration, now: Instant) -> Duration {
         let time = self.request.patience.unwrap_or(timeout).min(timeout);
         (now + time).saturating_duration_since(self.deadline)
+    }
+
+    /// Returns when it was given to that lane, which has it.
+    pub fn sent_to(&self, lane: usize) -> Instant {
+        self.hedge.filter(|hedge| hedge.lane == lane).map_or(self.sent_at, |hedge| hedge.at)
+    }
+
+    /// Returns the lane that has it besides that one.
+    pub fn elsewhere(&self, lane: usize) -> Option<Sent> {
+        match (self.place, self.hedge?) {
+            (Place::Lane(first), hedge) if hedge.lane == lane => {
+                Some(Sent { lane: first, at: self.sent_at })
+            }
+            (_, hedge) => Some(hedge),
+        }
     }
 }
 
@@ -133,7 +157,7 @@ impl InFlight {
         std::mem::swap(&mut pending.request, request);
         (pending.client, pending.deadline, pending.place) = (client, deadline, place);
         (pending.arrived, pending.sent_at) = (now, now);
-        (pending.lost, pending.lost_on) = (0, None);
+        (pending.hedge, pending.again, pending.lost_on) = (None, 0, None);
         let generation = entry.generation;
         match line {
             Some(line) => self.link(slot, line),
@@ -164,7 +188,8 @@ impl InFlight {
             deadline: now,
             place: Place::Waiting,
             sent_at: now,
-            lost: 0,
+            hedge: None,
+            again: 0,
             lost_on: None,
         };
         self.slots.push(Slot {

@@ -17,7 +17,6 @@ use crate::auth::Access;
 use crate::backend::{LaneEvent, LaneReport, Lanes, Pool, Ticket};
 use crate::config::Config;
 use crate::error::Error;
-use crate::fault::{Code, Fault};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::logging::Event;
 use crate::socket::{PollSet, readable};
@@ -90,6 +89,7 @@ impl Proxy {
             self.recall();
             self.dispatch()?;
             self.take_requests()?;
+            self.hedge()?;
             self.broker.end_turn(&self.lanes)?;
             let is_answered = self.broker.drain.has_begun() && self.is_answered();
             if self.broker.is_drained(is_answered)? {
@@ -158,7 +158,7 @@ impl Proxy {
                     Some((lane, LaneEvent::Reply(ticket))) => self.on_reply(ticket, lane)?,
                     Some((lane, LaneEvent::Lost(ticket))) => {
                         if trace::is_on() {
-                            let number = self.broker.dispatcher.number_of(ticket);
+                            let number = self.broker.dispatcher.number_of(ticket, lane);
                             let name = self.lanes[lane].name(lane);
                             number.iter().for_each(|number| trace::lost(*number, &name));
                         }
@@ -180,14 +180,14 @@ impl Proxy {
     }
 
     fn on_reply(&mut self, ticket: Ticket, lane: usize) -> Result<(), Error> {
-        let number = if trace::is_on() { self.broker.dispatcher.number_of(ticket) } else { None };
-        let is_answered = self.broker.answer(ticket, &mut self.reply)?;
-        // A worker that ends its program at the deadline says the same: that is no reply.
-        if !is_answered && Fault::code_of(&self.reply) != Some(Code::TIMEOUT) {
-            if let Some(number) = number {
-                trace::late(number, &self.lanes[lane].name(lane), &self.reply);
-            }
-            self.broker.frontend.stats.late += 1;
+        let dispatcher = &self.broker.dispatcher;
+        if let Some(other) = dispatcher.lane_besides(ticket, lane) {
+            self.lanes[other].on_answered_elsewhere(ticket);
+        }
+        let number = if trace::is_on() { dispatcher.number_of(ticket, lane) } else { None };
+        let dropped = self.broker.answer(ticket, lane, &mut self.reply)?;
+        if let (Some(number), Some(why)) = (number, dropped) {
+            trace::dropped(number, &self.lanes[lane].name(lane), &self.reply, why);
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ impl Proxy {
             let body = dispatcher.body_mut(ticket);
             if self.lanes[lane].send(ticket, body, keep, patience, *now)? {
                 frontend.stats.retried += u64::from(next.lost_on.is_some());
-                if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket)) {
+                if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket, lane)) {
                     trace::sent(number, &self.lanes[lane].name(lane), next.lost_on.is_some());
                 }
             } else {
@@ -220,6 +220,24 @@ impl Proxy {
             }
         }
         self.broker.refuse_waiting(&self.lanes)
+    }
+
+    /// Sends the requests that take long to another lane too, as the dispatcher says.
+    fn hedge(&mut self) -> Result<(), Error> {
+        let Broker { dispatcher, frontend, now, .. } = &mut self.broker;
+        while let Some(hedge) = dispatcher.next_hedge(&self.lanes, *now) {
+            let Assignment { ticket, lane, keep, patience, .. } = hedge;
+            let body = dispatcher.body_mut(ticket);
+            if self.lanes[lane].send(ticket, body, keep, patience, *now)? {
+                frontend.stats.hedged += 1;
+                if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket, lane)) {
+                    trace::hedged(number, &self.lanes[lane].name(lane));
+                }
+            } else {
+                dispatcher.on_unsent_hedge(hedge);
+            }
+        }
+        Ok(())
     }
 
     fn recall(&mut self) {
@@ -230,10 +248,10 @@ impl Proxy {
                 frontend.stats.recalled += revoked.len() as u64;
                 if trace::is_on() {
                     let name = self.lanes[lane].name(lane);
-                    let numbers = revoked.iter().filter_map(|it| dispatcher.number_of(*it));
+                    let numbers = revoked.iter().filter_map(|it| dispatcher.number_of(*it, lane));
                     numbers.for_each(|number| trace::recalled(number, &name));
                 }
-                dispatcher.on_revoked(revoked);
+                dispatcher.on_revoked(revoked, lane);
             }
         }
     }

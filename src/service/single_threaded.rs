@@ -236,7 +236,7 @@ impl SingleThreaded {
         if self.broker.is_measured() {
             self.broker.now = Instant::now();
         }
-        self.broker.answer(next.ticket, &mut reply)?;
+        self.broker.answer(next.ticket, next.lane, &mut reply)?;
         self.broker.recycle(reply);
         Ok(true)
     }

@@ -76,6 +76,11 @@ pub(super) fn sent(number: u64, lane: &str, is_retry: bool) {
     debug!(request = number; "request {number}: sent {again}to {lane}");
 }
 
+/// Logs a request that takes long, and that another lane has got as well.
+pub(super) fn hedged(number: u64, lane: &str) {
+    debug!(request = number; "request {number}: sent to {lane} too, since it takes long");
+}
+
 /// Logs a request that its lane has lost, or cannot answer.
 pub(super) fn lost(number: u64, lane: &str) {
     debug!(request = number; "request {number}: lost by {lane}");
@@ -115,11 +120,8 @@ pub(super) fn delivered(number: u64, sent: Sent) {
     }
 }
 
-/// Logs a reply that has come after the deadline.
-pub(super) fn late(number: u64, lane: &str, reply: &[Frame]) {
+/// Logs a reply that no client gets.
+pub(super) fn dropped(number: u64, lane: &str, reply: &[Frame], why: &str) {
     let code = Fault::code_of(reply).map(Code::get);
-    debug!(
-        request = number, code = code;
-        "request {number}: reply of {lane} dropped: it came after the deadline"
-    );
+    debug!(request = number, code = code; "request {number}: reply of {lane} dropped: {why}");
 }

@@ -56,6 +56,12 @@ impl Histogram {
         self.nanoseconds = self.nanoseconds.saturating_add(nanoseconds);
     }
 
+    /// Has what was measured until now count for half.
+    pub fn halve(&mut self) {
+        self.counts.iter_mut().for_each(|count| *count /= 2);
+        self.nanoseconds /= 2;
+    }
+
     /// Returns how many times were measured.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -95,6 +95,8 @@ fn requests(report: &Report<'_>) -> Value {
         ("queued", snapshot.queued.into()),
         ("withdrawn", stats.withdrawn.into()),
         ("retried", stats.retried.into()),
+        ("hedged", stats.hedged.into()),
+        ("hedges_won", stats.hedges_won.into()),
         ("recalled", stats.recalled.into()),
         ("late", stats.late.into()),
         ("per_second", object(WINDOWS.map(rate).into())),

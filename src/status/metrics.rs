@@ -79,6 +79,12 @@ impl Exposition {
                 stats.withdrawn,
             ),
             ("repd_retries", "Requests that were lost, and given to another lane.", stats.retried),
+            (
+                "repd_hedges",
+                "Requests given to another lane too, since they took long.",
+                stats.hedged,
+            ),
+            ("repd_hedges_won", "Of these, those that it replied to first.", stats.hedges_won),
             ("repd_recalls", "Requests taken back from a slow lane.", stats.recalled),
             ("repd_late_replies", "Replies that came after the deadline.", stats.late),
             ("repd_malformed_messages", "Messages that were no requests.", stats.malformed),

@@ -24,6 +24,10 @@ pub(crate) struct Stats {
     pub abandoned: u64,
     /// Requests that were lost, and given to another lane.
     pub retried: u64,
+    /// Requests that took long, and were given to another lane as well.
+    pub hedged: u64,
+    /// Of these, those that the other lane replied to first.
+    pub hedges_won: u64,
     /// Requests that were taken back from a lane, and given to another.
     pub recalled: u64,
     /// Replies that came after the deadline.
@@ -68,6 +72,8 @@ impl Stats {
             ("withdrawn", self.withdrawn),
             ("of these, abandoned", self.abandoned),
             ("retried", self.retried),
+            ("hedged", self.hedged),
+            ("of these, won", self.hedges_won),
             ("replies too late", self.late),
             ("replies not read", self.unread),
             ("clients gone", self.gone),

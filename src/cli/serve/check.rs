@@ -88,9 +88,18 @@ impl Serve {
             .with_remedy(format!("give --{missing} {value}, too")))
     }
 
-    /// Checks that what may be lost can be given to another.
+    /// Checks that what may be lost, or take long, can be given to another.
     fn check_retries(&self) -> Result<(), Error> {
         let is_elsewhere = !self.backend.is_empty() || !self.upstream.is_empty();
+        if self.hedge && !is_elsewhere {
+            return Err(Error::config("cannot use --hedge with workers of this process")
+                .with_remedy("leave it out, or give --backend or --upstream"));
+        }
+        if self.hedge && self.retries == 0 {
+            return Err(Error::config("cannot use --hedge without --retries")
+                .with_cause("it has requests handled twice")
+                .with_remedy("leave it out, or give --retries 1 too"));
+        }
         if self.retries == 0 || is_elsewhere {
             return Ok(());
         }

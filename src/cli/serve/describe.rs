@@ -62,7 +62,11 @@ impl Serve {
         line("log-format", &lower(self.log_format));
         let level = LEVELS.iter().find(|(_, level)| *level == self.log_level());
         level.iter().for_each(|(name, _)| line("log-level", name));
-        let switches = [("multipart", self.multipart), ("name-clients", self.name_clients)];
+        let switches = [
+            ("hedge", self.hedge),
+            ("multipart", self.multipart),
+            ("name-clients", self.name_clients),
+        ];
         for (switch, is_on) in switches {
             if is_on {
                 let _ = writeln!(text, "--{switch}");

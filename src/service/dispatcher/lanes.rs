@@ -23,6 +23,11 @@ impl Recent {
         self.0[0]
     }
 
+    /// Returns the lane at this place.
+    pub fn lane(&self, place: usize) -> usize {
+        self.0[place]
+    }
+
     /// Returns the place of the lane for the next request: the most recently used one
     /// that has credit, since waking a thread costs more than a tiny handler; if none has, the one
     /// of least cost, and of equals the least recently used. The lane that lost the request is the

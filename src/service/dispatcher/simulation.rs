@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::{Dispatcher, Lost, Rules};
+use super::{Assignment, Dispatcher, Lost, Reply, Rules};
 use crate::backend::simulated::Availability;
 use crate::backend::{Admission, LaneEvent, LaneState, Ticket};
 use crate::fault::Code;
@@ -90,6 +90,8 @@ struct Asked {
     effect: Effect,
     handled: usize,
     lost: usize,
+    /// Number of times that it was given to another lane too.
+    hedged: usize,
     answers: Vec<Option<Code>>,
 }
 
@@ -99,6 +101,7 @@ struct Simulation {
     end: Instant,
     load: Load,
     retries: usize,
+    hedge: bool,
     happenings: BinaryHeap<Reverse<(Instant, usize, Happening)>>,
     happened: usize,
     /// Number of turns in a row after which the next was due at once.
@@ -125,6 +128,7 @@ impl Simulation {
         let load = Load::draw(&mut dice);
         let (count, retries, are_workers) = (dice.usize(1..=8), dice.usize(..3), dice.u32(..4) > 0);
         let concurrency = dice.u32(..3);
+        let hedge = !are_workers && retries > 0 && dice.u32(..4) > 0;
         let lane = |_| {
             if are_workers {
                 Lane::Worker(Worker::new(load.deadly_share + load.pause_share > 0, now))
@@ -136,12 +140,14 @@ impl Simulation {
             outstanding: [3, 1000][dice.usize(..2)],
             rate: [None, None, Some(100)][dice.usize(..3)],
         };
-        let rules = Rules { timeout: TIMEOUT, retries, client_limits, tells_withdrawn: false };
+        let rules =
+            Rules { timeout: TIMEOUT, retries, hedge, client_limits, tells_withdrawn: false };
         let mut simulation = Simulation {
             now,
             end: now + ASKING,
             load,
             retries,
+            hedge,
             happenings: BinaryHeap::new(),
             happened: 0,
             idle_turns: 0,
@@ -171,8 +177,8 @@ impl Simulation {
         self.happenings.push(Reverse((self.now + after, self.happened, happening)));
     }
 
-    /// Runs until nothing more happens; returns how many requests there were.
-    fn run(mut self) -> usize {
+    /// Runs until nothing more happens; returns how many requests there were, and hedges.
+    fn run(mut self) -> (usize, usize) {
         while let Some(Reverse((time, _, happening))) = self.happenings.pop() {
             self.now = self.now.max(time);
             self.happen(happening);
@@ -184,7 +190,11 @@ impl Simulation {
             self.schedule_turn();
         }
         self.assert_all_answered();
-        self.asked.len()
+        (self.asked.len(), self.hedges())
+    }
+
+    fn hedges(&self) -> usize {
+        self.asked.iter().map(|asked| asked.hedged).sum()
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -266,6 +276,7 @@ impl Simulation {
             effect,
             handled: 0,
             lost: 0,
+            hedged: 0,
             answers: Vec::new(),
         });
         if !load.is_closed_loop {
@@ -333,7 +344,7 @@ impl Simulation {
             if self.dispatcher.should_recall(lane, &self.lanes, self.now) {
                 let now = self.now;
                 let revoked = self.worker(lane).window.recall(now);
-                self.dispatcher.on_revoked(revoked);
+                self.dispatcher.on_revoked(revoked, lane);
             }
         }
         self.dispatch();
@@ -342,6 +353,11 @@ impl Simulation {
                 Sent::Request(number) => self.take_request(number),
                 Sent::Gone(name) => self.dispatcher.on_gone(name.as_bytes(), self.now),
             }
+        }
+        while let Some(hedge) = self.dispatcher.next_hedge(&self.lanes, self.now) {
+            let number = self.number_of(hedge);
+            self.asked[number].hedged += 1;
+            self.send_upstream(hedge.lane, hedge.ticket, number);
         }
     }
 
@@ -379,7 +395,15 @@ impl Simulation {
         let answered = match event {
             LaneEvent::Ignored => None,
             LaneEvent::Reply(ticket) => {
-                self.dispatcher.on_reply(ticket).map(|pending| (pending, None))
+                if let Some(other) = self.dispatcher.lane_besides(ticket, lane)
+                    && let Some(peer) = &mut self.upstream(other).peer
+                {
+                    peer.on_answered_elsewhere(ticket);
+                }
+                match self.dispatcher.on_reply(ticket, lane, self.now) {
+                    Reply::First(pending) => Some((pending, None)),
+                    Reply::Second | Reply::Late => None,
+                }
             }
             LaneEvent::Lost(ticket) => {
                 if let Some(pending) = self.dispatcher.in_flight().get(ticket) {
@@ -399,11 +423,7 @@ impl Simulation {
 
     fn dispatch(&mut self) {
         while let Some(next) = self.dispatcher.next_assignment(&self.lanes, self.now) {
-            let admission = self.lanes[next.lane].admission(self.now);
-            let is_taken = matches!(admission, Admission::Preferred | Admission::Cost(_));
-            assert!(is_taken, "sent to a lane that says {admission:?}");
-            let pending = self.dispatcher.in_flight().get(next.ticket).expect("it has ended");
-            let number = number_of(&pending.request);
+            let number = self.number_of(next);
             match &mut self.lanes[next.lane] {
                 Lane::Worker(worker) => {
                     worker.window.on_sent(next.ticket, self.now);
@@ -416,6 +436,15 @@ impl Simulation {
         for (ticket, fault) in self.dispatcher.refuse_waiting(&self.lanes, self.now) {
             self.give_up(ticket, fault.code());
         }
+    }
+
+    /// Returns the number of an assigned request, whose lane must take it.
+    fn number_of(&self, next: Assignment) -> usize {
+        let admission = self.lanes[next.lane].admission(self.now);
+        let is_taken = matches!(admission, Admission::Preferred | Admission::Cost(_));
+        assert!(is_taken, "sent to a lane that says {admission:?}");
+        let pending = self.dispatcher.in_flight().get(next.ticket).expect("it has ended");
+        number_of(&pending.request)
     }
 
     fn give_up(&mut self, ticket: Ticket, code: Code) {
@@ -439,10 +468,13 @@ fn whatever_happens_each_request_gets_one_answer_and_none_waits_beside_an_idle_w
     }
     let runs = variable("REPD_SIMULATIONS").unwrap_or(1000);
     let first = fastrand::u64(..u64::MAX - runs);
-    let mut requests = 0;
+    let (mut requests, mut hedges) = (0, 0);
     for seed in first..first + runs {
         let run = catch_unwind(|| Simulation::new(seed).run());
-        requests += run.unwrap_or_else(|_| panic!("repeat it with REPD_SIMULATION_SEED={seed}"));
+        let (asked, hedged) =
+            run.unwrap_or_else(|_| panic!("repeat it with REPD_SIMULATION_SEED={seed}"));
+        (requests, hedges) = (requests + asked, hedges + hedged);
     }
-    println!("{runs} runs, {requests} requests");
+    println!("{runs} runs, {requests} requests, {hedges} hedges");
+    assert!(runs < 1000 || hedges > 0, "nothing was hedged");
 }

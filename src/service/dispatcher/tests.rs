@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Assignment, Change, Dispatcher, Lost, Rules};
+use super::{Assignment, Change, Dispatcher, Lost, Reply, Rules};
 use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
@@ -11,6 +11,7 @@ use crate::service::clients::Handshake;
 use crate::service::in_flight::Request;
 
 mod deadlines;
+mod hedging;
 
 const MS: Duration = Duration::from_millis(1);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -52,8 +53,13 @@ impl Harness {
     }
 
     fn with_retries(lanes: usize, retries: usize) -> Harness {
+        Harness::with(lanes, retries, false)
+    }
+
+    fn with(lanes: usize, retries: usize, hedge: bool) -> Harness {
         let client_limits = ClientLimits { outstanding: 9, rate: None };
-        let rules = Rules { timeout: TIMEOUT, retries, client_limits, tells_withdrawn: false };
+        let rules =
+            Rules { timeout: TIMEOUT, retries, hedge, client_limits, tells_withdrawn: false };
         let now = Instant::now();
         Harness { dispatcher: Dispatcher::new(lanes, rules, now), now, asked: 0 }
     }
@@ -66,7 +72,7 @@ impl Harness {
     /// Gives it the next request, of that client. It is a REQ if its name begins so.
     fn ask_as(&mut self, client: &str, lanes: &[Says]) -> Result<(), String> {
         let envelope = vec![Frame::from(client), Frame::from(&[self.asked][..])];
-        self.asked += 1;
+        self.asked = self.asked.wrapping_add(1);
         let mut request = Request { envelope, bytes: 100, ..Request::default() };
         let handshake = |name: &mut Frame| Handshake {
             is_req: name.starts_with(b"req"),
@@ -92,6 +98,11 @@ impl Harness {
     fn send(&mut self, lanes: &[Says]) -> Ticket {
         self.ask(lanes).unwrap();
         self.next(lanes).expect("no lane takes it").ticket
+    }
+
+    /// Has that lane reply; returns true if that is the first reply.
+    fn reply(&mut self, ticket: Ticket, lane: usize) -> bool {
+        matches!(self.dispatcher.on_reply(ticket, lane, self.now), Reply::First(_))
     }
 
     /// Returns the numbers of the requests that are assigned while `lanes` take them.
@@ -167,7 +178,7 @@ fn what_a_client_that_has_gone_had_asked_for_is_not_handled() {
     harness.dispatcher.on_gone(b"unknown", harness.now);
     assert_eq!(harness.dispatcher.withdrawn(), 2);
     // What a lane has already is finished there, unless it comes back.
-    assert!(harness.dispatcher.on_reply(lost).is_some());
+    assert!(harness.reply(lost, 0));
     assert!(matches!(harness.dispatcher.on_lost(started, 0), Lost::Waiting));
     assert_eq!(harness.assigned(&free, 9), [3]);
     assert_eq!((harness.dispatcher.withdrawn(), harness.dispatcher.in_flight().len()), (3, 1));
@@ -192,7 +203,7 @@ fn a_client_that_is_no_longer_listed_is_refused_and_keeps_what_a_lane_has() {
     }
     assert!(harness.ask_as("off", &full).unwrap_err().starts_with("403 "));
     assert!(harness.dispatcher.awaits_reply(b"off") && harness.ask_as("on", &full).is_ok());
-    assert!(harness.dispatcher.on_reply(sent).is_some());
+    assert!(harness.reply(sent, 0));
     assert!(!harness.dispatcher.awaits_reply(b"off"));
     assert_eq!(harness.assigned(&free, 9), [2, 6]);
 }
@@ -243,7 +254,7 @@ fn what_was_taken_back_goes_out_in_order_and_is_no_retry() {
     let free = lanes([Preferred]);
     let tickets = vec![harness.send(&free), harness.send(&free)];
     harness.ask(&free).unwrap();
-    harness.dispatcher.on_revoked(tickets);
+    harness.dispatcher.on_revoked(tickets, 0);
     let next = harness.next(&free).unwrap();
     assert!(next.keep && next.lost_on.is_none(), "its only retry is still to come");
     harness.dispatcher.on_unsent(next);
@@ -273,12 +284,12 @@ fn a_request_is_answered_once_whatever_comes_after() {
     let mut harness = Harness::with_retries(1, 5);
     let free = lanes([Preferred]);
     let (replied, expired) = (harness.send(&free), harness.send(&free));
-    assert!(harness.dispatcher.on_reply(replied).is_some());
-    assert!(harness.dispatcher.on_reply(replied).is_none());
+    assert!(harness.reply(replied, 0));
+    assert!(!harness.reply(replied, 0));
     assert!(matches!(harness.dispatcher.on_lost(replied, 0), Lost::Late));
     assert!(harness.dispatcher.give_up(expired, harness.now).is_some());
     assert!(harness.dispatcher.give_up(expired, harness.now).is_none());
-    assert!(harness.dispatcher.on_reply(expired).is_none());
+    assert!(!harness.reply(expired, 0));
     assert!(matches!(harness.dispatcher.on_lost(expired, 0), Lost::Late));
     assert_eq!(harness.next(&free), None);
 }
@@ -310,7 +321,7 @@ fn what_has_ended_while_it_waited_keeps_nothing_from_being_taken_back() {
     let says = [Says(Full, Recall::From(at)), Says(Preferred, Recall::Never)];
     let revoked =
         [harness.send(&lanes([Preferred, Full])), harness.send(&lanes([Preferred, Full]))];
-    harness.dispatcher.on_revoked(revoked.to_vec());
+    harness.dispatcher.on_revoked(revoked.to_vec(), 0);
     assert!(!harness.dispatcher.should_recall(0, &says, at));
     harness.dispatcher.give_up(revoked[0], at);
     harness.dispatcher.on_gone(b"dealer", at);
@@ -411,7 +422,7 @@ fn a_service_that_drains_refuses_what_is_queued_and_what_comes_and_finishes_the_
     let mut harness = Harness::new(1);
     let (full, free) = (lanes([Full]), lanes([Preferred]));
     let revoked = harness.send(&free);
-    harness.dispatcher.on_revoked(vec![revoked]);
+    harness.dispatcher.on_revoked(vec![revoked], 0);
     harness.ask(&full).unwrap();
     let queued = harness.dispatcher.begin_drain(harness.now);
     assert_eq!(queued.len(), 1);

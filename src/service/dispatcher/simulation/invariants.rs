@@ -23,9 +23,10 @@ impl Simulation {
                 continue;
             }
             assert_eq!(asked.answers.len(), 1, "request {number} was answered {:?}", asked.answers);
-            let most = 1 + asked.lost.min(self.retries);
+            let most = 1 + (asked.lost + asked.hedged).min(self.retries);
             assert!(asked.handled <= most, "request {number} was handled {} times", asked.handled);
         }
+        assert!(20 * self.hedges() <= self.asked.len(), "too much is hedged");
         assert!(self.dispatcher.in_flight().is_empty(), "something is left in flight");
         assert_eq!(self.dispatcher.withdrawn(), withdrawn);
         assert!(self.dispatcher.queue.is_empty(), "something is left in the queue");
@@ -55,6 +56,8 @@ impl Simulation {
                 Place::Waiting => dispatcher.waiting.contains(&ticket),
                 Place::Lane(lane) => is_there(&self.lanes[lane]),
             };
+            let is_somewhere =
+                is_somewhere && pending.hedge.is_none_or(|it| is_there(&self.lanes[it.lane]));
             assert!(is_somewhere, "a request in flight is not where it should be");
         }
     }

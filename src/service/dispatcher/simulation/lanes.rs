@@ -144,7 +144,9 @@ impl Simulation {
         upstream.peer.as_mut().expect("nobody is connected").on_sent(ticket, now);
         let connection = upstream.connection;
         let ticket = (ticket.slot, ticket.generation);
-        let way = self.dice.u32(20..500) * US;
+        // Now and then it takes long on this lane alone, which is what hedges are for.
+        let is_long = self.hedge && self.dice.u32(..50) == 0;
+        let way = if is_long { 100 * MS } else { self.dice.u32(20..500) * US };
         match effect {
             Effect::Hangs => (),
             Effect::Kills => self.schedule(way, Happening::Disconnects { lane }),

@@ -18,10 +18,10 @@ fn what_is_late_is_held_until_its_lane_is_done_with_it() {
         if is_lost {
             assert!(matches!(harness.dispatcher.on_lost(late, 0), Lost::Late));
         } else {
-            assert!(harness.dispatcher.on_reply(late).is_none());
+            assert!(!harness.reply(late, 0));
         }
         assert_eq!(harness.dispatcher.bytes(), held / 2);
-        harness.dispatcher.on_revoked(vec![revoked]);
+        harness.dispatcher.on_revoked(vec![revoked], 0);
         assert_eq!((harness.dispatcher.bytes(), harness.next(&free)), (0, None));
     }
 }
@@ -40,7 +40,7 @@ fn who_gives_up_soon_says_nothing_about_the_lane_that_has_his_request() {
     }
     assert!(harness.dispatcher.in_flight().is_empty());
     assert_eq!(harness.dispatcher.next_overrun(harness.now), None);
-    assert!(harness.dispatcher.on_reply(replied).is_none());
+    assert!(!harness.reply(replied, 0));
     harness.now += TIMEOUT - 50 * MS;
     assert_eq!(harness.dispatcher.next_deadline(&free, harness.now), Some(harness.now));
     assert_eq!(harness.dispatcher.next_overrun(harness.now), Some((kept, 0)));
