@@ -1,4 +1,4 @@
-//! A network of two hosts, with a link that can be cut.
+//! A network of hosts, with links that can be cut.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -10,35 +10,54 @@ use nix::unistd::geteuid;
 use super::raw::Raw;
 use super::{Process, REPD, skipped};
 
-/// Two network namespaces, "a" and "b", with a link between them; removed when dropped.
-pub struct Link(String);
+/// Network namespaces: "a", and others that each have a link to it; removed when dropped. The address
+/// of "a" on the first link is 10.77.0.1, that of "b" 10.77.0.2; on the next they are 10.77.1.1 and
+/// that of "c", 10.77.1.2.
+pub struct Link {
+    name: String,
+    others: &'static [&'static str],
+}
 
 impl Link {
-    /// Returns `None`, and reports that the test is skipped, without root, iproute2 and iptables.
-    /// In CI it fails then.
+    /// Makes "a" and "b". Returns `None`, and reports that the test is skipped, without root, iproute2
+    /// and iptables. In CI it fails then.
     pub fn new(name: &str) -> Option<Link> {
-        let link = Link(format!("repd-{name}-{}", std::process::id()));
+        Link::with(name, &["b"])
+    }
+
+    /// Makes "a" and these others, likewise.
+    pub fn with(name: &str, others: &'static [&'static str]) -> Option<Link> {
+        let link = Link { name: format!("repd-{name}-{}", std::process::id()), others };
         let has_iptables = || Command::new("iptables").arg("--version").output().is_ok();
-        let add = |side| Command::new("ip").args(["netns", "add", &link.namespace(side)]).output();
-        let added = |side| add(side).is_ok_and(|added| added.status.success());
-        if !(geteuid().is_root() && has_iptables() && added("a") && added("b")) {
+        let add = |host| Command::new("ip").args(["netns", "add", &link.namespace(host)]).output();
+        let added = |host| add(host).is_ok_and(|added| added.status.success());
+        if !(geteuid().is_root() && has_iptables() && link.hosts().all(added)) {
             assert!(std::env::var_os("CI").is_none(), "be root, and install iproute2 and iptables");
             skipped("it takes root, iproute2 and iptables, and network namespaces");
             return None;
         }
-        let (a, b) = (link.namespace("a"), link.namespace("b"));
-        link.ip(&format!("link add v netns {a} type veth peer name v netns {b}"));
-        for (side, address) in [("a", "10.77.0.1/24"), ("b", "10.77.0.2/24")] {
-            let namespace = link.namespace(side);
-            link.ip(&format!("-n {namespace} address add {address} dev v"));
+        let a = link.namespace("a");
+        link.ip(&format!("-n {a} link set lo up"));
+        for (place, other) in others.iter().enumerate() {
+            let namespace = link.namespace(other);
+            link.ip(&format!(
+                "link add v{other} netns {a} type veth peer name v netns {namespace}"
+            ));
+            link.ip(&format!("-n {a} address add 10.77.{place}.1/24 dev v{other}"));
+            link.ip(&format!("-n {a} link set v{other} up"));
+            link.ip(&format!("-n {namespace} address add 10.77.{place}.2/24 dev v"));
             link.ip(&format!("-n {namespace} link set lo up"));
             link.ip(&format!("-n {namespace} link set v up"));
         }
         Some(link)
     }
 
-    fn namespace(&self, side: &str) -> String {
-        format!("{}-{side}", self.0)
+    fn hosts(&self) -> impl Iterator<Item = &'static str> {
+        ["a"].into_iter().chain(self.others.iter().copied())
+    }
+
+    fn namespace(&self, host: &str) -> String {
+        format!("{}-{host}", self.name)
     }
 
     fn ip(&self, arguments: &str) {
@@ -46,33 +65,38 @@ impl Link {
         assert!(run.status.success(), "ip {arguments}: {run:?}");
     }
 
-    /// Sets the link "up" or "down".
+    /// Sets the first link "up" or "down".
     pub fn set(&self, state: &str) {
-        self.ip(&format!("-n {} link set v {state}", self.namespace("a")));
+        self.set_link("b", state);
     }
 
-    /// Starts `program` as a service on that side.
-    pub fn serve(&self, side: &str, program: &str, options: &str) -> Process {
-        Process::run(self.command(side, program).arg("serve").args(options.split(' ')))
+    /// Sets the link to that host "up" or "down".
+    pub fn set_link(&self, other: &str, state: &str) {
+        self.ip(&format!("-n {} link set v{other} {state}", self.namespace("a")));
     }
 
-    /// Returns the command that runs `repd` with these arguments on side "a".
+    /// Starts `program` as a service on that host.
+    pub fn serve(&self, host: &str, program: &str, options: &str) -> Process {
+        Process::run(self.command(host, program).arg("serve").args(options.split(' ')))
+    }
+
+    /// Returns the command that runs `repd` with these arguments on host "a".
     pub fn client(&self, arguments: &str) -> Command {
         let mut command = self.command("a", REPD);
         command.args(arguments.split(' ')).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
 
-    /// Returns the command that runs `program` on that side.
-    pub fn command(&self, side: &str, program: &str) -> Command {
+    /// Returns the command that runs `program` on that host.
+    pub fn command(&self, host: &str, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace(side), program]);
+        command.args(["netns", "exec", &self.namespace(host), program]);
         command
     }
 
-    /// Connects from that side.
-    pub fn connect(&self, side: &str, endpoint: &str) -> Raw {
-        let namespace = File::open(format!("/run/netns/{}", self.namespace(side))).unwrap();
+    /// Connects from that host.
+    pub fn connect(&self, host: &str, endpoint: &str) -> Raw {
+        let namespace = File::open(format!("/run/netns/{}", self.namespace(host))).unwrap();
         let connected = scope(|threads| {
             let there = || {
                 // For this thread only.
@@ -86,18 +110,18 @@ impl Link {
 
     /// Has one in a hundred packets lost, in both directions.
     pub fn lose_packets(&self) {
-        for side in ["a", "b"] {
-            let rule = "-A INPUT -i v -m statistic --mode random --probability 0.01 -j DROP";
-            let run = self.command(side, "iptables").args(rule.split(' ')).output().unwrap();
+        for host in ["a", "b"] {
+            let rule = "-A INPUT -i v+ -m statistic --mode random --probability 0.01 -j DROP";
+            let run = self.command(host, "iptables").args(rule.split(' ')).output().unwrap();
             assert!(run.status.success(), "{run:?}");
         }
     }
 
     /// Returns the number of packets lost so far.
     pub fn lost_packets(&self) -> u64 {
-        let list = |side| self.command(side, "iptables").args(["-L", "INPUT", "-vx"]).output();
-        let lost = ["a", "b"].map(|side| {
-            let list = String::from_utf8(list(side).unwrap().stdout).unwrap();
+        let list = |host| self.command(host, "iptables").args(["-L", "INPUT", "-vx"]).output();
+        let lost = ["a", "b"].map(|host| {
+            let list = String::from_utf8(list(host).unwrap().stdout).unwrap();
             let rule = list.lines().find(|line| line.contains("DROP")).unwrap().to_string();
             rule.split_whitespace().next().unwrap().parse::<u64>().unwrap()
         });
@@ -107,8 +131,8 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        for side in ["a", "b"] {
-            let _ = Command::new("ip").args(["netns", "del", &self.namespace(side)]).output();
+        for host in self.hosts() {
+            let _ = Command::new("ip").args(["netns", "del", &self.namespace(host)]).output();
         }
     }
 }
