@@ -179,8 +179,12 @@ fn no_reply(
     }
 }
 
-/// Returns the error of a handshake that failed for its keys.
+/// Returns the error of a handshake that failed for that.
 fn denied(endpoint: &Endpoint, keys: Option<&ClientKeys>, why: HandshakeFailure) -> Error {
+    if let Some(stranger) = why.stranger() {
+        return Error::failed(format!("{endpoint} {stranger}"))
+            .with_remedy("give the endpoint of a repd, or of another server of REQ clients");
+    }
     let (what, remedy) = match (why, keys) {
         (HandshakeFailure::ServerKey, _) => (
             format!("{endpoint} has another key than --server-key says"),

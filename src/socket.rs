@@ -26,6 +26,7 @@ mod options;
 mod peers;
 mod poll;
 mod refusals;
+mod stranger;
 
 pub(crate) use checks::{AcceptCheck, UserCheck};
 pub(crate) use context::{Context, PeerLimits};

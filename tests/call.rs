@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::sync::mpsc::channel;
 use std::thread::spawn;
 
+use common::raw::Raw;
 use common::{Folder, Process, REPD, has_ipv6, refusing, repd, time_limit, until, with_folder};
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
@@ -132,6 +133,32 @@ fn a_service_is_called_by_name_by_ipv6_and_by_path() {
             said(&repd(&["call", endpoint, "ab"], b"")),
             (Some(0), "ba\n".into(), "".into())
         );
+    }
+}
+
+#[test]
+fn what_a_server_speaks_is_told_and_it_gets_no_request() {
+    let _limit = time_limit(60);
+    for (says, told) in [
+        (&b"J\0\0\0\n8.0.36\0"[..], r"does not speak ZMTP, but begins with J\x00\x00\x00"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "speaks SSH, not ZMTP"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP, not ZMTP"),
+        // The greeting of a PUB of ZMTP 2.0, and its routing id.
+        (b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x01\0\0", "is a PUB, which does not serve REQ clients"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let server = spawn(move || {
+            let mut connection = Raw::from_stream(listener.accept().unwrap().0);
+            connection.send(says);
+            connection.rest()
+        });
+        let (status, _, error) = said(&repd(&["call", &endpoint, "in vain"], b""));
+        let heard = server.join().unwrap();
+        assert!(!heard.ends_with(b"in vain"), "{told}: it has got the request");
+        let remedy = "give the endpoint of a repd, or of another server of REQ clients";
+        assert_eq!(error, format!("error: {endpoint} {told}; {remedy}\n"));
+        assert_eq!(status, Some(1));
     }
 }
 

@@ -155,9 +155,7 @@ fn an_upstream_that_is_none_is_tried_less_and_less_and_served_when_it_is_there()
     }
     // 0.1 s, and twice as long each time up to 2 s: no less.
     assert!(began.elapsed() >= Duration::from_millis(100 + 200 + 400 + 800 + 1600));
-    service.wait_for_line(
-        "the connection ends before its handshake; is that a server of REQ clients?",
-    );
+    service.wait_for_line("it speaks HTTP, not ZMTP; retrying");
     assert!(
         service.log.iter().filter(|line| line.contains("upstream")).count() <= 12,
         "{:?}",
@@ -237,11 +235,58 @@ fn an_upstream_where_something_else_was_before_is_connected_to() {
     stranger.greet();
     stranger.send(&command("READY", &property("Socket-Type", b"PUB")));
     stranger.rest();
-    service.wait_for_line("is that a server of REQ clients?");
+    service.wait_for_line("it is a PUB, which does not serve REQ clients; retrying");
     drop((stranger, listener));
     let _upstream = Process::start(&["--listen", &endpoint]);
     service.wait_for_line(": connected");
     assert_eq!(Client::req(&service.endpoint).ask_text("ab"), "ba");
+}
+
+/// The log says why once as long as it lasts, and not because the connection ends without a word in
+/// between. MySQL's first bytes are almost those of a ZMTP 1.0 peer.
+#[test]
+fn what_a_server_speaks_that_is_no_upstream_is_told_and_it_gets_no_request() {
+    let _limit = time_limit(120);
+    // As long as it says.
+    let mysql = [&b"J\0\0\0\n8.0.36\0"[..], &[b'x'; 66]].concat();
+    let publisher = [greeting(), command("READY", &property("Socket-Type", b"PUB"))].concat();
+    for (says, told) in [
+        (&mysql[..], r"it does not speak ZMTP, but begins with J\x00\x00\x00"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "it speaks SSH, not ZMTP"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it speaks HTTP, not ZMTP"),
+        (b"\xff\xfd\x18\xff\xfd\x20\xff\xfd\x23\xff", "it speaks Telnet, not ZMTP"),
+        (b"\x05\x01noise", r"it does not speak ZMTP, but begins with \x05\x01no"),
+        (&publisher, "it is a PUB, which does not serve REQ clients"),
+        // In ZMTP 2.0 the type stands in the greeting.
+        (
+            b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x01\0\0",
+            "it is a PUB, which does not serve REQ clients",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let mut service = Process::start(&["--upstream", &endpoint]);
+        let client = Client::req(&service.endpoint);
+        client.send(&[b"in vain"]);
+        for says in [says, b"", says] {
+            let mut connection = Raw::from_stream(listener.accept().unwrap().0);
+            connection.send(says);
+            if says.is_empty() {
+                continue;
+            }
+            let mut heard = Vec::new();
+            while let Some(byte) = connection.byte() {
+                heard.push(byte);
+                assert!(!heard.ends_with(b"in vain"), "{told}: it has got the request");
+            }
+        }
+        service.wait_for_line(&format!("upstream {endpoint}: {told}; retrying"));
+        assert_eq!(client.receive_code(), 503);
+        drop(listener);
+        service.wait_for_line("cannot connect; retrying");
+        let about = format!("upstream {endpoint}: ");
+        assert_eq!(service.log.iter().filter(|line| line.contains(&about)).count(), 2, "{told}");
+    }
 }
 
 /// ZMTP 1.0 is what libzmq 2 speaks, 2.0 what libzmq 3 does.
@@ -250,7 +295,8 @@ fn an_upstream_of_an_older_protocol_is_served() {
     let _limit = time_limit(60);
     // The signature, the revision and the type (ROUTER), and the routing id; or that alone.
     let newer = [&b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x06"[..], &frame(0, b"")].concat();
-    for greeting in [&newer[..], b"\x01\0"] {
+    let named = b"\xff\0\0\0\0\0\0\0\x06\0named";
+    for greeting in [&newer[..], b"\x01\0", b"\x06\0named", named] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
         let mut service = Process::start(&["--upstream", &endpoint]);

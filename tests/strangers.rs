@@ -291,6 +291,11 @@ fn who_speaks_another_protocol_is_told_of() {
             line.ends_with("it is no ZeroMQ client, or breaks the protocol; so far: 1"),
             "{line}"
         );
+        let mut browser = Raw::connect(&service.endpoint);
+        browser.send(b"GET / HTTP/1.1\r\n\r\n");
+        browser.rest();
+        let line = service.wait_for_line("it speaks HTTP, not ZMTP; so far: 2");
+        assert!(line.contains("warning: refused tcp://127.0.0.1:"), "{line}");
         let mut local = UnixStream::connect(&path).unwrap();
         local.write_all(&[&raw::greeting()[..12], b"PLAIN", &[0; 47]].concat()).unwrap();
         service.wait_for_line("warning: refused a process of this machine: ");

@@ -1,6 +1,6 @@
 //! Monitors: what happens to a socket's connections (zmq_socket_monitor(3)).
 
-use super::{Socket, Watched};
+use super::{Socket, Watched, stranger};
 use crate::error::Error;
 
 /// What happened to a connection.
@@ -30,6 +30,10 @@ pub(crate) enum HandshakeFailure {
     ServerKey,
     /// Of a client: the server does not let its key in (ZAP's code 400, ZeroMQ RFC 27).
     NotListed,
+    /// The peer does not speak ZMTP, and began with these bytes.
+    NotZmtp([u8; 4]),
+    /// The peer's socket is of a type that does not match: that number, or a greater one.
+    SocketType(u8),
     Other,
 }
 
@@ -77,6 +81,9 @@ impl Monitor {
             zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_AUTH => {
                 Event::HandshakeFailed(HandshakeFailure::NotListed)
             }
+            zmq_sys::ZMQ_EVENT_HANDSHAKE_FAILED_NOT_ZMTP => {
+                Event::HandshakeFailed(HandshakeFailure::NotZmtp(value.to_ne_bytes()))
+            }
             zmq_sys::ZMQ_EVENT_DISCONNECTED => Event::Disconnected,
             zmq_sys::ZMQ_EVENT_CLOSED => Event::Closed,
             zmq_sys::ZMQ_EVENT_CONNECT_RETRIED => Event::Retried,
@@ -86,7 +93,20 @@ impl Monitor {
 }
 
 impl HandshakeFailure {
+    /// Returns what the peer is, if it is none to send requests to: "speaks HTTP, not ZMTP".
+    pub fn stranger(self) -> Option<String> {
+        match self {
+            HandshakeFailure::NotZmtp(first) => Some(stranger::says(first)),
+            HandshakeFailure::SocketType(number) => Some(stranger::is_of(number)),
+            _ => None,
+        }
+    }
+
     fn of_protocol(code: u32) -> HandshakeFailure {
+        let socket_type = code.wrapping_sub(zmq_sys::ZMQ_PROTOCOL_ERROR_ZMTP_SOCKET_TYPE);
+        if let Ok(number) = u8::try_from(socket_type) {
+            return HandshakeFailure::SocketType(number);
+        }
         match code {
             zmq_sys::ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH => HandshakeFailure::Mechanism,
             zmq_sys::ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC => HandshakeFailure::ServerKey,

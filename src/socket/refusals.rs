@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::Socket;
+use super::{Socket, stranger};
 use crate::error::Error;
 use crate::logging::Event;
 
@@ -94,8 +94,12 @@ impl Refusals {
         for Kind { action, reason, count, last, logged, .. } in &mut self.kinds {
             let count = socket.get_int(*count)?;
             if replace(logged, count) != count && is_logged {
-                let address = socket.get_string(*last)?;
-                let (ip, peer) = (ip_of(&address), name_of(address));
+                let last = socket.get_string(*last)?;
+                let (address, first) = last.split_once(' ').unwrap_or((&last, ""));
+                let (ip, peer) = (ip_of(address), name_of(address));
+                let says =
+                    u32::from_str_radix(first, 16).map(|said| stranger::says(said.to_be_bytes()));
+                let reason = says.map_or_else(|_| reason.clone(), |says| format!("it {says}"));
                 warn!(
                     event = Event::Refused, peer = ip;
                     "{prefix}{action} {peer}: {reason}; so far: {count}"
@@ -125,6 +129,6 @@ fn ip_of(address: &str) -> Option<String> {
 }
 
 /// Returns what the log calls the peer at `address`. A peer over ipc has no address of its own.
-fn name_of(address: String) -> String {
-    if address == "ipc://" { "a process of this machine".into() } else { address }
+fn name_of(address: &str) -> &str {
+    if address == "ipc://" { "a process of this machine" } else { address }
 }

@@ -102,6 +102,11 @@ impl Raw {
         let _ = self.0.write_all(bytes);
     }
 
+    /// Returns the next byte, or `None` if the service has ended the connection.
+    pub fn byte(&mut self) -> Option<u8> {
+        self.read::<1>().map(|[byte]| byte)
+    }
+
     /// Returns the flags and the body of the next frame, or `None` if the service has ended the
     /// connection.
     pub fn receive(&mut self) -> Option<(u8, Vec<u8>)> {

@@ -64,7 +64,8 @@ pub const ZMQ_LAST_CUT_OFF: u32 = 1017;
 /// Read only: the number of peers that broke the protocol in another way, or whose socket type does
 /// not match: an `int`.
 pub const ZMQ_REFUSED: u32 = 1018;
-/// Read only: the address of the last of them: a string.
+/// Read only: the address of the last of them: a string. Of one that does not speak ZMTP a space and
+/// its first four bytes, in hexadecimal digits, are behind it.
 pub const ZMQ_LAST_REFUSED: u32 = 1019;
 /// Read only: the number of peers that named a routing id in use by another connection: an `int`.
 pub const ZMQ_NAMESAKES: u32 = 1020;
@@ -117,6 +118,15 @@ pub const ZMQ_AS_DEALER: u32 = 1038;
 /// of its routing id, that, a byte with the length of its User-Id, that, and then its type of socket, if
 /// that is known, its endpoint and its address, with spaces between; nothing if there are no more.
 pub const ZMQ_COME: u32 = 1039;
+
+// What the patches add to the monitors.
+
+/// Event: the peer does not speak ZMTP. Its value is the first four bytes that it has sent, as they
+/// came, with zeros for those that have not come.
+pub const ZMQ_EVENT_HANDSHAKE_FAILED_NOT_ZMTP: u32 = 0x8000;
+/// Value of [`ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL`]: the peer's socket is of a type that does not match.
+/// The number of that is added, or 255 if it has none.
+pub const ZMQ_PROTOCOL_ERROR_ZMTP_SOCKET_TYPE: u32 = 0x1000_0100;
 
 /// The value of [`ZMQ_ACCEPT_CHECK`].
 #[repr(C)]

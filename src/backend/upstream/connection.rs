@@ -74,6 +74,9 @@ impl Upstream {
 
     /// Returns what the log is told of an upstream whose handshake fails.
     fn handshake_trouble(&self, why: HandshakeFailure) -> String {
+        if let Some(stranger) = why.stranger() {
+            return format!("it {stranger}");
+        }
         match (why, self.keys.as_ref().map(ClientKeys::public)) {
             (HandshakeFailure::ServerKey, _) => "it has another key than --servers says".into(),
             (HandshakeFailure::NotListed, Some(key)) => {
@@ -95,6 +98,12 @@ impl Upstream {
 
     /// Tells the log why the upstream is not connected, unless that is what it was told last.
     fn warn_once(&mut self, trouble: Trouble, what: &str) {
+        // What is there may close the connection before it has said what it is, some of the times.
+        if trouble == Trouble::Handshake(HandshakeFailure::Other)
+            && matches!(self.trouble, Some(Trouble::Handshake(_)))
+        {
+            return;
+        }
         if self.trouble.replace(trouble) != Some(trouble) {
             warn!("{}: {what}; retrying", self.name);
         }
