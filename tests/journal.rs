@@ -126,7 +126,7 @@ fn the_journal_gets_each_line_with_its_fields() {
     stranger.send(&[b'x'; 100]);
     stranger.rest();
     assert_eq!(client.ask_text("ab"), "ba");
-    let refused = journal.wait_for("it is no ZeroMQ client");
+    let refused = journal.wait_for("it does not speak ZMTP, but begins with xxxx");
     assert_eq!(refused["MESSAGE_ID"], "2a28c256b1774469a8f02e7b52812694");
     assert_eq!(refused["PRIORITY"], "4");
     assert_eq!(refused["REPD_PEER"], "127.0.0.1");
