@@ -2,10 +2,11 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::dns;
 use crate::error::Error;
 
 mod connect;
@@ -13,13 +14,16 @@ mod host;
 mod inherited;
 mod listener;
 mod resolve;
+mod targets;
 
 use connect::ONLY_FOR;
 pub(crate) use host::{Host, is_local};
 pub(crate) use listener::{Listener, Listeners, SocketFile};
+pub(crate) use targets::{NO_SERVICE, Target, addresses_of};
 
 /// A place to listen at or to connect to: `tcp://HOST:PORT` or `ipc://PATH`; or `fd://NAME`, a
-/// socket that listens already and that systemd hands over under that name (sd_listen_fds(3)).
+/// socket that listens already and that systemd hands over under that name (sd_listen_fds(3)); or
+/// `tcp://_SERVICE._PROTO.NAME`, the places that the SRV records of that name tell (RFC 2782).
 ///
 /// HOST is `*` (every IPv4 interface), an IPv4 address, an IPv6 address in brackets, a network
 /// interface, or a name. PORT is 1 to 65535; `*` or 0 lets the system choose one. PATH is a file's
@@ -42,6 +46,7 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     Tcp { host: Host, port: u16 },
+    Srv { name: String },
     Ipc { path: PathBuf },
     Abstract { name: String },
     Inherited { name: String },
@@ -62,7 +67,7 @@ impl Endpoint {
 
     /// Returns true if it is reached over TCP.
     pub(crate) fn is_tcp(&self) -> bool {
-        matches!(self.address, Address::Tcp { .. })
+        matches!(self.address, Address::Tcp { .. } | Address::Srv { .. })
     }
 
     /// Returns true if a service manager hands it over.
@@ -94,24 +99,14 @@ impl Endpoint {
         Endpoint { text: format!("ipc://{path}"), address: Address::Ipc { path: path.into() } }
     }
 
-    /// Returns true if it is the name of a host, whose addresses may change.
+    /// Returns true if it is a name, whose addresses may change.
     pub(crate) fn is_name(&self) -> bool {
         match &self.address {
             Address::Tcp { host: Host::Named(name), port: 1.. } => {
                 !name.contains([':', '%']) && name.parse::<IpAddr>().is_err()
             }
+            Address::Srv { .. } => true,
             _ => false,
-        }
-    }
-
-    /// Returns the addresses of the host, at least one.
-    ///
-    /// # Errors
-    /// The reason why there is none.
-    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
-        match &self.address {
-            Address::Tcp { host, port } => host.addresses(*port),
-            _ => Err("it is no host".into()),
         }
     }
 }
@@ -166,6 +161,9 @@ fn address(text: &str) -> Result<Address, String> {
 const GIVE: &str = "give tcp://HOST:PORT or ipc://PATH";
 
 fn tcp(rest: &str) -> Result<Address, String> {
+    if rest.starts_with('_') && !rest.contains(':') {
+        return srv(rest);
+    }
     let Some((host, port)) = rest.rsplit_once(':') else {
         return Err("no port; give tcp://HOST:PORT, such as tcp://127.0.0.1:5555".into());
     };
@@ -192,6 +190,15 @@ fn tcp(rest: &str) -> Result<Address, String> {
         (host, _) => Host::Named(host.into()),
     };
     Ok(Address::Tcp { host, port })
+}
+
+fn srv(name: &str) -> Result<Address, String> {
+    if !dns::is_name(name) || name.split('.').filter(|label| !label.is_empty()).count() < 3 {
+        return Err("no such name of SRV records; give _SERVICE._PROTO.NAME, such as \
+                    tcp://_repd._tcp.example.org, or a port"
+            .into());
+    }
+    Ok(Address::Srv { name: name.into() })
 }
 
 fn ipc(path: &str) -> Result<Address, String> {
@@ -234,6 +241,8 @@ impl fmt::Display for Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn resolved(endpoint: &str) -> Result<SocketAddr, String> {
@@ -295,6 +304,13 @@ mod tests {
             "fd://a:b",
             "fd://a/b",
             "tcp://*:1\n",
+            "tcp://_repd",
+            "tcp://_repd._tcp",
+            "tcp://_repd._tcp.",
+            "tcp://_repd._tcp..example.org",
+            "tcp://_repd._tcp.a b",
+            "tcp://_repd._tcp.a/b",
+            "tcp://_repd._tcp.a\\.b",
         ] {
             assert!(wrong.parse::<Endpoint>().is_err(), "{wrong:?}");
         }
@@ -302,6 +318,23 @@ mod tests {
             assert!(resolved(wrong).unwrap_err().contains("multicast"), "{wrong:?}");
         }
         assert!(resolved("tcp://no.such.invalid:1").unwrap_err().contains("no.such.invalid"));
+    }
+
+    #[test]
+    fn a_name_without_a_port_that_begins_with_an_underscore_is_that_of_srv_records() {
+        for (text, is_srv) in [
+            ("tcp://_repd._tcp.example.org", true),
+            ("tcp://_repd._tcp.example.org.", true),
+            ("tcp://_repd._tcp.repd.default.svc.cluster.local", true),
+            ("tcp://_repd._tcp.example.org:5555", false),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert!(endpoint.is_tcp() && endpoint.is_name(), "{text}");
+            assert_eq!(matches!(endpoint.address, Address::Srv { .. }), is_srv, "{text}");
+            assert_eq!(endpoint.to_string(), text);
+        }
+        let long = format!("tcp://_repd._tcp.{}.org", "a".repeat(64));
+        assert!(long.parse::<Endpoint>().is_err());
     }
 
     #[test]

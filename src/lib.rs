@@ -89,7 +89,7 @@
 //!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
 //!   worker and its lane share. Elsewhere: an `external` worker, which connects to the `router`, or an
 //!   `upstream`; its `peer_load` and `concurrency`, and what its `reply` may be. `lanes`: all of them,
-//!   as they come and go; `names`: the upstreams that have one. A lane and its worker do not know each other: they meet at an endpoint
+//!   as they come and go; `names`: the upstreams that have one, each a `look_up` that is repeated. A lane and its worker do not know each other: they meet at an endpoint
 //! - `handler`, `fault`, `frame`, `deadline`: requests and replies, without transport;
 //!   `handler::program`: a
 //!   program as the handler, its copies looked after by the `supervisor`, each a `process`; an
@@ -97,7 +97,7 @@
 //!   what they say on `stderr`
 //! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
 //!   the `listener` there or one that is `inherited`, how one is `connect`ed to, a `host` and how the
-//!   system can `resolve` it
+//!   system can `resolve` it, and the `targets` to which a name leads; `dns`: a client for SRV records
 //! - `sys`: what is Linux alone; `logging`: a `line`, which of them `repeats` and is left out, and where
 //!   lines go;
 //!   `text`, `error`: what their names say
@@ -119,6 +119,7 @@ pub mod call;
 pub mod cli;
 mod config;
 mod deadline;
+mod dns;
 mod endpoint;
 mod error;
 mod fault;

@@ -20,9 +20,9 @@ impl Endpoint {
     /// Connects without ZeroMQ. Waits for one second at most for each address over TCP.
     pub(crate) fn connect(&self) -> io::Result<OwnedFd> {
         match &self.address {
-            Address::Tcp { host, port } => {
+            Address::Tcp { .. } | Address::Srv { .. } => {
                 let mut last = io::Error::other("it has no address");
-                for address in host.addresses(*port).map_err(io::Error::other)? {
+                for address in self.addresses().map_err(io::Error::other)? {
                     match TcpStream::connect_timeout(&address, REACH_TIME) {
                         Ok(stream) => return Ok(stream.into()),
                         Err(error) => last = error,
@@ -47,7 +47,8 @@ impl Endpoint {
         self.to_connect_by(|addresses| addresses[0])
     }
 
-    /// Returns the same; of several addresses of a name, the first one where something listens.
+    /// Returns the same; of several addresses of a name, the first one where something listens. Those
+    /// of SRV records come in the order of their priorities.
     ///
     /// # Errors
     /// Those of [`Endpoint::to_connect`].
@@ -75,21 +76,21 @@ impl Endpoint {
         choose: impl FnOnce(&[SocketAddr]) -> SocketAddr,
     ) -> Result<(String, bool), Error> {
         let cannot = || Error::config(format!("cannot connect to {self}"));
-        let (host, port) = match &self.address {
-            Address::Tcp { host, port } => (host, port),
+        match &self.address {
+            Address::Tcp { host: Host::Any, .. } | Address::Tcp { port: 0, .. } => {
+                return Err(cannot()
+                    .with_cause("it is not one address")
+                    .with_remedy("name a host and a port"));
+            }
+            Address::Tcp { .. } | Address::Srv { .. } => (),
             Address::Ipc { .. } | Address::Abstract { .. } => {
                 return Ok((self.text.clone(), false));
             }
             Address::Inherited { .. } => {
                 return Err(cannot().with_cause(ONLY_FOR).with_remedy(GIVE));
             }
-        };
-        if *host == Host::Any || *port == 0 {
-            return Err(cannot()
-                .with_cause("it is not one address")
-                .with_remedy("name a host and a port"));
         }
-        let address = choose(&host.addresses(*port).map_err(|why| cannot().with_cause(why))?);
+        let address = choose(&self.addresses().map_err(|why| cannot().with_cause(why))?);
         Ok((format!("tcp://{address}"), address.is_ipv6()))
     }
 }

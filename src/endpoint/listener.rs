@@ -108,6 +108,10 @@ impl Listener {
                     .map_err(|error| cannot(explain_tcp(error.into(), host, *port)))?;
                 (fd, None, Place::Tcp(address))
             }
+            Address::Srv { .. } => {
+                let why = "SRV records tell where to connect to";
+                return Err(cannot(why.into()).with_remedy(GIVE));
+            }
             Address::Ipc { path } => {
                 if let Ok(identity) = identity(path) {
                     check_free(&Place::File(identity)).map_err(cannot)?;
