@@ -65,6 +65,9 @@ pub(crate) enum Admission {
     /// It takes the request at that cost, to be compared with other lanes of the same kind; lower
     /// is better.
     Cost(f64),
+    /// It takes the request at that cost if another lane has lost it, and otherwise none: others come
+    /// before it.
+    Standby(f64),
     /// It takes none now, but soon.
     Full,
     /// It takes none, and requests should not wait for it.

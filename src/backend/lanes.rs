@@ -51,6 +51,23 @@ impl Lanes {
         Ok(new)
     }
 
+    /// Takes account of upstreams that others come before, by the priorities of SRV records.
+    pub fn stand_by(&mut self, now: Instant) {
+        self.names.iter().for_each(|names| names.stand_by(&mut self.lanes, now));
+    }
+
+    /// Takes account of a request that was sent to that lane.
+    pub fn on_sent(&mut self, lane: usize) {
+        if !self.names.as_ref().is_some_and(Names::have_weights) {
+            return;
+        }
+        for (place, any) in self.lanes.iter_mut().enumerate() {
+            if let Lane::Upstream(upstream) = any {
+                upstream.on_any_sent(place == lane);
+            }
+        }
+    }
+
     /// Returns how many sources of events there are.
     pub fn sources(&self) -> usize {
         self.lanes.len() + usize::from(self.router.is_some())

@@ -4,9 +4,9 @@
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::Instant;
 
 use log::{info, warn};
 
@@ -14,16 +14,17 @@ use super::lanes::enter;
 use super::{Lane, Upstream};
 use crate::auth::Access;
 use crate::config::Config;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, plain};
 use crate::socket::{Context, Watched, readable, wait};
 use crate::sys::fd::set_nonblocking;
 
-/// Time between two look-ups of a name.
-const INTERVAL: Duration = Duration::from_secs(5);
+use look_up::LookUp;
 
-/// Maximum number of addresses of a name that are used.
-const MAX_ADDRESSES: usize = 64;
+mod look_up;
+
+/// The part of an upstream whose weight is 0, where others have one: RFC 2782 wants it to be small.
+const LEAST_PART: f64 = 0.01;
 
 /// Stack of the thread, in bytes: the system's look-up takes more than a thread's least.
 const STACK: usize = 512 << 10;
@@ -37,6 +38,8 @@ pub(crate) struct Names {
     config: Config,
     found: Receiver<Found>,
     waking: PipeReader,
+    /// Some have other weights than others of the same name.
+    have_weights: bool,
     /// Its end is that of the thread.
     _running: PipeWriter,
 }
@@ -44,13 +47,15 @@ pub(crate) struct Names {
 struct Name {
     endpoint: Endpoint,
     /// The addresses that it has, with their lanes.
-    lanes: Vec<(SocketAddr, usize)>,
+    lanes: Vec<(Target, usize)>,
+    /// They differ.
+    has_priorities: bool,
 }
 
-/// The addresses of a name.
+/// Where a name leads.
 struct Found {
     name: usize,
-    addresses: Vec<SocketAddr>,
+    targets: Vec<Target>,
 }
 
 impl Names {
@@ -72,20 +77,26 @@ impl Names {
         let mut look_ups: Vec<_> = endpoints.iter().cloned().enumerate().map(LookUp::new).collect();
         let body = move || {
             loop {
-                for look_up in &mut look_ups {
+                for look_up in look_ups.iter_mut().filter(|it| it.due <= Instant::now()) {
                     look_up.repeat(&send);
                     // A full pipe tells as much.
                     let _ = (&wake).write(&[0]);
                 }
+                let next = look_ups.iter().map(|look_up| look_up.due).min();
+                let time = next.map(|due| due.saturating_duration_since(Instant::now()));
                 let mut end = [readable(&stopped)];
-                if wait(&mut end, Some(INTERVAL)).is_err() || end[0].is_readable() {
+                if wait(&mut end, time).is_err() || end[0].is_readable() {
                     return;
                 }
             }
         };
         // It is not waited for in the end: it may be in a look-up.
         Builder::new().name("names".into()).stack_size(STACK).spawn(body).map_err(cannot)?;
-        let names = endpoints.into_iter().map(|endpoint| Name { endpoint, lanes: Vec::new() });
+        let names = endpoints.into_iter().map(|endpoint| Name {
+            endpoint,
+            lanes: Vec::new(),
+            has_priorities: false,
+        });
         Ok(Names {
             names: names.collect(),
             context: context.clone(),
@@ -93,6 +104,7 @@ impl Names {
             config: config.clone(),
             found,
             waking,
+            have_weights: false,
             _running: running,
         })
     }
@@ -106,63 +118,132 @@ impl Names {
         // Whatever is in the pipe says that there is something in the channel.
         let _ = (&self.waking).read(&mut [0; 64]);
         let mut new = Vec::new();
-        while let Ok(Found { name, addresses }) = self.found.try_recv() {
-            let Name { endpoint, lanes: known } = &mut self.names[name];
-            for (address, lane) in known.extract_if(.., |(it, _)| !addresses.contains(it)) {
-                info!("upstream {endpoint}: {} is no longer an address of it", address.ip());
+        while let Ok(Found { name, targets }) = self.found.try_recv() {
+            let Name { endpoint, lanes: known, .. } = &mut self.names[name];
+            let is_at = |it: &Target, target: &Target| it.address == target.address;
+            let is_gone = |(it, _): &mut (Target, usize)| !targets.iter().any(|to| is_at(it, to));
+            for (Target { address, .. }, lane) in known.extract_if(.., is_gone) {
+                let address = shown(endpoint, address);
+                info!("upstream {endpoint}: {address} is no longer an address of it");
                 if let Lane::Upstream(upstream) = &mut lanes[lane] {
                     upstream.leave();
                 }
             }
-            for address in addresses {
-                if known.iter().any(|(it, _)| *it == address) {
+            for target in targets {
+                if let Some((it, _)) = known.iter_mut().find(|(it, _)| is_at(it, &target)) {
+                    *it = target;
                     continue;
                 }
                 let (context, access) = (&self.context, self.access.as_deref());
-                match Upstream::new(context, endpoint, Some(address), access, &self.config) {
+                match Upstream::new(context, endpoint, Some(target.address), access, &self.config) {
                     Ok(upstream) => {
                         let lane = enter(lanes, Lane::Upstream(upstream.into()));
-                        known.push((address, lane));
+                        known.push((target, lane));
                         new.push(lane);
                     }
                     // It is tried again with the next look-up.
                     Err(error) => warn!("upstream {endpoint}: {error:#}"),
                 }
             }
+            self.names[name].rank(lanes);
+            self.share(lanes);
         }
         new
     }
-}
 
-/// A name that is looked up again and again.
-struct LookUp {
-    number: usize,
-    endpoint: Endpoint,
-    /// Why there were no addresses, as the log was told.
-    trouble: Option<String>,
-}
-
-impl LookUp {
-    fn new((number, endpoint): (usize, Endpoint)) -> LookUp {
-        LookUp { number, endpoint, trouble: None }
+    /// Tells the lanes their parts of the load, if weights differ.
+    fn share(&mut self, lanes: &mut [Lane]) {
+        let parts: Vec<(usize, f64)> = self.names.iter().flat_map(Name::parts).collect();
+        self.have_weights = parts.iter().any(|(_, part)| *part != 1.0);
+        // Upstreams that have no weight are beside those.
+        let all = (0..lanes.len()).map(|lane| (lane, 1.0));
+        for (lane, part) in all.chain(parts) {
+            if let Lane::Upstream(upstream) = &mut lanes[lane] {
+                upstream.set_part(self.have_weights.then_some(part));
+            }
+        }
     }
 
-    /// Looks the name up, and sends its addresses. While that fails, the last ones hold.
-    fn repeat(&mut self, found: &Sender<Found>) {
-        match self.endpoint.addresses() {
-            Ok(mut addresses) => {
-                self.trouble = None;
-                // Name servers give them in turns: of too many the same ones each time.
-                addresses.sort();
-                addresses.truncate(MAX_ADDRESSES);
-                // Nobody hears of it once the service has ended.
-                let _ = found.send(Found { name: self.number, addresses });
-            }
-            Err(why) if self.trouble.as_ref() != Some(&why) => {
-                warn!("upstream {}: {why}; retrying", self.endpoint);
-                self.trouble = Some(why);
-            }
-            Err(_) => (),
+    /// Returns true if requests are shared by weight.
+    pub fn have_weights(&self) -> bool {
+        self.have_weights
+    }
+
+    /// Has those lanes stand by for which another one of their name is available that has a lower
+    /// priority.
+    pub fn stand_by(&self, lanes: &mut [Lane], now: Instant) {
+        for name in self.names.iter().filter(|name| name.has_priorities) {
+            name.stand_by(lanes, now);
         }
+    }
+}
+
+impl Name {
+    /// Takes account of its priorities, which may have changed.
+    fn rank(&mut self, lanes: &mut [Lane]) {
+        let first = self.lanes.first().map(|(target, _)| target.priority);
+        self.has_priorities = self.lanes.iter().any(|(it, _)| Some(it.priority) != first);
+        for (_, lane) in &self.lanes {
+            if let Lane::Upstream(upstream) = &mut lanes[*lane] {
+                upstream.stand_by(false);
+            }
+        }
+    }
+
+    fn stand_by(&self, lanes: &mut [Lane], now: Instant) {
+        let is_available = |(_, lane): &&(Target, usize)| match &lanes[*lane] {
+            Lane::Upstream(upstream) => upstream.is_available(now),
+            _ => false,
+        };
+        let available = self.lanes.iter().filter(is_available);
+        let lowest = available.map(|(target, _)| target.priority).min().unwrap_or(u16::MAX);
+        for (target, lane) in &self.lanes {
+            if let Lane::Upstream(upstream) = &mut lanes[*lane] {
+                upstream.stand_by(target.priority > lowest);
+            }
+        }
+    }
+
+    /// Returns its lanes, each with its part among those of the same priority: 1 on average, so that it
+    /// fits upstreams that have no weight.
+    fn parts(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.lanes.iter().map(|(target, lane)| {
+            let like_it = self.lanes.iter().filter(|(it, _)| it.priority == target.priority);
+            let weights = like_it.map(|(it, _)| f64::from(it.weight));
+            let (count, sum) = weights.fold((0.0, 0.0), |(count, sum), it| (count + 1.0, sum + it));
+            let part = if sum == 0.0 { 1.0 } else { f64::from(target.weight) * count / sum };
+            (*lane, part.max(LEAST_PART))
+        })
+    }
+}
+
+/// Returns what of an address is shown beside its name: of SRV records the port too.
+pub(super) fn shown(endpoint: &Endpoint, address: SocketAddr) -> String {
+    if endpoint.is_srv() { address.to_string() } else { address.ip().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the parts of targets of these priorities and weights.
+    fn parts(targets: &[(u16, u16)]) -> Vec<f64> {
+        let target = |(lane, &(priority, weight)): (usize, &(u16, u16))| {
+            let address = SocketAddr::from(([10, 0, 0, 1], 1 + lane as u16));
+            (Target { priority, address, weight }, lane)
+        };
+        let lanes = targets.iter().enumerate().map(target).collect();
+        let endpoint = "tcp://_repd._tcp.example.org".parse().unwrap();
+        let name = Name { endpoint, lanes, has_priorities: false };
+        name.parts().map(|(_, part)| part).collect()
+    }
+
+    #[test]
+    fn a_part_is_the_weight_against_the_average_of_its_priority() {
+        assert_eq!(parts(&[(1, 3), (1, 1), (2, 7)]), [1.5, 0.5, 1.0]);
+        assert_eq!(parts(&[(1, 0), (1, 0)]), [1.0, 1.0]);
+        assert_eq!(parts(&[(1, 65535); 3]), [1.0; 3]);
+        // Small, but not nothing.
+        assert_eq!(parts(&[(1, 0), (1, 10)]), [0.01, 2.0]);
     }
 }

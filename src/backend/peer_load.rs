@@ -35,6 +35,8 @@ pub(crate) struct Peer {
     measured: Instant,
     /// When it had nothing outstanding, or replied, last.
     foremost_since: Instant,
+    /// When it has refused a request last.
+    refused: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl Peer {
             ewma: 0.0,
             measured: now,
             foremost_since: now,
+            refused: None,
         }
     }
 
@@ -82,6 +85,13 @@ impl Peer {
         } else {
             Admission::Unavailable(Unavailable::Stuck)
         }
+    }
+
+    /// Returns true if it takes requests, if perhaps not at once: it is not stuck, and has refused none
+    /// of late.
+    pub fn is_willing(&self, now: Instant) -> bool {
+        let refuses = self.refused.is_some_and(|at| now < at + HALF_LIFE);
+        !refuses && !matches!(self.admission(now), Admission::Unavailable(_))
     }
 
     /// Returns what it is doing, and since when it is at it.
@@ -159,7 +169,7 @@ impl Peer {
     /// [`HALF_LIFE`].
     pub fn on_refusal(&mut self, now: Instant) {
         self.ewma = self.ewma.max(HALF_LIFE.as_secs_f64());
-        self.measured = now;
+        (self.measured, self.refused) = (now, Some(now));
     }
 
     /// Takes account of a request whose deadline has passed; returns false if it is not outstanding
@@ -334,6 +344,21 @@ mod tests {
             harness.send(&mut good);
         });
         assert!(good.cost(harness.now) < bad.cost(harness.now));
+    }
+
+    #[test]
+    fn one_that_is_stuck_or_has_just_refused_is_not_willing() {
+        let mut harness = Harness::new();
+        let mut peer = Peer::new(Concurrency::Fixed(1), harness.now);
+        harness.serve(&mut peer, 1, MS);
+        peer.on_refusal(harness.now);
+        assert!(!peer.is_willing(harness.now) && peer.is_willing(harness.now + HALF_LIFE));
+        harness.now += HALF_LIFE;
+        let ticket = harness.send(&mut peer);
+        // It is full, which is another thing.
+        assert!(peer.is_willing(harness.now));
+        peer.on_deadline(ticket, harness.now);
+        assert!(!peer.is_willing(harness.now));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use super::concurrency::Concurrency;
+use super::names::shown;
 use super::peer_load::Peer;
 use super::reply;
 use super::{Activity, Admission, CONNECT_GRACE, LaneEvent, Ticket, Unavailable};
@@ -21,7 +22,10 @@ use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::{Context, HandshakeFailure, Monitored, Refusals, Sent, Watched, share};
 
+use share::Share;
+
 mod connection;
+mod share;
 
 /// Time without news of a connection after which a new socket is made. libzmq tries again within two
 /// seconds, and what it has begun ends within five; but there is what it does not try again.
@@ -61,6 +65,10 @@ pub(crate) struct Upstream {
     heard: Instant,
     /// It takes nothing more: its address is no longer one of the name.
     is_leaving: bool,
+    /// It takes a request only if another upstream has lost that.
+    is_standing_by: bool,
+    /// `None` if upstreams have no different weights.
+    share: Option<Share>,
     /// What the log was told since then.
     trouble: Option<Trouble>,
     /// libzmq tries to connect again, and has not connected since.
@@ -109,6 +117,8 @@ impl Upstream {
             disconnected_since: Instant::now(),
             heard: Instant::now(),
             is_leaving: false,
+            is_standing_by: false,
+            share: None,
             trouble: None,
             is_retrying: false,
             lost: VecDeque::new(),
@@ -149,6 +159,30 @@ impl Upstream {
         self.is_leaving = true;
     }
 
+    /// Sets whether it stands by: it takes a request only if another upstream has lost that.
+    pub fn stand_by(&mut self, is_standing_by: bool) {
+        self.is_standing_by = is_standing_by;
+    }
+
+    /// Returns true if it is connected and takes requests, if perhaps not at once.
+    pub fn is_available(&self, now: Instant) -> bool {
+        let is_connected = !self.is_leaving && !self.is_disconnecting;
+        self.peer.as_ref().is_some_and(|peer| is_connected && peer.is_willing(now))
+    }
+
+    /// Sets its part of the load, beside upstreams with other ones; `None` if they have none.
+    pub fn set_part(&mut self, part: Option<f64>) {
+        match (&mut self.share, part) {
+            (Some(share), Some(part)) => share.set(part),
+            (share, part) => *share = part.map(Share::new),
+        }
+    }
+
+    /// Takes account of a request that was sent: here, or to another upstream.
+    pub fn on_any_sent(&mut self, is_here: bool) {
+        self.share.iter_mut().for_each(|share| share.on_sent(is_here));
+    }
+
     /// Returns true if it has answered all, and gets nothing more.
     pub fn has_ended(&self) -> bool {
         self.is_leaving && self.in_flight() == 0 && self.lost.is_empty()
@@ -179,7 +213,9 @@ impl Upstream {
         if self.is_disconnecting {
             return Admission::Full;
         }
-        peer.admission(now)
+        let Admission::Cost(cost) = peer.admission(now) else { return peer.admission(now) };
+        let cost = self.share.map_or(cost, |share| share.cost(cost));
+        if self.is_standing_by { Admission::Standby(cost) } else { Admission::Cost(cost) }
     }
 
     /// Returns when the admission may change though no poll item tells.
@@ -263,7 +299,7 @@ impl Upstream {
 
 fn place(endpoint: &Endpoint, address: Option<SocketAddr>) -> String {
     match address {
-        Some(address) => format!("{endpoint} ({})", address.ip()),
+        Some(address) => format!("{endpoint} ({})", shown(endpoint, address)),
         None => endpoint.to_string(),
     }
 }

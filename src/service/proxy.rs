@@ -207,10 +207,12 @@ impl Proxy {
     /// lane is available.
     fn dispatch(&mut self) -> Result<(), Error> {
         let Broker { dispatcher, frontend, now, .. } = &mut self.broker;
+        self.lanes.stand_by(*now);
         while let Some(next) = dispatcher.next_assignment(&self.lanes, *now) {
             let Assignment { ticket, lane, keep, patience, .. } = next;
             let body = dispatcher.body_mut(ticket);
             if self.lanes[lane].send(ticket, body, keep, patience, *now)? {
+                self.lanes.on_sent(lane);
                 frontend.stats.retried += u64::from(next.lost_on.is_some());
                 if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket, lane)) {
                     trace::sent(number, &self.lanes[lane].name(lane), next.lost_on.is_some());

@@ -31,24 +31,27 @@ impl Recent {
     /// Returns the place of the lane for the next request: the most recently used one
     /// that has credit, since waking a thread costs more than a tiny handler; if none has, the one
     /// of least cost, and of equals the least recently used. The lane that lost the request is the
-    /// last choice.
+    /// last choice, behind those that stand by for it.
     pub fn choose(
         &self,
         lanes: &[impl LaneState],
         lost_on: Option<usize>,
         now: Instant,
     ) -> Option<usize> {
-        let (mut best, mut last) = (None::<(f64, usize)>, None);
+        let (mut best, mut last) = (None::<((bool, f64), usize)>, None);
         for (place, &lane) in self.0.iter().enumerate() {
-            match lanes[lane].admission(now) {
-                Admission::Preferred | Admission::Cost(_) if lost_on == Some(lane) => {
-                    last = Some(place);
-                }
+            let admission = lanes[lane].admission(now);
+            match admission {
+                Admission::Full | Admission::Unavailable(_) => (),
+                Admission::Standby(_) if lost_on.is_none() => (),
+                _ if lost_on == Some(lane) => last = Some(place),
                 Admission::Preferred => return Some(place),
-                Admission::Cost(cost) if best.is_none_or(|(least, _)| cost <= least) => {
-                    best = Some((cost, place));
+                Admission::Cost(cost) | Admission::Standby(cost) => {
+                    let rank = (matches!(admission, Admission::Standby(_)), cost);
+                    if best.is_none_or(|(least, _)| rank <= least) {
+                        best = Some((rank, place));
+                    }
                 }
-                Admission::Cost(_) | Admission::Full | Admission::Unavailable(_) => (),
             }
         }
         best.map(|(_, place)| place).or(last)
@@ -72,7 +75,9 @@ pub(in crate::service) fn all_unavailable(
             Admission::Unavailable(Unavailable::Disconnected) => (),
             Admission::Unavailable(Unavailable::Down) => down += 1,
             Admission::Unavailable(Unavailable::Stuck) => stuck += 1,
-            Admission::Preferred | Admission::Cost(_) | Admission::Full => return None,
+            Admission::Preferred | Admission::Cost(_) | Admission::Standby(_) | Admission::Full => {
+                return None;
+            }
         }
     }
     // Of those that are connected: where others have been is vacant for long.

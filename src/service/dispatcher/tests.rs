@@ -16,7 +16,7 @@ mod hedging;
 const MS: Duration = Duration::from_millis(1);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-use Admission::{Cost, Full, Preferred};
+use Admission::{Cost, Full, Preferred, Standby};
 
 const DISCONNECTED: Admission = Admission::Unavailable(Unavailable::Disconnected);
 const DOWN: Admission = Admission::Unavailable(Unavailable::Down);
@@ -139,6 +139,13 @@ fn without_credit_it_goes_where_it_costs_least_and_of_equals_to_the_least_recent
     assert_eq!(lane([Cost(1.0), Cost(1.0), Cost(1.0)]), Some(0));
     assert_eq!(lane([Cost(1.0), Cost(1.0), Cost(1.0)]), Some(1));
     assert_eq!(lane([Full, Full, Cost(9.0)]), Some(2));
+}
+
+#[test]
+fn one_that_stands_by_takes_nothing_that_was_not_lost() {
+    let mut harness = Harness::new(2);
+    assert_eq!(harness.lane([Standby(1.0), Cost(9.0)]), Some(1));
+    assert_eq!(harness.lane([Standby(1.0), Full]), None);
 }
 
 #[test]
@@ -396,6 +403,10 @@ fn a_lost_request_goes_to_another_lane_if_one_takes_it() {
     assert_eq!(lane([Full, Preferred, Full]), 1);
     assert_eq!(lane([Cost(9.0), Preferred, Full]), 0);
     assert_eq!(lane([Cost(1.0), Full, Cost(9.0)]), 2);
+    // One that stands by comes before the lane that lost it, and behind others.
+    assert_eq!(lane([Standby(1.0), Full, Cost(9.0)]), 0);
+    assert_eq!(lane([Cost(1.0), Standby(1.0), Cost(9.0)]), 2);
+    assert_eq!(lane([Standby(2.0), Standby(1.0), Cost(1.0)]), 1);
     assert_eq!(lane([Full, Full, Preferred]), 2);
     // That it could not be sent does not change which lane had lost it.
     let next = harness.next(&lanes([Cost(1.0), Full, Full])).unwrap();

@@ -1,0 +1,131 @@
+//! A name that is looked up again and again: when, and to which addresses it leads.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use log::warn;
+
+use super::Found;
+use crate::dns::Srv;
+use crate::endpoint::{Endpoint, NO_SERVICE, Target, addresses_of};
+
+/// Time between two look-ups of a host, for which the system does not tell how long its addresses
+/// hold; and until the next one after one that has failed.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Least time between two look-ups, however long each takes.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Maximum number of addresses of a name that are used.
+const MAX_ADDRESSES: usize = 64;
+
+pub(super) struct LookUp {
+    number: usize,
+    endpoint: Endpoint,
+    /// When it is to be repeated.
+    pub due: Instant,
+    /// The SRV records that were read last, each with the last addresses of its target.
+    records: Vec<(Srv, Vec<SocketAddr>)>,
+    /// For how long they hold.
+    records_end: Instant,
+    /// What was wrong last, as the log was told.
+    trouble: Option<String>,
+}
+
+impl LookUp {
+    pub fn new((number, endpoint): (usize, Endpoint)) -> LookUp {
+        let now = Instant::now();
+        let (records, trouble) = (Vec::new(), None);
+        LookUp { number, endpoint, due: now, records, records_end: now, trouble }
+    }
+
+    /// Looks the name up, and sends where it leads. While that fails, the last addresses hold.
+    pub fn repeat(&mut self, found: &Sender<Found>) {
+        let (mut trouble, mut pause) = (None, INTERVAL);
+        let targets = if self.endpoint.is_srv() {
+            self.srv_targets(&mut trouble)
+        } else {
+            let addresses = self.endpoint.addresses();
+            let target = |address| Target { priority: 0, address, weight: 0 };
+            addresses.map(|it| it.into_iter().map(target).collect())
+        };
+        match targets {
+            Ok(targets) => {
+                let targets = chosen(targets);
+                // Nobody hears of it once the service has ended.
+                let _ = found.send(Found { name: self.number, targets });
+                if self.endpoint.is_srv() {
+                    let left = self.records_end.saturating_duration_since(Instant::now());
+                    pause = left.clamp(LEAST_PAUSE, INTERVAL);
+                }
+            }
+            Err(why) => trouble = Some(why),
+        }
+        if let Some(why) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+            warn!("upstream {}: {why}; retrying", self.endpoint);
+        }
+        self.trouble = trouble;
+        self.due = Instant::now() + pause;
+    }
+
+    /// Returns the targets of the SRV records, which are asked for again once they do not hold any
+    /// more. One whose addresses cannot be looked up has its last ones.
+    fn srv_targets(&mut self, trouble: &mut Option<String>) -> Result<Vec<Target>, String> {
+        let now = Instant::now();
+        if now >= self.records_end {
+            let (records, ttl) = self.endpoint.records()?;
+            self.records_end = now + ttl;
+            let last = std::mem::take(&mut self.records);
+            let with_last = |record: Srv| {
+                let is_it = |it: &Srv| (&it.target, it.port) == (&record.target, record.port);
+                let known = last.iter().find(|(it, _)| is_it(it));
+                let addresses = known.map(|(_, addresses)| addresses.clone());
+                (record, addresses.unwrap_or_default())
+            };
+            self.records = records.into_iter().map(with_last).collect();
+        }
+        if self.records.is_empty() {
+            *trouble = Some(NO_SERVICE.into());
+        }
+        let mut targets = Vec::new();
+        for (record, addresses) in &mut self.records {
+            match addresses_of(record) {
+                Ok(new) => *addresses = new,
+                Err(why) => *trouble = Some(why),
+            }
+            let Srv { priority, weight, .. } = *record;
+            targets.extend(addresses.iter().map(|&address| Target { priority, address, weight }));
+        }
+        Ok(targets)
+    }
+}
+
+/// Returns the targets that are used: each address once, and of too many the same ones each time,
+/// though name servers give them in turns.
+fn chosen(mut targets: Vec<Target>) -> Vec<Target> {
+    targets.sort();
+    let mut seen = HashSet::new();
+    targets.retain(|target| seen.insert(target.address));
+    targets.truncate(MAX_ADDRESSES);
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_is_used_once_with_its_lowest_priority_and_64_at_most() {
+        let target = |priority, port| Target {
+            priority,
+            address: SocketAddr::from(([10, 0, 0, 1], port)),
+            weight: 0,
+        };
+        let twice = vec![target(2, 1), target(1, 2), target(1, 1)];
+        assert_eq!(chosen(twice), [target(1, 1), target(1, 2)]);
+        let many: Vec<_> = (1..=200).rev().map(|port| target(0, port)).collect();
+        assert_eq!(chosen(many), (1..=64).map(|port| target(0, port)).collect::<Vec<_>>());
+    }
+}
