@@ -62,7 +62,8 @@ let
     lib.any (place: isTcp place && !isLoopback place && !isEveryAddress place) (
       lib.optionals (!isActivated) listen ++ backend ++ status
     )
-    || lib.any (place: isTcp place && !isLoopback place && !isAddress place) upstream;
+    || lib.any (place: isTcp place && !isLoopback place && !isAddress place) upstream
+    || lib.any (place: place ? srv) upstream;
 
   # Only what is set is passed, so that the defaults are repd's own.
   commandLine =
@@ -145,7 +146,7 @@ let
   wellFormed =
     name:
     map (text: {
-      assertion = parse text != { };
+      assertion = parse text != { } && (name == "upstream" || !(parse text ? srv));
       message =
         "${option}.settings.${name}: ${builtins.toJSON text} is not an endpoint; give tcp://HOST:PORT, "
         + "with a port from 1 to 65535 or * for any, or ipc://PATH with at most 107 bytes.";

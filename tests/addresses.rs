@@ -2,11 +2,18 @@
 
 mod common;
 
-use std::fs;
-use std::net::TcpListener;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, TcpListener};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{env, fs};
 
-use common::{Client, Folder, Process, REPD, ask_while, code, time_limit, until, with_folder};
+use common::names::name_server;
+use common::status::Status;
+use common::{
+    Client, Folder, LIMIT, Process, REPD, ask_while, code, has_ipv6, time_limit, until, with_folder,
+};
 
 /// What the name server of a test is: /etc/hosts.
 struct Hosts(Folder);
@@ -119,4 +126,86 @@ fn one_address_of_three_that_dies_takes_nothing_with_it_if_requests_are_tried_ag
         service.wait_for_line("(127.0.0.2): the connection has ended");
         (0..3).for_each(|_| go_on("the others answer"));
     });
+}
+
+/// Time between two changes of a name's addresses.
+const EACH: Duration = Duration::from_secs(2);
+
+/// Draws which ones of these addresses a name has: other ones than it had of late.
+fn draw(all: &[&str], known: &[(Instant, BTreeSet<IpAddr>)]) -> BTreeSet<IpAddr> {
+    loop {
+        let is_drawn = |_: &&&str| fastrand::bool();
+        let drawn: BTreeSet<IpAddr> =
+            all.iter().filter(is_drawn).map(|address| address.parse().unwrap()).collect();
+        if !drawn.is_empty() && known.iter().rev().take(9).all(|(_, other)| *other != drawn) {
+            return drawn;
+        }
+    }
+}
+
+/// Returns the addresses of the name to which the service is connected.
+fn connected(status: &Status) -> BTreeSet<IpAddr> {
+    let metrics = status.metrics();
+    let up =
+        metrics.iter().filter(|(name, up)| name.starts_with("repd_upstream_up{") && **up == 1.0);
+    let address = |name: &String| name.split(['(', ')']).nth(1).unwrap().parse().unwrap();
+    up.map(|(name, _)| address(name)).collect()
+}
+
+/// `REPD_ADDRESS_CHANGES=150` has it take five minutes, and holds it to the time in which changes are
+/// to be found.
+#[test]
+fn a_name_whose_addresses_come_and_go_all_the_time_loses_nothing() {
+    let _limit = time_limit(1200);
+    let test = "a_name_whose_addresses_come_and_go_all_the_time_loses_nothing";
+    let Some(names) = name_server(test) else { return };
+    let mut all = vec!["127.0.0.2", "127.0.0.3", "127.0.0.4"];
+    if has_ipv6() {
+        all.extend(["fd00::2", "fd00::3", "fd00::4"]);
+    }
+    let places =
+        all.iter().map(|it| if it.contains(':') { format!("[{it}]") } else { it.to_string() });
+    let _upstreams: Vec<_> = places.map(|place| echo_at(&place, 5001, &[])).collect();
+    let wanted = env::var("REPD_ADDRESS_CHANGES").ok().map(|text| text.parse().unwrap());
+    let set = |addresses: &BTreeSet<IpAddr>| {
+        names.set_addresses("many.example.org", &addresses.iter().copied().collect::<Vec<_>>());
+    };
+    let mut changes = vec![(Instant::now(), draw(&all, &[]))];
+    set(&changes[0].1);
+    let options = ["--retries", "1", "--status", "tcp://127.0.0.1:*"];
+    let service =
+        Process::start(&[&["--upstream", "tcp://many.example.org:5001"], &options[..]].concat());
+    let status = Status::of(&service);
+    until("it is connected", || connected(&status) == changes[0].1);
+    let (mut found, mut slowest, mut looks) = (1, Duration::ZERO, 0);
+    let (replies, lost) = ask_while(&service.endpoint, 20, &[], |_| {
+        for number in 1..=wanted.unwrap_or(6) {
+            let drawn = draw(&all, &changes);
+            set(&drawn);
+            let now = Instant::now();
+            changes.push((now, drawn));
+            let is_last = number == wanted.unwrap_or(6);
+            while now.elapsed() < EACH || (is_last && found < changes.len()) {
+                assert!(now.elapsed() < LIMIT, "not found: {changes:?}");
+                let there = connected(&status);
+                // Those before it were found too, or there was no look-up between.
+                let Some(place) = changes.iter().rposition(|(_, it)| *it == there) else {
+                    continue;
+                };
+                for (at, _) in changes.iter().take(place + 1).skip(found) {
+                    slowest = slowest.max(at.elapsed());
+                }
+                looks += usize::from(place >= found);
+                found = found.max(place + 1);
+                sleep(Duration::from_millis(10));
+            }
+        }
+    });
+    println!(
+        "{} changes in {looks} look-ups, the slowest found after {slowest:?}",
+        changes.len() - 1
+    );
+    println!("{replies} replies, {lost} lost");
+    assert_eq!(lost, 0);
+    assert!(wanted.is_none() || slowest < Duration::from_secs(6), "{slowest:?}");
 }

@@ -23,6 +23,7 @@ mod forwarder;
 pub mod keys;
 mod link;
 mod local;
+pub mod names;
 mod process;
 pub mod raw;
 pub mod status;
