@@ -139,11 +139,15 @@ impl Query {
             Data::Srv(Some(srv)) => Some(srv.clone()),
             _ => None,
         });
-        let mut places: Vec<Srv> = places.collect();
-        places.sort();
-        places.dedup();
-        places.truncate(MAX_RECORDS);
-        Reply::Records(SrvSet { records: places, ttl: ttl.min(least) })
+        let mut records: Vec<Srv> = Vec::new();
+        for srv in places {
+            let place = records.partition_point(|other| *other < srv);
+            if records.get(place) != Some(&srv) {
+                records.insert(place, srv);
+                records.truncate(MAX_RECORDS);
+            }
+        }
+        Reply::Records(SrvSet { records, ttl: ttl.min(least) })
     }
 }
 

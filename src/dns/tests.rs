@@ -6,11 +6,14 @@ use super::*;
 
 const NAME: &str = "_repd._tcp.example.org";
 
+/// What a name server answers over TCP.
+type OverTcp = fn(&[u8]) -> Vec<u8>;
+
 /// Returns a name server at a free port, over UDP and TCP, that answers one question there each with
 /// what these make of it.
 fn server(
     over_udp: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
-    over_tcp: Option<fn(&[u8]) -> Vec<u8>>,
+    over_tcp: Option<OverTcp>,
 ) -> (SocketAddr, JoinHandle<()>) {
     let (tcp, udp) = loop {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

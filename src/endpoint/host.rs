@@ -33,12 +33,12 @@ impl Host {
         if let Some(address) = interface(name) {
             return Ok(vec![SocketAddr::from((address?, port))]);
         }
-        let mut found = resolve::addresses(name, port);
-        found.sort_by_key(SocketAddr::is_ipv6);
+        let found = resolve::addresses(name, port);
+        let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
         let mut usable = Vec::new();
         let mut why =
             format!("no address, interface or host is called {name:?} here; give an IP address");
-        for address in found {
+        for address in v4.into_iter().chain(v6) {
             match Host::usable(address) {
                 Ok(address) if usable.contains(&address) => (),
                 Ok(address) => usable.push(address),

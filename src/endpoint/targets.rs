@@ -12,14 +12,32 @@ use crate::dns::{self, Srv};
 const LEAST_TTL: Duration = Duration::from_secs(1);
 const MOST_TTL: Duration = Duration::from_secs(60);
 
+/// Maximum number of addresses of a name that are used.
+const MAX_TARGETS: usize = 64;
+
 /// One address to which a name leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
+    pub address: SocketAddr,
     /// It is used if none of a lower one can be; 0 without SRV records.
     pub priority: u16,
-    pub address: SocketAddr,
     /// Its share among those of the same priority; 0 without SRV records.
     pub weight: u16,
+}
+
+impl Target {
+    /// Puts it in order among others, and leaves out the last ones if they are too many: they are the
+    /// same ones each time, though name servers give them in turns. An address that is there stays as
+    /// it is.
+    pub fn enter(self, targets: &mut Vec<Target>) {
+        if targets.iter().any(|other| other.address == self.address) {
+            return;
+        }
+        let key = |it: &Target| (it.priority, Reverse(it.weight), it.address);
+        let place = targets.partition_point(|other| key(other) < key(&self));
+        targets.insert(place, self);
+        targets.truncate(MAX_TARGETS);
+    }
 }
 
 impl Endpoint {
@@ -29,17 +47,20 @@ impl Endpoint {
     /// # Errors
     /// The reason why there is none.
     pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
-        let (mut records, _) = match &self.address {
-            Address::Tcp { host, port } => return host.addresses(*port),
-            _ => self.records()?,
-        };
-        records.sort_by_key(|record| (record.priority, Reverse(record.weight)));
-        let mut why = NO_SERVICE.into();
-        let addresses = records
-            .iter()
-            .filter_map(|record| addresses_of(record).map_err(|error| why = error).ok());
-        let addresses: Vec<SocketAddr> = addresses.flatten().collect();
-        if addresses.is_empty() { Err(why) } else { Ok(addresses) }
+        if let Address::Tcp { host, port } = &self.address {
+            return host.addresses(*port);
+        }
+        let (mut targets, mut why) = (Vec::new(), NO_SERVICE.into());
+        for record in self.records()?.0 {
+            match addresses_of(&record) {
+                Ok(addresses) => enter_all(&record, &addresses, &mut targets),
+                Err(error) => why = error,
+            }
+        }
+        if targets.is_empty() {
+            return Err(why);
+        }
+        Ok(targets.iter().map(|target| target.address).collect())
     }
 
     /// Returns true if its places are told by SRV records.
@@ -69,4 +90,35 @@ pub(crate) const NO_SERVICE: &str = "its SRV records say that there is no such s
 pub(crate) fn addresses_of(record: &Srv) -> Result<Vec<SocketAddr>, String> {
     let host = Host::Named(record.target.clone());
     host.addresses(record.port).map_err(|_| format!("its target {} has no address", record.target))
+}
+
+/// Enters these addresses of the target of a record among others.
+pub(crate) fn enter_all(record: &Srv, addresses: &[SocketAddr], targets: &mut Vec<Target>) {
+    let Srv { priority, weight, .. } = *record;
+    for &address in addresses {
+        Target { address, priority, weight }.enter(targets);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_is_used_once_with_its_lowest_priority_and_64_at_most() {
+        let target = |priority, weight, port| Target {
+            address: SocketAddr::from(([10, 0, 0, 1], port)),
+            priority,
+            weight,
+        };
+        let entered = |targets: &[Target]| {
+            let mut entered = Vec::new();
+            targets.iter().for_each(|target| target.enter(&mut entered));
+            entered
+        };
+        let [first, second, third] = [target(1, 7, 9), target(1, 0, 1), target(2, 9, 2)];
+        assert_eq!(entered(&[third, first, second, target(3, 0, 9)]), [first, second, third]);
+        let many: Vec<_> = (1..=200).rev().map(|port| target(0, 0, port)).collect();
+        assert_eq!(entered(&many), (1..=64).map(|port| target(0, 0, port)).collect::<Vec<_>>());
+    }
 }

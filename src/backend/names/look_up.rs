@@ -1,6 +1,5 @@
 //! A name that is looked up again and again: when, and to which addresses it leads.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use log::warn;
 
 use super::Found;
 use crate::dns::Srv;
-use crate::endpoint::{Endpoint, NO_SERVICE, Target, addresses_of};
+use crate::endpoint::{Endpoint, NO_SERVICE, Target, addresses_of, enter_all};
 
 /// Time between two look-ups of a host, for which the system does not tell how long its addresses
 /// hold; and until the next one after one that has failed.
@@ -17,9 +16,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Least time between two look-ups, however long each takes.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Maximum number of addresses of a name that are used.
-const MAX_ADDRESSES: usize = 64;
 
 pub(super) struct LookUp {
     number: usize,
@@ -44,16 +40,12 @@ impl LookUp {
     /// Looks the name up, and sends where it leads. While that fails, the last addresses hold.
     pub fn repeat(&mut self, found: &Sender<Found>) {
         let (mut trouble, mut pause) = (None, INTERVAL);
-        let targets = if self.endpoint.is_srv() {
-            self.srv_targets(&mut trouble)
-        } else {
-            let addresses = self.endpoint.addresses();
-            let target = |address| Target { priority: 0, address, weight: 0 };
-            addresses.map(|it| it.into_iter().map(target).collect())
+        let targets = match self.endpoint.is_srv() {
+            true => self.srv_targets(&mut trouble),
+            false => self.endpoint.addresses().map(plain_targets),
         };
         match targets {
             Ok(targets) => {
-                let targets = chosen(targets);
                 // Nobody hears of it once the service has ended.
                 let _ = found.send(Found { name: self.number, targets });
                 if self.endpoint.is_srv() {
@@ -95,37 +87,20 @@ impl LookUp {
                 Ok(new) => *addresses = new,
                 Err(why) => *trouble = Some(why),
             }
-            let Srv { priority, weight, .. } = *record;
-            targets.extend(addresses.iter().map(|&address| Target { priority, address, weight }));
+            enter_all(record, addresses, &mut targets);
+        }
+        if targets.is_empty() && !self.records.is_empty() {
+            return Err(trouble.take().unwrap_or_default());
         }
         Ok(targets)
     }
 }
 
-/// Returns the targets that are used: each address once, and of too many the same ones each time,
-/// though name servers give them in turns.
-fn chosen(mut targets: Vec<Target>) -> Vec<Target> {
-    targets.sort();
-    let mut seen = HashSet::new();
-    targets.retain(|target| seen.insert(target.address));
-    targets.truncate(MAX_ADDRESSES);
-    targets
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_address_is_used_once_with_its_lowest_priority_and_64_at_most() {
-        let target = |priority, port| Target {
-            priority,
-            address: SocketAddr::from(([10, 0, 0, 1], port)),
-            weight: 0,
-        };
-        let twice = vec![target(2, 1), target(1, 2), target(1, 1)];
-        assert_eq!(chosen(twice), [target(1, 1), target(1, 2)]);
-        let many: Vec<_> = (1..=200).rev().map(|port| target(0, port)).collect();
-        assert_eq!(chosen(many), (1..=64).map(|port| target(0, port)).collect::<Vec<_>>());
+/// Returns the addresses of a host as targets: all are alike.
+fn plain_targets(addresses: Vec<SocketAddr>) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for address in addresses {
+        Target { address, priority: 0, weight: 0 }.enter(&mut targets);
     }
+    targets
 }

@@ -25,10 +25,10 @@ impl Share {
         self.part = part;
     }
 
-    /// Returns the cost of one more request, of what it is without a weight: how much it got of late
-    /// decides, against its part, and only then how quick it is.
+    /// Returns the cost of one more request, of what it is without a weight: as many times as it got of
+    /// the last requests, against its part.
     pub fn cost(&self, cost: f64) -> f64 {
-        cost * ((self.recent + LEAST) / self.part).powi(2)
+        cost * (self.recent + LEAST) / self.part
     }
 
     /// Takes account of a request that was sent: here, or to another one.
