@@ -28,7 +28,8 @@ pub fn name_server(test: &str) -> Option<NameServer> {
     std::fs::write(etc.file("hosts"), "").unwrap();
     let run = |program: &[&str]| {
         let mut command = Command::new("unshare");
-        let addresses = "for i in 2 3 4; do ip address add fd00::$i/128 dev lo; done 2>/dev/null";
+        let addresses =
+            "for i in 2 3 4; do ip address add fd00::$i/128 dev lo nodad; done 2>/dev/null";
         let shell = format!(
             "ip link set lo up && {{ {addresses}; mount --bind \"$0\" /etc && exec \"$@\"; }}"
         );
