@@ -1,5 +1,5 @@
 //! A client of DNS, for what the system's look-up does not tell: SRV records (RFC 2782), and for how
-//! long they hold. A crate would be three times as large as this service may grow by.
+//! long they hold.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,8 +13,8 @@ use servers::Servers;
 mod message;
 mod servers;
 
-/// Maximum size of a reply over UDP, in bytes (RFC 1035, section 4.2.1), and room for servers that
-/// send more.
+/// Maximum size of a reply over UDP that is read, in bytes. A server should send 512 at most (RFC 1035,
+/// section 4.2.1).
 const MAX_DATAGRAM: usize = 4096;
 
 /// Returns the SRV records of an absolute name, whether it ends with a dot or not.
