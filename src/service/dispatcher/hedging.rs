@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::{Assignment, Dispatcher};
-use crate::backend::{LaneState, Ticket};
+use crate::backend::{Admission, LaneState, Ticket};
 use crate::service::in_flight::{Place, Sent};
 use crate::status::Histogram;
 
@@ -105,8 +105,10 @@ impl Dispatcher {
             let pending = self.in_flight.get(*ticket)?;
             let Place::Lane(own) = pending.place else { return None };
             let place = self.recent.choose(lanes, Some(own), now)?;
-            (self.recent.lane(place) != own && !self.clients.is_gone(pending.client))
-                .then_some((*ticket, place))
+            let lane = self.recent.lane(place);
+            let is_standby = matches!(lanes[lane].admission(now), Admission::Standby(_));
+            let is_in_vain = lane == own || is_standby || self.clients.is_gone(pending.client);
+            (!is_in_vain).then_some((*ticket, place))
         });
         let (ticket, place) = { candidates }.next()?;
         let lane = self.recent.take(place);

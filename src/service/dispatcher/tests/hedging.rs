@@ -47,6 +47,7 @@ fn what_takes_long_is_given_to_another_lane_once_and_the_first_reply_counts() {
         let due = harness.dispatcher.next_deadline(&lanes([FREE, FREE]), harness.now);
         harness.now = due.unwrap();
         assert_eq!(harness.hedge([FREE, Full]), None, "its own lane");
+        assert_eq!(harness.hedge([FREE, Standby(1.0)]), None, "one that stands by");
         assert_eq!(harness.hedge([FREE, FREE]), Some((ticket, 1)));
         harness.now += LONG;
         assert_eq!(harness.hedge([FREE, FREE]), None, "two have it");
