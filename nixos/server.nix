@@ -57,13 +57,10 @@ let
   bindsPrivilegedPort = lib.any (place: isTcp place && place.port > 0 && place.port < 1024) (
     lib.optionals (!isActivated) listen ++ backend ++ status
   );
-  # An address of this machine may be assigned late, and without a network no name has one.
-  needsNetwork =
-    lib.any (place: isTcp place && !isLoopback place && !isEveryAddress place) (
-      lib.optionals (!isActivated) listen ++ backend ++ status
-    )
-    || lib.any (place: isTcp place && !isLoopback place && !isAddress place) upstream
-    || lib.any (place: place ? srv) upstream;
+  # An address of this machine may be assigned late. (The name of an upstream is looked up again and again.)
+  needsNetwork = lib.any (place: isTcp place && !isLoopback place && !isEveryAddress place) (
+    lib.optionals (!isActivated) listen ++ backend ++ status
+  );
 
   # Only what is set is passed, so that the defaults are repd's own.
   commandLine =

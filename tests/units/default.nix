@@ -107,7 +107,8 @@ let
     upstream.settings = {
       upstream = [
         "tcp://10.0.0.1:5555"
-        "tcp://10.0.0.2:5555"
+        # Does not wait for the network: names are looked up again and again.
+        "tcp://back.example:5555"
       ];
       timeout = 2;
       max-message-size = "64k";
@@ -137,10 +138,9 @@ let
         "tcp://[::1]:5555"
       ];
     };
-    # Up when an address or a name is there.
+    # Up when an address is there.
     network.settings = {
       listen = [ "tcp://eth0:5555" ];
-      upstream = [ "tcp://back.example:5555" ];
       status = "tcp://127.0.0.1:9155";
       log = "syslog";
     };
