@@ -36,6 +36,7 @@ lib.genAttrs' [
   "basic"
   "edge"
   "hardening"
+  "names"
   "program"
   "restart"
   "stop"

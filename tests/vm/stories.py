@@ -135,6 +135,40 @@ def upstream(front: Host, backs: list[Host], client: Host, endpoint: str) -> Non
     calls(client, endpoint, "all here", "ereh lla")
 
 
+def names(dns: Host, front: Host, backs: dict[str, Host], client: Host, endpoint: str) -> None:
+    """Of three machines behind a name, by address, one is added under load, one is drained and one crashes: no client
+    notices."""
+    dns.wait_for_unit("dnsmasq.service")
+    for server in [front, *backs.values()]:
+        server.wait_for_unit("repd.service")
+
+    def stands_for(*addresses: str) -> None:
+        lines = "".join(f"{address} back.test\\n" for address in addresses)
+        dns.succeed(f"printf '{lines}' >/etc/backs", "systemctl reload dnsmasq.service")
+
+    def is_connected(address: str) -> None:
+        front.wait_until_succeeds(f"journalctl -u repd.service | grep -F '({address}): connected'")
+
+    drained, crashed, added = backs
+    stands_for(drained, crashed)
+    for address in [drained, crashed]:
+        is_connected(address)
+    load = Load(client, endpoint, clients=20)
+    stands_for(drained, crashed, added)
+    is_connected(added)
+    stands_for(crashed, added)
+    # It is shown until it has answered all that it had.
+    front.wait_until_succeeds(f"repd status >shown && grep -F '({added})' shown && ! grep -F '({drained})' shown")
+    backs[drained].succeed("systemctl stop repd.service")
+    backs[crashed].crash()
+    front.wait_until_succeeds(f"journalctl -u repd.service | grep -F '({crashed}): the connection has ended'")
+    calls(client, endpoint, "still here", "ereh llits")
+    load.stop()
+    load.is_all_answered()
+    # It has refused nobody.
+    backs[drained].succeed(r"journalctl -u repd.service | grep -E 'stopped: requests: ([1-9][0-9]*), replies: \1$'")
+
+
 def restart(server: Host, client: Host, endpoint: str) -> None:
     """The service is killed, and is back before its clients give up."""
     server.wait_for_unit("repd.service")
