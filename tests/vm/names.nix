@@ -1,6 +1,7 @@
 # Three machines behind a name, which a name server of its own looks after.
 {
   client,
+  nameServer,
   server,
   stories,
 }:
@@ -13,15 +14,9 @@
         text = "";
         mode = "0644";
       };
-      services.dnsmasq = {
-        enable = true;
-        resolveLocalQueries = false;
-        settings = {
-          no-resolv = true;
-          no-hosts = true;
-          local = "/test/";
-          addn-hosts = "/etc/backs";
-        };
+      systemd.services.names = {
+        wantedBy = [ "multi-user.target" ];
+        serviceConfig.ExecStart = "${nameServer}/bin/name-server back.test /etc/backs";
       };
     };
     front =

@@ -138,13 +138,13 @@ def upstream(front: Host, backs: list[Host], client: Host, endpoint: str) -> Non
 def names(dns: Host, front: Host, backs: dict[str, Host], client: Host, endpoint: str) -> None:
     """Of three machines behind a name, by address, one is added under load, one is drained and one crashes: no client
     notices."""
-    dns.wait_for_unit("dnsmasq.service")
+    dns.wait_for_unit("names.service")
     for server in [front, *backs.values()]:
         server.wait_for_unit("repd.service")
 
     def stands_for(*addresses: str) -> None:
-        lines = "".join(f"{address} back.test\\n" for address in addresses)
-        dns.succeed(f"printf '{lines}' >/etc/backs", "systemctl reload dnsmasq.service")
+        # At once, since it may be read meanwhile.
+        dns.succeed(f"echo {' '.join(addresses)} >/etc/backs.next", "mv /etc/backs.next /etc/backs")
 
     def is_connected(address: str) -> None:
         front.wait_until_succeeds(f"journalctl -u repd.service | grep -F '({address}): connected'")
