@@ -12,24 +12,11 @@ use std::thread::spawn;
 use common::keys::Keys;
 use common::raw::{Raw, command, property};
 use common::status::Status;
-use common::{Client, Killed, Process, ask_while, code, time_limit, until};
-use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGSTOP, SIGTERM};
+use common::{Client, Killed, ask_while, backend_of, code, time_limit, until, with_backend};
+use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGSTOP};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::json;
-
-/// Starts a service in front of what connects to the endpoint that this gives too.
-fn with_backend(options: &[&str]) -> (Process, String) {
-    let options = [&["--backend", "tcp://127.0.0.1:*"], options].concat();
-    let service = Process::start(&options);
-    let backend = backend_of(&service);
-    (service, backend)
-}
-
-fn backend_of(service: &Process) -> String {
-    let line = service.log.iter().find(|line| line.contains("workers connect to ")).unwrap();
-    line.split("workers connect to ").nth(1).unwrap().to_string()
-}
 
 /// Starts a REP worker of this process, which answers by what `answer` makes of a request until it
 /// is gone.
@@ -51,23 +38,6 @@ const ECHO: &str = "import sys, zmq\ns = zmq.Context().socket(zmq.REP)\ns.connec
 
 fn python(python: &str, endpoint: &str) -> Killed {
     Killed(Command::new(python).args(["-c", ECHO, endpoint]).spawn().unwrap())
-}
-
-#[test]
-fn workers_of_any_language_connect_and_answer() {
-    let _limit = time_limit(60);
-    let Some(python) = common::python_with_pyzmq() else { return };
-    let (mut service, backend) = with_backend(&[]);
-    let path = format!("{}/examples/worker.py", env!("CARGO_MANIFEST_DIR"));
-    assert!(fs::read_to_string(&path).unwrap().lines().count() <= 20);
-    let _worker = Killed(Command::new(python).args([&path, &backend]).spawn().unwrap());
-    service.wait_for_line(": connected");
-    for client in [Client::req(&service.endpoint), Client::dealer(&service.endpoint)] {
-        assert_eq!(client.ask_text("one two three"), "3");
-        assert_eq!(client.ask_text(""), "0");
-    }
-    service.signal(SIGTERM);
-    assert_eq!(service.wait().code(), Some(0));
 }
 
 /// Dealt in turn, each third request would wait behind the slow one.

@@ -101,12 +101,23 @@ pub fn code(reply: &[Vec<u8>]) -> Option<u16> {
     Fault::parse(&frames).map(|fault| fault.code().get())
 }
 
-/// Has the clients ask all the time while `meanwhile` runs. What each gets is a reply or one of
+/// Has the clients ask all the time while `meanwhile` runs. What each gets is its request or one of
 /// these codes. Gives how many were replies, and how many were not.
 pub fn ask_while(
     endpoint: &str,
     clients: usize,
     codes: &[u16],
+    meanwhile: impl FnOnce(&dyn Fn(&str)),
+) -> (usize, usize) {
+    ask_while_replying(endpoint, clients, codes, str::to_string, meanwhile)
+}
+
+/// As [`ask_while`], of what replies to a request with `reply_to` it.
+pub fn ask_while_replying(
+    endpoint: &str,
+    clients: usize,
+    codes: &[u16],
+    reply_to: fn(&str) -> String,
     meanwhile: impl FnOnce(&dyn Fn(&str)),
 ) -> (usize, usize) {
     let (done, replies, errors) =
@@ -122,7 +133,7 @@ pub fn ask_while(
                     let reply = socket.ask(&[text.as_bytes()]);
                     match code(&reply) {
                         None => {
-                            assert_eq!(reply, [text.as_bytes()]);
+                            assert_eq!(reply, [reply_to(&text).as_bytes()]);
                             replies.fetch_add(1, Ordering::Relaxed);
                         }
                         Some(code) => {

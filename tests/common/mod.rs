@@ -31,7 +31,7 @@ pub mod status;
 // No test program uses all of them.
 #[allow(unused_imports)]
 pub use self::{
-    client::{Client, ask_while, code},
+    client::{Client, ask_while, ask_while_replying, code},
     forwarder::Forwarder,
     link::Link,
     local::Local,
@@ -76,6 +76,20 @@ pub fn sleepy() -> PathBuf {
     let path = PathBuf::from(REPD).with_file_name("examples").join("sleepy");
     assert!(path.exists(), "build the examples first: cargo build --examples");
     path
+}
+
+/// Starts a service in front of what connects to the endpoint that this gives too.
+pub fn with_backend(options: &[&str]) -> (Process, String) {
+    let options = [&["--backend", "tcp://127.0.0.1:*"], options].concat();
+    let service = Process::start(&options);
+    let backend = backend_of(&service);
+    (service, backend)
+}
+
+/// Returns the endpoint that workers connect to.
+pub fn backend_of(service: &Process) -> String {
+    let line = service.log.iter().find(|line| line.contains("workers connect to ")).unwrap();
+    line.split("workers connect to ").nth(1).unwrap().to_string()
 }
 
 /// Returns a loopback address that no other test process uses, so that a free port of it stays
