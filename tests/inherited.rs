@@ -7,25 +7,13 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::scope;
 
 use common::keys::Keys;
-use common::{Client, Folder, LIMIT, Process, REPD, repd, time_limit, until};
+use common::{Client, Folder, LIMIT, Process, handed_over, repd, time_limit, until};
 use nix::sys::signal::Signal::SIGTERM;
-
-/// Returns a command that runs `repd serve` as systemd does, with these sockets under these names.
-fn handed_over(sockets: [Option<OwnedFd>; 2], names: &str, options: &[&str]) -> Command {
-    let count = sockets.iter().flatten().count().to_string();
-    // Descriptors reach a child at these numbers only.
-    let [first, second] = sockets.map(|socket| socket.map_or(Stdio::null(), Stdio::from));
-    let run = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
-    let mut command = Command::new("sh");
-    command.args(["-c", run, REPD, "serve"]).args(options).stdin(first).stdout(second);
-    command.env("LISTEN_FDS", count).env("LISTEN_FDNAMES", names);
-    command
-}
 
 /// Starts a service at that socket.
 fn start(socket: impl Into<OwnedFd>, options: &[&str]) -> Process {

@@ -35,7 +35,7 @@ pub use self::{
     forwarder::Forwarder,
     link::Link,
     local::Local,
-    process::{Process, without_time},
+    process::{Process, handed_over, without_time},
 };
 
 /// Time after which a fact that a test waits for counts as missing, on a machine that is busy.

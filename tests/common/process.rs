@@ -1,6 +1,7 @@
 //! A service in a process of its own.
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -194,6 +195,18 @@ impl Process {
         });
         Duration::from_nanos(used.sum())
     }
+}
+
+/// Returns a command that runs `repd serve` as systemd does, with these sockets under these names.
+pub fn handed_over(sockets: [Option<OwnedFd>; 2], names: &str, options: &[&str]) -> Command {
+    let count = sockets.iter().flatten().count().to_string();
+    // Descriptors reach a child at these numbers only.
+    let [first, second] = sockets.map(|socket| socket.map_or(Stdio::null(), Stdio::from));
+    let run = "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", run, REPD, "serve"]).args(options).stdin(first).stdout(second);
+    command.env("LISTEN_FDS", count).env("LISTEN_FDNAMES", names);
+    command
 }
 
 /// Returns the bit of a signal in the masks of proc(5).
