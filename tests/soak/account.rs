@@ -38,11 +38,11 @@ impl Allowed {
 /// its client has left.
 #[derive(Default)]
 pub struct Account {
-    books: Mutex<Books>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Books {
+struct State {
     totals: Totals,
     outstanding: BTreeMap<u64, (u8, Allowed)>,
 }
@@ -68,53 +68,53 @@ pub struct Totals {
 }
 
 impl Account {
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
     }
 
     /// Adds a request. Returns its number and its body.
     pub fn ask(&self, verb: u8, allowed: Allowed) -> (u64, Vec<u8>) {
-        let mut books = self.books();
-        let number = books.totals.asked;
-        books.totals.asked += 1;
-        books.outstanding.insert(number, (verb, allowed));
+        let mut state = self.state();
+        let number = state.totals.asked;
+        state.totals.asked += 1;
+        state.outstanding.insert(number, (verb, allowed));
         (number, body(verb, number))
     }
 
     /// Notes what came as the reply to the request of that number.
     pub fn note(&self, number: u64, reply: &[Vec<u8>]) {
-        self.books().note(number, reply);
+        self.state().note(number, reply);
     }
 
     /// Notes that the client of that request will not hear of it.
     pub fn leave(&self, number: u64) {
-        let mut books = self.books();
-        books.outstanding.remove(&number);
-        books.totals.left += 1;
+        let mut state = self.state();
+        state.outstanding.remove(&number);
+        state.totals.left += 1;
     }
 
     /// Waits until nothing is outstanding that has been asked so far.
     pub fn settle(&self) {
-        let next = self.books().totals.asked;
+        let next = self.state().totals.asked;
         until("all that was asked is answered", || {
-            self.books().outstanding.first_key_value().is_none_or(|(first, _)| *first >= next)
+            self.state().outstanding.first_key_value().is_none_or(|(first, _)| *first >= next)
         });
     }
 
     /// Returns the number of replies so far.
     pub fn replies(&self) -> u64 {
-        self.books().totals.replies
+        self.state().totals.replies
     }
 
     /// Returns what has become of all requests. Those that are outstanding are unanswered.
     pub fn totals(&self) -> Totals {
-        let books = self.books();
-        let unanswered = books.outstanding.len() as u64;
-        Totals { unanswered, ..books.totals.clone() }
+        let state = self.state();
+        let unanswered = state.outstanding.len() as u64;
+        Totals { unanswered, ..state.totals.clone() }
     }
 }
 
-impl Books {
+impl State {
     fn note(&mut self, number: u64, reply: &[Vec<u8>]) {
         let totals = &mut self.totals;
         let Some((verb, allowed)) = self.outstanding.remove(&number) else {

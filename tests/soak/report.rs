@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::account::Totals;
 use super::counters::Counters;
-use super::figures::{MIB, Sample, descriptor_slope, memory_slope};
+use super::figures::{
+    MAX_GROWTH, MAX_GROWTH_WITH_STRANGERS, MIB, Sample, descriptor_slope, memory_slope,
+};
 
 /// A service after the soak.
 pub struct Ended {
@@ -26,7 +28,9 @@ impl Ended {
         if let Some(counters) = &self.counters {
             wrong.extend(counters.disagreements(&self.totals, self.has_strangers));
         }
-        if let Some(slope) = memory_slope(&self.samples).filter(|slope| slope.is_too_steep()) {
+        let most = if self.has_strangers { MAX_GROWTH_WITH_STRANGERS } else { MAX_GROWTH };
+        let slope = memory_slope(&self.samples);
+        if let Some(slope) = slope.filter(|slope| slope.rises_by_more_than(most)) {
             wrong.push(format!(
                 "its memory grows: {:.2} MiB an hour (standard error {:.2}), {:.2} MiB so far",
                 slope.per_hour / MIB,
