@@ -112,7 +112,7 @@ fn samples(seconds: u64, grown: impl Fn(f64) -> f64) -> Vec<Sample> {
         let burst = if dice.u32(..5) == 0 { 3.0 * MIB * dice.f64() } else { 0.0 };
         let noise = 0.05 * MIB * dice.f64();
         let memory = (6.0 * MIB + grown(second as f64) + burst + noise) as u64;
-        Sample { at: Duration::from_secs(second), memory, descriptors: 20 + second as usize }
+        Sample { at: Duration::from_secs(second), memory, descriptors: 20 + second }
     };
     (0..seconds).map(sample).collect()
 }

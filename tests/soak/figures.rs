@@ -28,7 +28,7 @@ pub struct Sample {
     pub at: Duration,
     /// Resident memory in bytes.
     pub memory: u64,
-    pub descriptors: usize,
+    pub descriptors: u64,
 }
 
 /// A line through points by least squares.
