@@ -4,12 +4,15 @@
 mod common;
 
 use std::env;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{Killed, Link, Process, REPD, time_limit};
-use nix::sys::signal::Signal::{SIGCONT, SIGINT, SIGKILL, SIGSTOP};
+use common::names::name_server;
+use common::status::Status;
+use common::{Killed, Link, Process, REPD, ask_while, time_limit};
+use nix::sys::signal::Signal::{SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -110,4 +113,60 @@ fn whichever_machine_fails_and_however_every_request_is_answered() {
     });
     let codes: Vec<&String> = frozen.as_object().unwrap().keys().collect();
     assert!(codes.iter().all(|code| *code == "504"), "{frozen}");
+}
+
+/// As with `tests/vm/names.nix`.
+#[test]
+fn machines_behind_a_name_are_added_drained_and_crash_and_nobody_notices() {
+    let _limit = time_limit(120);
+    let test = "machines_behind_a_name_are_added_drained_and_crash_and_nobody_notices";
+    let Some(names) = name_server(test) else { return };
+    let Some(link) = Link::from_here("names", &HOSTS) else { return };
+    let address = |host: usize| Ipv4Addr::new(10, 77, host as u8, 2);
+    let set = |hosts: &[usize]| {
+        let addresses: Vec<IpAddr> = hosts.iter().map(|host| address(*host).into()).collect();
+        names.set_addresses("back.test", &addresses);
+    };
+    let [drained, crashed, added] = [0, 1, 2];
+    let mut machines: Vec<_> = HOSTS.iter().map(|host| serve_at_any(&link, host)).collect();
+    set(&[drained, crashed]);
+    let options = "--listen tcp://127.0.0.1:5555 --upstream tcp://back.test:5555 --retries 1 \
+                   --heartbeat 1 --status tcp://127.0.0.1:5556";
+    let mut front = link.serve("a", REPD, options);
+    let says = |host: usize, what: &str| format!("({}): {what}", address(host));
+    let status = Status("tcp://127.0.0.1:5556".into());
+    let upstreams = |shown: &Value| shown["upstreams"].to_string();
+    status.until("two are connected", |shown| {
+        let states = upstreams(shown);
+        states.matches("10.77.").count() == 2 && !states.contains("disconnected")
+    });
+    ask_while("tcp://127.0.0.1:5555", 20, &[], |go_on| {
+        go_on("both answer");
+        set(&[drained, crashed, added]);
+        front.wait_for_line(&says(added, "connected"));
+        set(&[crashed, added]);
+        // It is shown until it has answered all that it had.
+        status.until("it has nothing more to do", |shown| {
+            !upstreams(shown).contains(&address(drained).to_string())
+        });
+        machines[drained].signal(SIGTERM);
+        assert_eq!(machines[drained].wait().code(), Some(0));
+        // Without a word.
+        link.set_link(HOSTS[crashed], "down");
+        front.wait_for_line(&says(crashed, "the connection has ended"));
+        (0..3).for_each(|_| go_on("the one that was added answers"));
+    });
+    let log = &machines[drained].log;
+    let last = log.iter().find_map(|line| line.split("stopped: ").nth(1)).unwrap();
+    let counts: Vec<&str> = last.split(", ").collect();
+    assert!(
+        counts.len() == 2
+            && counts[0].strip_prefix("requests") == counts[1].strip_prefix("replies"),
+        "{last}"
+    );
+}
+
+/// Starts an echo service on that machine.
+fn serve_at_any(link: &Link, host: &str) -> Process {
+    link.serve(host, REPD, "--listen tcp://*:5555 --handler echo")
 }

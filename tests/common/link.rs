@@ -16,6 +16,8 @@ use super::{Process, REPD, skipped};
 pub struct Link {
     name: String,
     others: &'static [&'static str],
+    /// "a" is where the test itself runs.
+    is_here: bool,
 }
 
 impl Link {
@@ -27,8 +29,18 @@ impl Link {
 
     /// Makes "a" and these others, likewise.
     pub fn with(name: &str, others: &'static [&'static str]) -> Option<Link> {
-        let link = Link { name: format!("repd-{name}-{}", std::process::id()), others };
-        let has_iptables = || Command::new("iptables").arg("--version").output().is_ok();
+        Link::make(name, others, false)
+    }
+
+    /// Makes these others, likewise, and takes the network that the test itself is in for "a".
+    pub fn from_here(name: &str, others: &'static [&'static str]) -> Option<Link> {
+        Link::make(name, others, true)
+    }
+
+    fn make(name: &str, others: &'static [&'static str], is_here: bool) -> Option<Link> {
+        let link = Link { name: format!("repd-{name}-{}", std::process::id()), others, is_here };
+        let runs = |tool| Command::new(tool).arg("--version").output().is_ok();
+        let has_iptables = || is_here || runs("iptables");
         let add = |host| Command::new("ip").args(["netns", "add", &link.namespace(host)]).output();
         let added = |host| add(host).is_ok_and(|added| added.status.success());
         if !(geteuid().is_root() && has_iptables() && link.hosts().all(added)) {
@@ -36,32 +48,30 @@ impl Link {
             skipped("it takes root, iproute2 and iptables, and network namespaces");
             return None;
         }
-        let a = link.namespace("a");
-        link.ip(&format!("-n {a} link set lo up"));
+        link.ip("a", "link set lo up");
         for (place, other) in others.iter().enumerate() {
             let namespace = link.namespace(other);
-            link.ip(&format!(
-                "link add v{other} netns {a} type veth peer name v netns {namespace}"
-            ));
-            link.ip(&format!("-n {a} address add 10.77.{place}.1/24 dev v{other}"));
-            link.ip(&format!("-n {a} link set v{other} up"));
-            link.ip(&format!("-n {namespace} address add 10.77.{place}.2/24 dev v"));
-            link.ip(&format!("-n {namespace} link set lo up"));
-            link.ip(&format!("-n {namespace} link set v up"));
+            link.ip("a", &format!("link add v{other} type veth peer name v netns {namespace}"));
+            link.ip("a", &format!("address add 10.77.{place}.1/24 dev v{other}"));
+            link.ip("a", &format!("link set v{other} up"));
+            link.ip(other, &format!("address add 10.77.{place}.2/24 dev v"));
+            link.ip(other, "link set lo up");
+            link.ip(other, "link set v up");
         }
         Some(link)
     }
 
     fn hosts(&self) -> impl Iterator<Item = &'static str> {
-        ["a"].into_iter().chain(self.others.iter().copied())
+        let a = (!self.is_here).then_some("a");
+        a.into_iter().chain(self.others.iter().copied())
     }
 
     fn namespace(&self, host: &str) -> String {
         format!("{}-{host}", self.name)
     }
 
-    fn ip(&self, arguments: &str) {
-        let run = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    fn ip(&self, host: &str, arguments: &str) {
+        let run = self.command(host, "ip").args(arguments.split(' ')).output().unwrap();
         assert!(run.status.success(), "ip {arguments}: {run:?}");
     }
 
@@ -72,7 +82,7 @@ impl Link {
 
     /// Sets the link to that host "up" or "down".
     pub fn set_link(&self, other: &str, state: &str) {
-        self.ip(&format!("-n {} link set v{other} {state}", self.namespace("a")));
+        self.ip("a", &format!("link set v{other} {state}"));
     }
 
     /// Starts `program` as a service on that host.
@@ -89,6 +99,9 @@ impl Link {
 
     /// Returns the command that runs `program` on that host.
     pub fn command(&self, host: &str, program: &str) -> Command {
+        if self.is_here && host == "a" {
+            return Command::new(program);
+        }
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace(host), program]);
         command

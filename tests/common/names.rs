@@ -15,7 +15,7 @@ use super::{Folder, skipped};
 /// Set where a test runs in a network of its own.
 const INSIDE: &str = "REPD_TEST_NETWORK";
 
-/// Runs the test of that name again, in a network and with an /etc of its own, and returns `None`; there
+/// Runs the test of that name again, in a network and with /etc and /run of its own, and returns `None`; there
 /// returns the name server, which answers at 127.0.0.1. If there are no namespaces to be had, reports
 /// that the test is skipped.
 pub fn name_server(test: &str) -> Option<NameServer> {
@@ -31,7 +31,8 @@ pub fn name_server(test: &str) -> Option<NameServer> {
         let addresses =
             "for i in 2 3 4; do ip address add fd00::$i/128 dev lo nodad; done 2>/dev/null";
         let shell = format!(
-            "ip link set lo up && {{ {addresses}; mount --bind \"$0\" /etc && exec \"$@\"; }}"
+            "ip link set lo up && {{ {addresses}; mount --bind \"$0\" /etc && \
+             mount -t tmpfs tmpfs /run && exec \"$@\"; }}"
         );
         command.args(["--map-root-user", "--mount", "--net", "sh", "-c", &shell]).arg(&etc.0);
         command.args(program).env(INSIDE, &etc.0);
