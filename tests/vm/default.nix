@@ -8,9 +8,6 @@ let
   } (builtins.readFile ./ask.py);
 
   cast = {
-    nameServer = pkgs.writers.writePython3Bin "name-server" { doCheck = false; } (
-      builtins.readFile ./name_server.py
-    );
     stories = builtins.readFile ./stories.py;
     server.services.repd = {
       enable = true;

@@ -1,24 +1,30 @@
 # Three machines behind a name, which a name server of its own looks after.
 {
   client,
-  nameServer,
   server,
   stories,
 }:
 {
   nodes = {
-    dns = {
-      networking.firewall.allowedUDPPorts = [ 53 ];
-      # The file that the story writes to.
-      environment.etc.backs = {
-        text = "";
-        mode = "0644";
+    dns =
+      { pkgs, ... }:
+      let
+        nameServer = pkgs.writers.writePython3Bin "name-server" { doCheck = false; } (
+          builtins.readFile ./name_server.py
+        );
+      in
+      {
+        networking.firewall.allowedUDPPorts = [ 53 ];
+        # The file that the story writes to.
+        environment.etc.backs = {
+          text = "";
+          mode = "0644";
+        };
+        systemd.services.names = {
+          wantedBy = [ "multi-user.target" ];
+          serviceConfig.ExecStart = "${nameServer}/bin/name-server back.test /etc/backs";
+        };
       };
-      systemd.services.names = {
-        wantedBy = [ "multi-user.target" ];
-        serviceConfig.ExecStart = "${nameServer}/bin/name-server back.test /etc/backs";
-      };
-    };
     front =
       { nodes, ... }:
       {
