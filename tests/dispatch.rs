@@ -127,6 +127,9 @@ fn a_request_past_its_deadline_is_not_handled() {
     (0..10).for_each(|_| client.send(&[b"quick"]));
     // The slow one and what was sent with it behind it.
     (0..11).for_each(|_| assert!([503, 504].contains(&client.receive_code())));
+    // Clients are told before what the worker has not begun is taken back.
+    let is_stuck = || code(&client.ask(&[b"quick"])) == Some(503);
+    common::until("the worker is known to be stuck", is_stuck);
     open.send(()).unwrap();
     common::until("the worker is back", || code(&client.ask(&[b"after"])).is_none());
     assert!(service.stop().is_ok());
