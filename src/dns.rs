@@ -17,6 +17,10 @@ mod servers;
 /// section 4.2.1).
 const MAX_DATAGRAM: usize = 4096;
 
+/// Maximum size of a reply over TCP, in bytes. Read, it takes more: a name in it may be two bytes that
+/// stand for 255.
+const MAX_MESSAGE: usize = 16 << 10;
+
 /// Returns the SRV records of an absolute name, whether it ends with a dot or not.
 ///
 /// # Errors
@@ -35,7 +39,7 @@ fn ask_all(name: &str, servers: &Servers) -> Result<SrvSet, String> {
             Ok(Reply::Records(records)) => return Ok(records),
             Ok(Reply::None) => return Err("it has no SRV records".into()),
             Ok(Reply::Refused(code)) => {
-                format!("the name server {} refuses: code {code} (RFC 1035)", server.ip())
+                format!("the name server {} refuses: {code:?}", server.ip())
             }
             Ok(Reply::Truncated) => format!("the name server {} cuts its answers", server.ip()),
             Err(error) => format!("the name server {} does not answer: {error}", server.ip()),
@@ -80,7 +84,11 @@ fn ask_tcp(query: &Query, server: SocketAddr, ends: Instant) -> io::Result<Reply
     stream.write_all(&[&length, query.bytes()].concat()).map_err(in_time)?;
     let mut length = [0; 2];
     read_exact(&mut stream, &mut length, ends)?;
-    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+    let length = usize::from(u16::from_be_bytes(length));
+    if length > MAX_MESSAGE {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    let mut message = vec![0; length];
     read_exact(&mut stream, &mut message, ends)?;
     let reply = query.read(&message).filter(|reply| !matches!(reply, Reply::Truncated));
     reply.ok_or_else(|| ErrorKind::InvalidData.into())

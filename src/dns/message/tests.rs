@@ -91,7 +91,7 @@ fn what_says_that_there_is_nothing_is_told_apart() {
         read(&packet)
     };
     assert_eq!(with_code(RCODE::NameError), Some(Reply::None));
-    assert_eq!(with_code(RCODE::ServerFailure), Some(Reply::Refused(2)));
+    assert_eq!(with_code(RCODE::ServerFailure), Some(Reply::Refused(RCODE::ServerFailure)));
     let mut cut = reply(&[]);
     cut.set_flags(PacketFlag::TRUNCATION);
     assert_eq!(read(&cut), Some(Reply::Truncated));
@@ -144,6 +144,8 @@ fn names_that_lead_to_themselves_or_forward_are_refused() {
         let mut message = header.clone();
         message[2] |= 0x80;
         message[7] = 1;
+        // That of the question, to which it may lead, is in front of this one.
+        let name = if name == [0xc0, 12] { [0xc0, header.len() as u8] } else { name };
         message.extend(name.into_iter().chain([0, 33, 0, 1, 0, 0, 0, 9, 0, 0]));
         assert_eq!(query().read(&message), None, "{name:?}");
     }
