@@ -2,9 +2,9 @@
 //! workers come and go, and so do the addresses of a name.
 
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Lane, LaneEvent, Names, Router};
+use super::{Lane, LaneEvent, Names, Router, Ticket};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
@@ -56,16 +56,26 @@ impl Lanes {
         self.names.iter().for_each(|names| names.stand_by(&mut self.lanes, now));
     }
 
-    /// Takes account of a request that was sent to that lane.
-    pub fn on_sent(&mut self, lane: usize) {
-        if !self.names.as_ref().is_some_and(Names::have_weights) {
-            return;
-        }
-        for (place, any) in self.lanes.iter_mut().enumerate() {
-            if let Lane::Upstream(upstream) = any {
-                upstream.on_any_sent(place == lane);
+    /// Sends the request of an assignment, whose body this is; returns false if its lane cannot take it
+    /// after all.
+    pub fn send(
+        &mut self,
+        lane: usize,
+        ticket: Ticket,
+        body: &mut [Frame],
+        keep: bool,
+        patience: Option<Duration>,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        let is_sent = self.lanes[lane].send(ticket, body, keep, patience, now)?;
+        if is_sent && self.names.as_ref().is_some_and(Names::have_weights) {
+            for (place, any) in self.lanes.iter_mut().enumerate() {
+                if let Lane::Upstream(upstream) = any {
+                    upstream.on_any_sent(place == lane);
+                }
             }
         }
+        Ok(is_sent)
     }
 
     /// Returns how many sources of events there are.

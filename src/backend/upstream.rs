@@ -213,8 +213,10 @@ impl Upstream {
         if self.is_disconnecting {
             return Admission::Full;
         }
-        let Admission::Cost(cost) = peer.admission(now) else { return peer.admission(now) };
-        let cost = self.share.map_or(cost, |share| share.cost(cost));
+        let cost = match peer.admission(now) {
+            Admission::Cost(cost) => self.share.map_or(cost, |share| share.cost(cost)),
+            other => return other,
+        };
         if self.is_standing_by { Admission::Standby(cost) } else { Admission::Cost(cost) }
     }
 

@@ -211,8 +211,7 @@ impl Proxy {
         while let Some(next) = dispatcher.next_assignment(&self.lanes, *now) {
             let Assignment { ticket, lane, keep, patience, .. } = next;
             let body = dispatcher.body_mut(ticket);
-            if self.lanes[lane].send(ticket, body, keep, patience, *now)? {
-                self.lanes.on_sent(lane);
+            if self.lanes.send(lane, ticket, body, keep, patience, *now)? {
                 frontend.stats.retried += u64::from(next.lost_on.is_some());
                 if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket, lane)) {
                     trace::sent(number, &self.lanes[lane].name(lane), next.lost_on.is_some());
@@ -230,7 +229,7 @@ impl Proxy {
         while let Some(hedge) = dispatcher.next_hedge(&self.lanes, *now) {
             let Assignment { ticket, lane, keep, patience, .. } = hedge;
             let body = dispatcher.body_mut(ticket);
-            if self.lanes[lane].send(ticket, body, keep, patience, *now)? {
+            if self.lanes.send(lane, ticket, body, keep, patience, *now)? {
                 frontend.stats.hedged += 1;
                 if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket, lane)) {
                     trace::hedged(number, &self.lanes[lane].name(lane));
