@@ -1,18 +1,19 @@
 //! The settings of a service, with their defaults and ranges.
 
-use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{Files, Network, admits};
+use crate::auth::{Files, Network};
 use crate::endpoint::Endpoint;
-use crate::handler::{Handler, Limits, NewHandler, Program, reverse};
-use crate::socket::{AcceptCheck, PeerLimits};
+use crate::handler::reverse;
 
+mod backend;
 mod check;
+mod derived;
+
+pub(crate) use backend::WorkersHandler;
+pub use backend::{Backend, Workers};
 
 #[cfg(feature = "cli")]
 pub(crate) use check::{number_hint, seconds_hint};
@@ -91,82 +92,6 @@ pub(crate) const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=DAY;
 // Linux keeps count of keepalive's seconds in 15 bits.
 pub(crate) const HEARTBEAT_RANGE: RangeInclusive<Duration> =
     Duration::ZERO..=Duration::from_secs(3600);
-
-/// What answers the requests of a service.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Backend {
-    /// Worker threads of this process. Make it with [`Backend::workers`], [`Backend::try_workers`]
-    /// or [`Backend::program`].
-    Workers(Workers),
-    /// REP workers of any language. The service listens at these endpoints, and they connect; they
-    /// get requests round-robin.
-    External(Vec<Endpoint>),
-    /// Other services that run this crate or `repd`. The service connects to these endpoints; each
-    /// request goes to the one that is expected to answer it soonest.
-    Upstream(Vec<Endpoint>),
-}
-
-/// Worker threads of this process, each with a handler of its own.
-#[derive(Clone, Debug)]
-pub struct Workers {
-    pub(crate) count: usize,
-    pub(crate) handler: WorkersHandler,
-}
-
-/// What the workers answer with.
-#[derive(Clone, Debug)]
-pub(crate) enum WorkersHandler {
-    Function(NewHandler),
-    Program(Program),
-}
-
-impl Backend {
-    /// Makes a backend of `count` workers, 0 to 500. `new_handler` makes the handler of each
-    /// worker, from its number: 1 and up. It is called in the worker's thread, at the start, and
-    /// again each time that the handler has panicked.
-    ///
-    /// With 0 the service is single-threaded: the handler, of number 0, is called in the loop that
-    /// serves clients, without deadlines, and a stop waits for it.
-    pub fn workers<F, H>(count: usize, new_handler: F) -> Backend
-    where
-        F: Fn(usize) -> H + Send + Sync + 'static,
-        H: Handler + 'static,
-    {
-        Backend::try_workers(count, move |worker| Ok::<_, Infallible>(new_handler(worker)))
-    }
-
-    /// Makes the same of a `new_handler` that may fail, such as one that opens a file. If it fails
-    /// at the start, the service does not start; if it fails later, the service ends with that
-    /// error.
-    ///
-    /// ```
-    /// use repd::{Backend, Config, Frame, Service};
-    ///
-    /// let backend = Backend::try_workers(5, |_worker| {
-    ///     let words = std::fs::read_to_string("/no/such/file")?;
-    ///     Ok::<_, std::io::Error>(move |_: Vec<Frame>| Ok(vec![Frame::from(words.as_str())]))
-    /// });
-    /// let config = Config::new(backend).listen(["ipc://@words".parse().unwrap()]);
-    /// let error = Service::start(&config).unwrap_err();
-    /// assert!(format!("{error:#}").contains(": No such file or directory"));
-    /// ```
-    pub fn try_workers<F, H, E>(count: usize, new_handler: F) -> Backend
-    where
-        F: Fn(usize) -> Result<H, E> + Send + Sync + 'static,
-        H: Handler + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let handler = WorkersHandler::Function(NewHandler::of(new_handler));
-        Backend::Workers(Workers { count, handler })
-    }
-
-    /// Makes a backend of `count` workers, 0 to 500, each with a copy of a program that answers in
-    /// the place of a handler. With 0 there is one copy, and the service is single-threaded.
-    pub fn program(count: usize, program: Program) -> Backend {
-        Backend::Workers(Workers { count, handler: WorkersHandler::Program(program) })
-    }
-}
 
 /// The settings of a service. `Config::default()` is what plain `repd` runs: five workers that
 /// [`reverse`], at `tcp://*:5555`.
@@ -382,40 +307,6 @@ impl Config {
         self
     }
 
-    /// Returns the bound of requests and unsent replies, in bytes.
-    pub(crate) fn max_memory_bytes(&self) -> usize {
-        self.max_memory.unwrap_or_else(|| MAX_MEMORY.max(4 * self.max_message_size))
-    }
-
-    /// Returns true if the handler is called in the loop that serves clients.
-    pub(crate) fn is_single_threaded(&self) -> bool {
-        matches!(&self.backend, Backend::Workers(workers) if workers.count == 0)
-    }
-
-    /// Returns the number of workers of this process.
-    pub(crate) fn worker_count(&self) -> usize {
-        match &self.backend {
-            Backend::Workers(workers) => workers.count,
-            Backend::External(_) | Backend::Upstream(_) => 0,
-        }
-    }
-
-    /// Returns the endpoints where external workers connect.
-    pub(crate) fn external(&self) -> &[Endpoint] {
-        match &self.backend {
-            Backend::External(endpoints) => endpoints,
-            Backend::Workers(_) | Backend::Upstream(_) => &[],
-        }
-    }
-
-    /// Returns the endpoints of the upstreams.
-    pub(crate) fn upstreams(&self) -> &[Endpoint] {
-        match &self.backend {
-            Backend::Upstream(endpoints) => endpoints,
-            Backend::Workers(_) | Backend::External(_) => &[],
-        }
-    }
-
     /// Sets whether what answers hears who asks: a handler by
     /// [`Handler::handle_from`](crate::Handler::handle_from), a program by variables or in front of
     /// each request, workers and upstreams elsewhere by a frame in front of the body.
@@ -428,31 +319,5 @@ impl Config {
     /// endpoint may read it.
     pub fn status(self, endpoint: Endpoint) -> Config {
         Config { status: Some(endpoint), ..self }
-    }
-
-    /// Returns the limits of a program's replies.
-    pub(crate) fn program_limits(&self) -> Limits {
-        Limits { bytes: self.max_message_size, frames: self.max_frames, time: self.timeout }
-    }
-
-    /// Returns the limits of a client, an external worker or an upstream.
-    pub(crate) fn peer_limits(&self) -> PeerLimits {
-        // An envelope that is not much over its bound is answered too.
-        let frames = self.max_frames + 2 * MAX_HOPS + 1;
-        PeerLimits {
-            heartbeat: self.heartbeat,
-            message_bytes: (self.max_message_size + MAX_ENVELOPE) as i64,
-            message_frames: frames as i32,
-            accept_check: self.accept_check(),
-        }
-    }
-
-    /// Returns what says from which addresses connections are taken; `None` if from all.
-    fn accept_check(&self) -> Option<Arc<AcceptCheck>> {
-        let (allow, deny) = (self.allow.clone(), self.deny.clone());
-        if allow.is_empty() && deny.is_empty() {
-            return None;
-        }
-        Some(Arc::new(Box::new(move |address| admits(&allow, &deny, address))))
     }
 }

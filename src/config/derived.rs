@@ -1,0 +1,71 @@
+//! What follows from the settings of a service.
+
+use std::sync::Arc;
+
+use super::{Backend, Config, MAX_ENVELOPE, MAX_HOPS, MAX_MEMORY};
+use crate::auth::admits;
+use crate::endpoint::Endpoint;
+use crate::handler::Limits;
+use crate::socket::{AcceptCheck, PeerLimits};
+
+impl Config {
+    /// Returns the bound of requests and unsent replies, in bytes.
+    pub(crate) fn max_memory_bytes(&self) -> usize {
+        self.max_memory.unwrap_or_else(|| MAX_MEMORY.max(4 * self.max_message_size))
+    }
+
+    /// Returns true if the handler is called in the loop that serves clients.
+    pub(crate) fn is_single_threaded(&self) -> bool {
+        matches!(&self.backend, Backend::Workers(workers) if workers.count == 0)
+    }
+
+    /// Returns the number of workers of this process.
+    pub(crate) fn worker_count(&self) -> usize {
+        match &self.backend {
+            Backend::Workers(workers) => workers.count,
+            Backend::External(_) | Backend::Upstream(_) => 0,
+        }
+    }
+
+    /// Returns the endpoints where external workers connect.
+    pub(crate) fn external(&self) -> &[Endpoint] {
+        match &self.backend {
+            Backend::External(endpoints) => endpoints,
+            Backend::Workers(_) | Backend::Upstream(_) => &[],
+        }
+    }
+
+    /// Returns the endpoints of the upstreams.
+    pub(crate) fn upstreams(&self) -> &[Endpoint] {
+        match &self.backend {
+            Backend::Upstream(endpoints) => endpoints,
+            Backend::Workers(_) | Backend::External(_) => &[],
+        }
+    }
+
+    /// Returns the limits of a program's replies.
+    pub(crate) fn program_limits(&self) -> Limits {
+        Limits { bytes: self.max_message_size, frames: self.max_frames, time: self.timeout }
+    }
+
+    /// Returns the limits of a client, an external worker or an upstream.
+    pub(crate) fn peer_limits(&self) -> PeerLimits {
+        // An envelope that is not much over its bound is answered too.
+        let frames = self.max_frames + 2 * MAX_HOPS + 1;
+        PeerLimits {
+            heartbeat: self.heartbeat,
+            message_bytes: (self.max_message_size + MAX_ENVELOPE) as i64,
+            message_frames: frames as i32,
+            accept_check: self.accept_check(),
+        }
+    }
+
+    /// Returns what says from which addresses connections are taken; `None` if from all.
+    fn accept_check(&self) -> Option<Arc<AcceptCheck>> {
+        let (allow, deny) = (self.allow.clone(), self.deny.clone());
+        if allow.is_empty() && deny.is_empty() {
+            return None;
+        }
+        Some(Arc::new(Box::new(move |address| admits(&allow, &deny, address))))
+    }
+}
