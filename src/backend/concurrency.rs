@@ -2,9 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::credit::{MAX_OVERCOMMIT, OVERCOMMITTED_WORK, SLOW, by_risk};
+use super::credit::by_risk;
 
-/// Number of replies before a peer that handles one request at a time may have more outstanding.
+/// Time after which what a peer that handles one request at a time is at counts as slow: nothing more
+/// is sent behind it. No shorter, since the way there and a processor are waited for too.
+pub(super) const SLOW_AFTER: Duration = Duration::from_millis(1);
+
+/// Maximum number of requests that such a peer may have outstanding: as many are lost when it ends, or
+/// miss their deadlines when it hangs.
+const MAX_SERIAL: usize = 5;
+
+/// Number of its replies before it may have more than one outstanding.
 const MIN_REPLIES: u32 = 16;
 
 /// Weights of the latest reply in the mean time and in the share of slow ones.
@@ -33,7 +41,7 @@ pub(crate) struct Serial {
     max: usize,
     /// Number of replies, up to [`MIN_REPLIES`].
     replies: u32,
-    /// Mean time of a request, in seconds.
+    /// Mean time from one reply to the next while there is something to do, in seconds.
     mean: f64,
     slow_share: f64,
 }
@@ -81,12 +89,12 @@ impl Concurrency {
         }
     }
 
-    /// Takes account of a reply: `spent` is its time, divided by the number of requests that were
-    /// outstanding. `was_full` tells that there were about as many as there may be.
-    pub fn on_reply(&mut self, spent: Duration, was_full: bool) {
+    /// Takes account of a reply that came that long after the one before, or after the request if
+    /// there was no other. `was_full` tells that there were about as many as there may be.
+    pub fn on_reply(&mut self, after: Duration, was_full: bool) {
         match self {
             Concurrency::Fixed(_) => (),
-            Concurrency::Serial(serial) => serial.on_reply(spent),
+            Concurrency::Serial(serial) => serial.on_reply(after),
             Concurrency::Parallel(parallel) => {
                 parallel.back_off = MIN_BACK_OFF;
                 parallel.limit = (parallel.limit + usize::from(was_full)).min(parallel.max);
@@ -111,20 +119,22 @@ impl Concurrency {
 }
 
 impl Serial {
-    fn on_reply(&mut self, spent: Duration) {
-        let seconds = spent.as_secs_f64();
+    fn on_reply(&mut self, after: Duration) {
+        let seconds = after.as_secs_f64();
         self.mean += if self.replies == 0 { seconds } else { (seconds - self.mean) * MEAN_WEIGHT };
-        self.slow_share += (f64::from(u8::from(spent > SLOW)) - self.slow_share) * SHARE_WEIGHT;
+        let slow = f64::from(u8::from(after > SLOW_AFTER));
+        self.slow_share += (slow - self.slow_share) * SHARE_WEIGHT;
         self.replies = (self.replies + 1).min(MIN_REPLIES);
     }
 
+    /// What is outstanding is to be done before it counts as slow, and few may be behind what is.
     fn limit(&self) -> usize {
         if self.replies < MIN_REPLIES {
             return 1;
         }
-        let by_work = OVERCOMMITTED_WORK.as_secs_f64() / self.mean.max(1e-9);
-        let limit = by_work.min(by_risk(self.slow_share)).clamp(1.0, MAX_OVERCOMMIT.into());
-        (limit as usize).min(self.max)
+        let by_work = SLOW_AFTER.as_secs_f64() / self.mean.max(1e-9);
+        let limit = by_work.min(by_risk(self.slow_share)) as usize;
+        limit.clamp(1, MAX_SERIAL).min(self.max)
     }
 }
 
@@ -144,13 +154,16 @@ mod tests {
     fn one_that_handles_one_at_a_time_gets_more_only_if_it_is_known_to_be_quick() {
         assert_eq!(serial_after([]), 1);
         assert_eq!(serial_after([US; 15]), 1);
-        assert_eq!(serial_after([US; 16]), MAX_OVERCOMMIT as usize);
-        assert_eq!(serial_after([80 * US; 100]), 3);
+        assert_eq!(serial_after([US; 16]), MAX_SERIAL);
+        assert_eq!(serial_after([300 * US; 100]), 3);
         assert_eq!(serial_after([20_000 * US; 100]), 1);
         // One of a hundred is slow, and the mean is not.
-        let is_slow = |number| number % 100 == 0;
-        let mixed = (0..2000).map(|number| if is_slow(number) { 1000 * US } else { 20 * US });
-        assert_eq!(serial_after(mixed), 1);
+        let mixed = |slow: u32, quick: u32| {
+            serial_after(
+                (0..2000).map(|number| if number % 100 == 0 { slow * US } else { quick * US }),
+            )
+        };
+        assert_eq!((mixed(2000, 20), mixed(900, 20)), (1, MAX_SERIAL));
         let mut limited = Concurrency::serial(2);
         (0..20).for_each(|_| limited.on_reply(US, true));
         assert_eq!(limited.limit(), 2);

@@ -20,14 +20,14 @@ const WORK_AHEAD: Duration = Duration::from_micros(50);
 
 /// Work that may be outstanding on one lane while no lane has credit. It would have to wait in any
 /// case, and here the worker need not be woken for each request.
-pub(super) const OVERCOMMITTED_WORK: Duration = Duration::from_micros(250);
+const OVERCOMMITTED_WORK: Duration = Duration::from_micros(250);
 
 /// Maximum number of requests on an overcommitted lane: a worker that has as many is awake for long
 /// enough.
-pub(super) const MAX_OVERCOMMIT: u32 = 8;
+const MAX_OVERCOMMIT: u32 = 8;
 
 /// Handler time above which a request is a slow one, which nothing should wait behind.
-pub(super) const SLOW: Duration = Duration::from_micros(500);
+const SLOW: Duration = Duration::from_micros(500);
 
 /// Maximum share of requests that are sent behind a slow one.
 const MAX_SHARE_BEHIND_SLOW: f64 = 0.001;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::concurrency::Concurrency;
+use super::concurrency::{Concurrency, SLOW_AFTER};
 use super::ticket::Ticket;
 use super::{Activity, Admission, Unavailable};
 
@@ -13,10 +13,6 @@ const WEIGHT: f64 = 0.125;
 
 /// Time after which what was measured of a peer counts for half: one that was slow is tried again.
 const HALF_LIFE: Duration = Duration::from_secs(1);
-
-/// Time after which what a peer that handles one request at a time is at counts as slow: nothing more
-/// is sent behind it.
-const SLOW_AFTER: Duration = Duration::from_millis(1);
 
 /// The requests that are outstanding with a peer, and its measured speed.
 #[derive(Debug)]
@@ -160,7 +156,7 @@ impl Peer {
         let spent = now.saturating_duration_since(at) / outstanding;
         let time = spent.as_secs_f64();
         self.ewma += if self.ewma == 0.0 { time } else { (time - self.ewma) * WEIGHT };
-        self.concurrency.on_reply(spent, was_full);
+        self.concurrency.on_reply(now.saturating_duration_since(self.foremost_since), was_full);
         (self.measured, self.foremost_since) = (now, now);
         true
     }
