@@ -126,6 +126,8 @@ let
         pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
         pump-8 = [ ];
       };
+    };
+    workers = configurations.keys // {
       backendClients.worker = "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6 from=10.0.0.0/8";
       settings.backend = [ "tcp://*:5556" ];
     };
@@ -226,7 +228,7 @@ in
       "clients" = (machine configurations.keys).config.environment.etc."repd/clients".text;
 
       "backend-clients" =
-        (machine configurations.keys).config.environment.etc."repd/backend-clients".text;
+        (machine configurations.workers).config.environment.etc."repd/backend-clients".text;
 
       "ports" =
         perLine (map (listen: "${builtins.toJSON listen}: ${ports listen}") listens)

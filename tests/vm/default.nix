@@ -39,6 +39,7 @@ lib.genAttrs' [
   "names"
   "program"
   "restart"
+  "servers"
   "stop"
   "upstream"
 ] (name: lib.nameValuePair "vm-${name}" (test name))

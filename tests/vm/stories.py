@@ -183,6 +183,32 @@ def restart(server: Host, client: Host, endpoint: str) -> None:
     assert int(shown(server, "NRestarts")) == int(before[1]) + 1
 
 
+def servers(server: Host, client: Host, endpoint: str, *places: str) -> None:
+    """A second service of the machine, repd@blue.service, serves at places of its own; whether it is killed or stopped,
+    the first one goes on."""
+    server.wait_for_unit("repd.service")
+    server.wait_for_unit("repd@blue.service")
+    load = Load(client, endpoint)
+
+    def blue_serves() -> None:
+        for place in places:
+            calls(server, place, "hello", "olleh", "--timeout 2 --retries 60")
+        server.succeed("repd status --quiet", "repd status --quiet ipc:///run/repd-blue/status")
+
+    blue_serves()
+    restarts = "systemctl show --property NRestarts --value repd@blue.service"
+    before = server.succeed(restarts).strip()
+    server.succeed("systemctl kill --signal KILL repd@blue.service")
+    server.wait_until_succeeds(f"test $({restarts}) -gt {before}")
+    server.wait_for_unit("repd@blue.service")
+    blue_serves()
+    server.succeed("systemctl stop repd@blue.service", "! test -e /run/repd-blue", "repd status --quiet")
+    calls(client, endpoint, "still here", "ereh llits")
+    load.stop()
+    load.is_all_answered()
+    server.succeed("systemctl start repd@blue.service")
+
+
 def watchdog(server: Host, client: Host, endpoint: str) -> None:
     """systemd sees what the service does, and a service that hangs is started again. (Here after two seconds.)"""
     server.wait_for_unit("repd.service")
