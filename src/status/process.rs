@@ -38,7 +38,7 @@ impl Process {
             virtual_bytes: field("VmSize") << 10,
             threads: field("Threads"),
             open_files: open_files(),
-            max_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
+            max_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft as u64),
         }
     }
 }
