@@ -12,6 +12,9 @@ mod servers;
 mod told;
 mod zap;
 
+#[cfg(any(test, fuzzing))]
+pub use {key_file::fuzz::key_file, list::fuzz::client_list, servers::fuzz::server_list};
+
 pub use key::{ClientKeys, NoKey, PublicKey};
 pub use network::Network;
 

@@ -12,6 +12,9 @@ use crate::frame::Frame;
 use crate::socket::{Context, Event, HandshakeFailure, Monitor, Monitored, wait};
 use crate::text::printable;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 /// Sends the request, again if there is no reply and `call` allows retries, and prints the reply.
 ///
 /// # Errors
@@ -31,7 +34,7 @@ pub fn call(call: &Call) -> Result<(), Error> {
         let text = printable(fault.text().as_bytes());
         return Err(Error::fault(format!("{} {text}", fault.code())));
     }
-    print(&reply, call.raw).map_err(Error::cannot_print)
+    print(&reply, call.raw, &mut io::stdout().lock()).map_err(Error::cannot_print)
 }
 
 /// Sends `request` once and returns the reply.
@@ -212,8 +215,7 @@ fn denied(endpoint: &Endpoint, keys: Option<&ClientKeys>, why: HandshakeFailure)
 }
 
 /// Prints each frame on a line of its own, or, if `raw`, the bytes of all frames as they are.
-fn print(reply: &[Frame], raw: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn print(reply: &[Frame], raw: bool, out: &mut impl Write) -> io::Result<()> {
     for frame in reply {
         if raw {
             out.write_all(frame)?;

@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+#[cfg(any(test, fuzzing))]
+pub use message::fuzz::dns_reply;
 use message::{Query, Reply};
 pub(crate) use message::{Srv, SrvSet, is_name};
 use servers::Servers;

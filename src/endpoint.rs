@@ -10,6 +10,8 @@ use crate::dns;
 use crate::error::Error;
 
 mod connect;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod host;
 mod inherited;
 mod listener;

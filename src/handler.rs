@@ -18,6 +18,8 @@ mod program;
 mod reverse;
 
 pub use client::Client;
+#[cfg(any(test, fuzzing))]
+pub use program::program_reply;
 pub(crate) use program::{Counts, Limits, kill_all};
 pub use program::{Framing, Program};
 pub use reverse::reverse;

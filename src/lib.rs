@@ -101,6 +101,7 @@
 //! - `sys`: what is Linux alone; `logging`: a `line`, which of them `repeats` and is left out, and where
 //!   lines go;
 //!   `text`, `error`: what their names say
+//! - `fuzzing`: what the targets in `fuzz` call
 //! - `call`: the client; `bench`: the load tool, of a `load`, its `clients` and a `report`
 
 // What only `call` and `bench` use.
@@ -124,6 +125,9 @@ mod endpoint;
 mod error;
 mod fault;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 #[cfg(feature = "cli")]
 pub mod keygen;

@@ -22,6 +22,9 @@ mod terminal;
 mod units;
 mod views;
 
+#[cfg(any(test, fuzzing))]
+pub use http::fuzz::http_request;
+
 pub(crate) use histogram::Histogram;
 pub(crate) use probe::{Probed, probe};
 pub(crate) use report::Facts;

@@ -18,6 +18,9 @@ use crate::sys::fd::poll;
 use crate::sys::landlock;
 use crate::text::printable;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 /// Maximum size of a file of keys or of a list, in bytes: ten thousand clients have room.
 pub(super) const MAX_FILE: u64 = 4 << 20;
 
@@ -27,8 +30,13 @@ pub(super) const MAX_FILE: u64 = 4 << 20;
 /// A file that cannot be read, that everybody may read, or that holds no secret key.
 pub(crate) fn read_pair(path: &Path) -> Result<KeyPair, Error> {
     let (text, mode) = read(path)?;
+    pair_in(path, &text, mode)
+}
+
+/// Returns the pair that the text of a file of that mode holds.
+fn pair_in(path: &Path, text: &str, mode: u32) -> Result<KeyPair, Error> {
     let cannot = || Error::config(format!("cannot use the key in {}", path.display()));
-    let found = Found::in_text(&text);
+    let found = Found::in_text(text);
     let secret = found.secret.or(found.bare).ok_or_else(|| {
         cannot()
             .with_cause("it holds no secret key")

@@ -15,6 +15,9 @@ use crate::config::{CLIENT_OUTSTANDING_RANGE, CLIENT_RATE_RANGE, MAX_CLIENTS_RAN
 use crate::error::Error;
 use crate::text::{printable, shorten};
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 /// Maximum number of bytes of a client's name.
 const MAX_NAME: usize = 64;
 
@@ -203,7 +206,7 @@ fn parse_option(word: &str, entry: &mut Entry) -> Result<(), String> {
     let is_new = match name {
         "from" => {
             let is_new = entry.from.is_empty();
-            let networks = value.split(',').map(str::parse).collect::<Result<Vec<Network>, _>>()?;
+            let networks = value.split(',').map(parse_network).collect::<Result<Vec<_>, _>>()?;
             entry.from.extend(networks);
             is_new
         }
@@ -234,6 +237,13 @@ fn number(
         let (least, most) = (range.start(), range.end());
         format!("{} is out of range: give a whole number from {least} to {most}", quoted(word))
     })
+}
+
+fn parse_network(text: &str) -> Result<Network, String> {
+    if text.parse::<PublicKey>().is_ok() {
+        return Err(format!("{} is no network: give ADDRESS/BITS, or an address", quoted(text)));
+    }
+    text.parse()
 }
 
 /// Returns the end of a day in UTC.

@@ -8,6 +8,9 @@ use super::key_file::{at_line, read_list};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 /// The list of servers as it was read last.
 #[derive(Debug)]
 pub(crate) struct KnownServers {

@@ -6,6 +6,9 @@ use simple_dns::{
     CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE,
 };
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 /// Maximum length of a name as it is sent, and of a label (RFC 1035, section 2.3.4).
 const MAX_NAME: usize = 255;
 const MAX_LABEL: usize = 63;

@@ -24,6 +24,8 @@ mod supervisor;
 pub(crate) use counts::Counts;
 pub use framing::Framing;
 pub(crate) use process::kill_all;
+#[cfg(any(test, fuzzing))]
+pub use reply::fuzz::program_reply;
 pub(crate) use supervisor::{Copies, Settings};
 
 use framing::Format;

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 /// Maximum number of bytes of a request, and of its header fields.
 pub(super) const MAX_REQUEST: usize = 8192;
 const MAX_FIELDS: usize = 64;

@@ -5,6 +5,9 @@ use super::framing::{Format, Framing, MORE};
 use crate::frame::Frame;
 use crate::text::printable;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 /// Maximum number of bytes of a program's output that [`quoted`] shows.
 const MAX_QUOTED_BYTES: usize = 40;
 
