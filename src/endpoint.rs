@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use crate::dns;
 use crate::error::Error;
+use crate::text::is_escaped;
 
 mod connect;
 #[cfg(any(test, fuzzing))]
@@ -145,7 +146,7 @@ impl FromStr for Endpoint {
 }
 
 fn address(text: &str) -> Result<Address, String> {
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    if text.chars().any(|c| c.is_whitespace() || is_escaped(c)) {
         return Err(format!("an endpoint has no blanks or control characters; {GIVE}"));
     }
     match text.split_once("://") {
@@ -306,6 +307,7 @@ mod tests {
             "fd://a:b",
             "fd://a/b",
             "tcp://*:1\n",
+            "tcp://a\u{202e}b:1",
             "tcp://_repd",
             "tcp://_repd._tcp",
             "tcp://_repd._tcp.",

@@ -18,7 +18,7 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
 /// Returns true if `c` is a control character, separates lines or paragraphs, changes the direction
 /// of text (Unicode Standard Annex 9, section 2), or is invisible. The joiners of letters and of
 /// emoji are not escaped.
-fn is_escaped(c: char) -> bool {
+pub(crate) fn is_escaped(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2066}'..='\u{2069}')

@@ -240,7 +240,7 @@ fn number(
 }
 
 fn parse_network(text: &str) -> Result<Network, String> {
-    if text.parse::<PublicKey>().is_ok() {
+    if holds_key(text) {
         return Err(format!("{} is no network: give ADDRESS/BITS, or an address", quoted(text)));
     }
     text.parse()
@@ -257,12 +257,17 @@ fn parse_date(text: &str) -> Result<SystemTime, String> {
     })
 }
 
+/// Returns true if a key is in a word of a list, in quotes or not.
+fn holds_key(word: &str) -> bool {
+    let value = word.split_once('=').map_or(word, |(_, value)| value);
+    let mut parts = [word, value].into_iter().flat_map(|it| it.split([',', '"', '\'']));
+    parts.any(|part| part.parse::<PublicKey>().is_ok())
+}
+
 /// Returns a word of a list in quotes, escaped and shortened. One that may be a secret key, pasted by
 /// mistake, is not repeated.
 fn quoted(word: &str) -> String {
-    let value = word.split_once('=').map_or(word, |(_, value)| value);
-    let mut parts = value.split(',').chain([word]);
-    if parts.any(|part| part.parse::<PublicKey>().is_ok()) {
+    if holds_key(word) {
         return "a word that looks like a key".into();
     }
     let mut text = printable(word.as_bytes());

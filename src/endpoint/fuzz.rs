@@ -11,6 +11,7 @@ pub fn endpoint(bytes: &[u8]) {
     match text.parse::<Endpoint>() {
         Ok(endpoint) => {
             assert_eq!(endpoint.to_string(), text);
+            assert_eq!(printable(bytes), text);
             let written = written(&endpoint.address);
             assert_eq!(address(&written).as_ref(), Ok(&endpoint.address), "{written}");
         }

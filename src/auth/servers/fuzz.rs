@@ -19,8 +19,8 @@ pub fn server_list(bytes: &[u8]) {
         Err((line, what)) => {
             assert!((1..=text.lines().count()).contains(&line));
             assert_eq!(printable(what.as_bytes()), what);
-            let is_told = |word: &str| word.parse::<PublicKey>().is_ok() && what.contains(word);
-            assert!(!text.split_whitespace().any(is_told), "it repeats a key: {what}");
+            let is_key = |word: &str| word.parse::<PublicKey>().is_ok();
+            assert!(!what.split(' ').any(is_key), "it repeats a key: {what}");
         }
     }
 }
