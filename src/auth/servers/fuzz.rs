@@ -19,7 +19,8 @@ pub fn server_list(bytes: &[u8]) {
         Err((line, what)) => {
             assert!((1..=text.lines().count()).contains(&line));
             assert_eq!(printable(what.as_bytes()), what);
-            let is_key = |word: &str| word.parse::<PublicKey>().is_ok();
+            // An endpoint may have as many characters as a key.
+            let is_key = |word: &str| word.parse::<PublicKey>().is_ok() && !word.contains("://");
             assert!(!what.split(' ').any(is_key), "it repeats a key: {what}");
         }
     }
