@@ -240,10 +240,12 @@ fn number(
 }
 
 fn parse_network(text: &str) -> Result<Network, String> {
-    if holds_key(text) {
-        return Err(format!("{} is no network: give ADDRESS/BITS, or an address", quoted(text)));
-    }
-    text.parse()
+    text.parse().map_err(|error| {
+        if !may_hold_key(text) {
+            return error;
+        }
+        format!("{} is no network: give ADDRESS/BITS, or an address", quoted(text))
+    })
 }
 
 /// Returns the end of a day in UTC.
@@ -257,17 +259,17 @@ fn parse_date(text: &str) -> Result<SystemTime, String> {
     })
 }
 
-/// Returns true if a key is in a word of a list, in quotes or not.
-fn holds_key(word: &str) -> bool {
-    let value = word.split_once('=').map_or(word, |(_, value)| value);
-    let mut parts = [word, value].into_iter().flat_map(|it| it.split([',', '"', '\'']));
-    parts.any(|part| part.parse::<PublicKey>().is_ok())
+/// Returns true if a key may be somewhere in a word: so many characters in a row are of Z85, of which
+/// hexadecimal digits are some.
+fn may_hold_key(word: &str) -> bool {
+    let is_z85 = |c: char| c.is_ascii_alphanumeric() || ".-:+=^!/*?&<>()[]{}@%$#".contains(c);
+    word.split(|c| !is_z85(c)).any(|row| row.len() >= 40)
 }
 
 /// Returns a word of a list in quotes, escaped and shortened. One that may be a secret key, pasted by
 /// mistake, is not repeated.
 fn quoted(word: &str) -> String {
-    if holds_key(word) {
+    if may_hold_key(word) {
         return "a word that looks like a key".into();
     }
     let mut text = printable(word.as_bytes());

@@ -183,16 +183,16 @@ def restart(server: Host, client: Host, endpoint: str) -> None:
     assert int(shown(server, "NRestarts")) == int(before[1]) + 1
 
 
-def servers(server: Host, client: Host, endpoint: str, *places: str) -> None:
-    """A second service of the machine, repd@blue.service, serves at places of its own; whether it is killed or stopped,
-    the first one goes on."""
+def servers(server: Host, client: Host, endpoint: str, reply: str, *places: str) -> None:
+    """A second service of the machine, repd@blue.service, replies to "hello" at places of its own; whether it is killed
+    or stopped, the first one goes on."""
     server.wait_for_unit("repd.service")
     server.wait_for_unit("repd@blue.service")
     load = Load(client, endpoint)
 
     def blue_serves() -> None:
         for place in places:
-            calls(server, place, "hello", "olleh", "--timeout 2 --retries 60")
+            calls(server, place, "hello", reply, "--timeout 2 --retries 60")
         server.succeed("repd status --quiet", "repd status --quiet ipc:///run/repd-blue/status")
 
     blue_serves()

@@ -90,7 +90,7 @@ def servers(server, client, endpoint):
     lay(server, "clients", "/etc/repd/blue/clients")
     switch(server, "anyone")
     switch(server, "instance", "repd@blue.service")
-    stories.servers(server, client, endpoint, "ipc:///run/repd-blue/clients")
+    stories.servers(server, client, endpoint, "olleh", "ipc:///run/repd-blue/clients")
     server.succeed("systemctl stop repd@blue.service")
 
 
