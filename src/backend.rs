@@ -68,6 +68,9 @@ pub(crate) enum Admission {
     /// It takes the request at that cost if another lane has lost it, and otherwise none: others come
     /// before it.
     Standby(f64),
+    /// It takes the request at that cost, but may never answer: it comes behind all that take
+    /// one, if only soon.
+    Doubtful(f64),
     /// It takes none now, but soon.
     Full,
     /// It takes none, and requests should not wait for it.
@@ -94,6 +97,15 @@ pub(crate) enum Recall {
     From(Instant),
     /// In any case: they will not be started there soon.
     Now,
+}
+
+/// What an upstream is told of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Onward {
+    /// For how long its client still waits, if that has said so.
+    pub patience: Option<Duration>,
+    /// Number of services and proxies that it has come through.
+    pub hops: usize,
 }
 
 /// What has happened on a lane.
@@ -203,20 +215,19 @@ impl Lane {
     }
 
     /// Sends the request; returns false if the lane cannot take it after all. Its body is used up,
-    /// unless `keep` is set or the request may be taken back. `patience` is the time for which its
-    /// client says that it still waits.
+    /// unless `keep` is set or the request may be taken back.
     pub fn send(
         &mut self,
         ticket: Ticket,
         body: &mut [Frame],
         keep: bool,
-        patience: Option<Duration>,
+        onward: Onward,
         now: Instant,
     ) -> Result<bool, Error> {
         match self {
             Lane::Worker(lane) => lane.send(ticket, body, keep, now).map(|()| true),
             Lane::External(lane) => lane.send(ticket, body, now),
-            Lane::Upstream(lane) => lane.send(ticket, body, patience, now),
+            Lane::Upstream(lane) => lane.send(ticket, body, onward, now),
             Lane::Vacant(_) => Ok(false),
         }
     }

@@ -129,6 +129,7 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+mod hops;
 #[cfg(feature = "cli")]
 pub mod keygen;
 pub mod logging;

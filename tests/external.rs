@@ -37,7 +37,11 @@ const ECHO: &str = "import sys, zmq\ns = zmq.Context().socket(zmq.REP)\ns.connec
                     while True: s.send(s.recv())";
 
 fn python(python: &str, endpoint: &str) -> Killed {
-    Killed(Command::new(python).args(["-c", ECHO, endpoint]).spawn().unwrap())
+    python_running(ECHO, python, endpoint)
+}
+
+fn python_running(worker: &str, python: &str, endpoint: &str) -> Killed {
+    Killed(Command::new(python).args(["-c", worker, endpoint]).spawn().unwrap())
 }
 
 /// Dealt in turn, each third request would wait behind the slow one.
@@ -144,6 +148,45 @@ fn a_worker_that_is_stopped_is_left_out_until_it_goes_on() {
         status.until("it gets its share", |shown| replies(shown) > before + 20);
     });
     assert!((1..=5).contains(&late), "{late} requests got a 504");
+}
+
+/// Those that may answer many at once, and are alike, whoever had much to do before.
+#[test]
+fn workers_that_are_alike_get_alike_also_once_one_has_been_stopped() {
+    let _limit = time_limit(120);
+    let Some(interpreter) = common::python_with_pyzmq() else { return };
+    let (mut service, backend) = with_backend(&["--timeout", "2", "--status", "tcp://127.0.0.1:*"]);
+    let status = Status::of(&service);
+    let echo = ECHO.replace("zmq.REP", "zmq.DEALER");
+    let echo = echo.replace("s.send(s.recv())", "s.send_multipart(s.recv_multipart())");
+    let workers: Vec<_> = (0..3).map(|_| python_running(&echo, interpreter, &backend)).collect();
+    (0..3).for_each(|_| drop(service.wait_for_line(": connected")));
+    let pid = Pid::from_raw(workers[0].0.id() as i32);
+    let replies = |shown: &serde_json::Value| {
+        let workers = shown["backend"].as_array().unwrap();
+        workers.iter().map(|worker| worker["replies"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let stuck = |shown: &serde_json::Value| {
+        shown["backend"].as_array().unwrap().iter().any(|worker| worker["state"] == "stuck")
+    };
+    ask_while(&service.endpoint.clone(), 20, &[504], |go_on| {
+        let share = || {
+            let before = replies(&status.json());
+            status.until("each gets its share", |shown| {
+                let more = replies(shown);
+                let more: Vec<_> = more.iter().zip(&before).map(|(now, then)| now - then).collect();
+                let (least, most) = (more.iter().min().unwrap(), more.iter().max().unwrap());
+                *least > 1000 && 2 * least > *most
+            });
+        };
+        share();
+        kill(pid, SIGSTOP).unwrap();
+        status.until("one is stuck", stuck);
+        (0..10).for_each(|_| go_on("the others answer"));
+        kill(pid, SIGCONT).unwrap();
+        status.until("none is stuck", |shown| !stuck(shown));
+        share();
+    });
 }
 
 /// More of them than the loop takes from a lane at a time, and their deadline is far away.

@@ -97,8 +97,9 @@ fn what_an_upstream_keeps_is_answered_by_another_and_its_own_reply_is_dropped() 
     let until_all_are_won = || {
         status.until("what is kept is answered", |shown| count(shown, "hedges_won") >= kept());
     };
-    // Who waits gets the next hedge that the requests of the others pay for.
-    let (first, _) = ask_while(&endpoint, 10, &[], |_| {
+    // Who waits gets the next hedge that the requests of the others pay for. What one keeps is
+    // outstanding there, so that it gets less than its share.
+    let (first, _) = ask_while(&endpoint, 60, &[], |_| {
         wait_for_requests(&status, KNOWN);
         *keeper.is_keeping.lock().unwrap() = true;
         until("some are kept", || kept() >= 20);

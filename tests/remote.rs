@@ -11,9 +11,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::raw::{Raw, command, frame, greeting, property, request};
+use common::status::Status;
 use common::{Client, Folder, Killed, Link, Local, Process, ask_while, code, time_limit, until};
-use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
+use nix::sys::signal::Signal::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use repd::{Frame, echo};
+use serde_json::Value;
 
 /// Starts an echoing service at an ipc endpoint, which another one can take again.
 fn echo_at(endpoint: &str, options: &[&str]) -> Process {
@@ -111,6 +113,61 @@ fn requests_go_through_any_number_of_services_and_errors_come_back_as_they_were(
     }
     // Both workers are stuck by now.
     assert_eq!(code(&clients[0].ask(&[b"0"])), Some(503));
+}
+
+#[test]
+fn a_request_that_goes_round_ends() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("round");
+    let endpoints = ["a", "b"].map(|name| format!("ipc://{}", folder.file(name)));
+    let start = |listen: &str, upstream: &str| {
+        let mut command = Command::new(common::REPD);
+        Process::run(command.args(["serve", "--listen", listen, "--upstream", upstream]))
+    };
+    let [one, other] = &endpoints;
+    let mut services = [start(one, other), start(other, one)];
+    services.iter_mut().for_each(|service| drop(service.wait_for_line(": connected")));
+    for client in [Client::req(one), Client::dealer(one)] {
+        let reply = client.ask(&[b"a"]);
+        assert_eq!(reply[1..], [&b"413"[..], b"the request has come over more than 64 hops"]);
+    }
+}
+
+#[test]
+fn an_upstream_that_hangs_is_left_out_at_once_and_gets_its_share_when_it_goes_on() {
+    let _limit = time_limit(60);
+    let upstreams = [(); 2].map(|()| Process::start(&["--handler", "echo"]));
+    let endpoints = [0, 1].map(|n: usize| upstreams[n].endpoint.clone());
+    let status = ["--timeout", "1", "--status", "tcp://127.0.0.1:*"];
+    let mut service = Process::start(&[&upstream_options(&endpoints)[..], &status].concat());
+    endpoints.iter().for_each(|_| drop(service.wait_for_line(": connected")));
+    let client = Client::req(&service.endpoint);
+    (0..100).for_each(|_| assert_eq!(client.ask(&[b"a"]), [b"a"]));
+    let [frozen, _other] = &upstreams;
+    frozen.signal(SIGSTOP);
+    let replies: Vec<_> = (0..1000).map(|_| client.ask(&[b"b"])).collect();
+    let late = replies.iter().filter(|reply| code(reply) == Some(504)).count();
+    assert!(late <= 1, "{late}");
+    assert_eq!(replies.iter().filter(|reply| **reply == [b"b"]).count(), 1000 - late);
+    frozen.signal(SIGCONT);
+    let status = Status::of(&service);
+    status.until("both are idle", |shown| {
+        shown["upstreams"].as_array().unwrap().iter().all(|it| it["state"] == "idle")
+    });
+    let before = status.json()["upstreams"].clone();
+    let client = Client::dealer(&service.endpoint);
+    (0..20).for_each(|_| client.send(&[b"c"]));
+    for number in 0..1000 {
+        assert_eq!(client.receive(), [b"c"]);
+        if number + 20 < 1000 {
+            client.send(&[b"c"]);
+        }
+    }
+    status.until("it gets its share", |shown| {
+        let replies = |shown: &Value, place: usize| shown[place]["replies"].as_u64().unwrap();
+        let more = |place| replies(&shown["upstreams"], place) - replies(&before, place);
+        more(0) + more(1) == 1000 && more(0) >= 200 && more(1) >= 200
+    });
 }
 
 #[test]

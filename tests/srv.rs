@@ -167,6 +167,31 @@ fn a_higher_priority_gets_nothing_until_the_lower_is_gone_and_then_everything() 
     });
 }
 
+/// Each of the first has one request at a time: it is not full of them.
+#[test]
+fn when_the_lower_priority_hangs_the_higher_answers() {
+    let _limit = time_limit(60);
+    let Some(names) = names("when_the_lower_priority_hangs_the_higher_answers") else { return };
+    names.set_srv(SRV, 1, &[(1, 0, 5001, "a.example.org"), (2, 0, 5001, "b.example.org")]);
+    let _other = at("127.0.0.3", 5001, &[]);
+    for options in [&[][..], &["--retries", "1", "--hedge"]] {
+        let preferred = at("127.0.0.2", 5001, &[]);
+        let mut front = front(&[&["--timeout", "1"], options].concat());
+        front.wait_for_line(": connected");
+        front.wait_for_line(": connected");
+        let client = Client::req(&front.endpoint);
+        (0..1000).for_each(|_| assert_eq!(client.ask(&[b"a"]), [b"a"]));
+        assert_eq!(replies(&front, ["127.0.0.3:5001".into()], 1000.0), [0.0]);
+        preferred.signal(nix::sys::signal::Signal::SIGSTOP);
+        if !options.is_empty() {
+            assert_eq!(client.ask(&[b"b"]), [b"b"]);
+        }
+        // What waits when the requests before have paid for no more hedges.
+        let codes: Vec<_> = (0..1000).filter_map(|_| code(&client.ask(&[b"b"]))).collect();
+        assert!(codes.is_empty() || codes == [504], "{codes:?}");
+    }
+}
+
 #[test]
 fn a_record_that_goes_is_drained_and_one_that_comes_is_used() {
     let _limit = time_limit(60);

@@ -19,16 +19,16 @@ const MIN_REPLIES: u32 = 16;
 const MEAN_WEIGHT: f64 = 1.0 / 64.0;
 const SHARE_WEIGHT: f64 = 1.0 / 4096.0;
 
-/// Time after which a peer that may handle many requests is tried again, once they have passed their
-/// deadlines. It doubles with each deadline until a reply comes.
+/// Time after which a peer that may handle many requests is tried again, once some have passed their
+/// deadlines: it may have dropped them. It doubles with each time that it is tried in vain.
 const MIN_BACK_OFF: Duration = Duration::from_secs(1);
+/// The same of another service, which drops none: what it answers late tells that it is back.
+const UPSTREAM_BACK_OFF: Duration = Duration::from_secs(8);
 const MAX_BACK_OFF: Duration = Duration::from_secs(32);
 
 /// How many requests a peer may have outstanding.
 #[derive(Debug)]
 pub(crate) enum Concurrency {
-    /// That many.
-    Fixed(usize),
     /// Of a peer that handles one request at a time: more are outstanding only so that it need not
     /// wait for the next.
     Serial(Serial),
@@ -50,6 +50,9 @@ pub(crate) struct Serial {
 pub(crate) struct Parallel {
     max: usize,
     limit: usize,
+    /// When a deadline made it half as many last.
+    halved: Option<Instant>,
+    min_back_off: Duration,
     back_off: Duration,
     /// When those that are late count no longer.
     retry_at: Option<Instant>,
@@ -61,16 +64,26 @@ impl Concurrency {
         Concurrency::Serial(Serial { max, replies: 0, mean: 0.0, slow_share: 0.0 })
     }
 
-    /// Returns that of a peer that may handle many requests at once, `max` at most.
+    /// Returns that of a peer that may handle many requests at once, `max` at most, and gets one
+    /// until it has answered.
     pub fn parallel(max: usize) -> Concurrency {
-        let back_off = MIN_BACK_OFF;
-        Concurrency::Parallel(Parallel { max, limit: 1, back_off, retry_at: None })
+        Concurrency::parallel_from(1, max, MIN_BACK_OFF)
+    }
+
+    /// Returns that of another service, which handles many requests at once, `max` at most, and gets
+    /// them from the start.
+    pub fn upstream(max: usize) -> Concurrency {
+        Concurrency::parallel_from(max, max, UPSTREAM_BACK_OFF)
+    }
+
+    fn parallel_from(limit: usize, max: usize, min_back_off: Duration) -> Concurrency {
+        let (halved, back_off, retry_at) = (None, min_back_off, None);
+        Concurrency::Parallel(Parallel { max, limit, halved, min_back_off, back_off, retry_at })
     }
 
     /// Returns how many requests may be outstanding: at least 1.
     pub fn limit(&self) -> usize {
         match self {
-            Concurrency::Fixed(max) => *max,
             Concurrency::Serial(serial) => serial.limit(),
             Concurrency::Parallel(parallel) => parallel.limit,
         }
@@ -93,27 +106,33 @@ impl Concurrency {
     /// there was no other. `was_full` tells that there were about as many as there may be.
     pub fn on_reply(&mut self, after: Duration, was_full: bool) {
         match self {
-            Concurrency::Fixed(_) => (),
             Concurrency::Serial(serial) => serial.on_reply(after),
             Concurrency::Parallel(parallel) => {
-                parallel.back_off = MIN_BACK_OFF;
+                parallel.back_off = parallel.min_back_off;
                 parallel.limit = (parallel.limit + usize::from(was_full)).min(parallel.max);
             }
         }
     }
 
-    /// Takes account of a request whose deadline has passed.
-    pub fn on_deadline(&mut self, now: Instant) {
+    /// Takes account of a request, sent at that time, whose deadline has passed. Of several that were
+    /// outstanding together the first one counts.
+    pub fn on_deadline(&mut self, sent_at: Instant, now: Instant) {
         let Concurrency::Parallel(parallel) = self else { return };
-        parallel.limit = (parallel.limit / 2).max(1);
-        parallel.retry_at = Some(now + parallel.back_off);
-        parallel.back_off = (2 * parallel.back_off).min(MAX_BACK_OFF);
+        if parallel.halved.is_none_or(|at| sent_at > at) {
+            parallel.limit = (parallel.limit / 2).max(1);
+            parallel.halved = Some(now);
+        }
+        parallel.retry_at.get_or_insert(now + parallel.back_off);
     }
 
-    /// Takes account of that those that were late are forgotten.
-    pub fn on_retry(&mut self) {
-        if let Concurrency::Parallel(parallel) = self {
-            parallel.retry_at = None;
+    /// Takes account of that those that were late are forgotten; `is_silent` tells that nothing has
+    /// come since they were sent: one more request is a trial.
+    pub fn on_retry(&mut self, is_silent: bool) {
+        let Concurrency::Parallel(parallel) = self else { return };
+        parallel.retry_at = None;
+        if is_silent {
+            parallel.limit = 1;
+            parallel.back_off = (2 * parallel.back_off).min(MAX_BACK_OFF);
         }
     }
 }
@@ -177,17 +196,25 @@ mod tests {
         (0..39).for_each(|_| parallel.on_reply(20_000 * US, true));
         assert_eq!(parallel.limit(), 40);
         let mut now = Instant::now();
-        parallel.on_deadline(now);
+        let (start, ms) = (now, Duration::from_millis(1));
+        parallel.on_deadline(start, now);
         assert_eq!((parallel.limit(), parallel.retry_at()), (20, Some(now + MIN_BACK_OFF)));
-        for _ in 0..10 {
-            now += MIN_BACK_OFF;
-            parallel.on_deadline(now);
+        // Of one that was outstanding together with that.
+        parallel.on_deadline(start - ms, now + ms);
+        assert_eq!((parallel.limit(), parallel.retry_at()), (20, Some(now + MIN_BACK_OFF)));
+        // It answers others.
+        parallel.on_retry(false);
+        assert_eq!((parallel.limit(), parallel.retry_at()), (20, None));
+        for trial in 0..10 {
+            now += MAX_BACK_OFF;
+            parallel.on_deadline(now, now);
+            let back_off = (MIN_BACK_OFF * (1 << trial)).min(MAX_BACK_OFF);
+            assert_eq!(parallel.retry_at(), Some(now + back_off));
+            parallel.on_retry(true);
+            assert_eq!((parallel.limit(), parallel.retry_at()), (1, None));
         }
-        assert_eq!((parallel.limit(), parallel.retry_at()), (1, Some(now + MAX_BACK_OFF)));
-        parallel.on_retry();
-        assert_eq!(parallel.retry_at(), None);
         parallel.on_reply(US, true);
-        parallel.on_deadline(now);
+        parallel.on_deadline(now, now);
         assert_eq!(parallel.retry_at(), Some(now + MIN_BACK_OFF));
         (0..1000).for_each(|_| parallel.on_reply(US, true));
         assert_eq!(parallel.limit(), 100);

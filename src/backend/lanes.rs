@@ -2,9 +2,9 @@
 //! workers come and go, and so do the addresses of a name.
 
 use std::ops::{Deref, DerefMut};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Lane, LaneEvent, Names, Router, Ticket};
+use super::{Lane, LaneEvent, Names, Onward, Router, Ticket};
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
@@ -64,10 +64,10 @@ impl Lanes {
         ticket: Ticket,
         body: &mut [Frame],
         keep: bool,
-        patience: Option<Duration>,
+        onward: Onward,
         now: Instant,
     ) -> Result<bool, Error> {
-        let is_sent = self.lanes[lane].send(ticket, body, keep, patience, now)?;
+        let is_sent = self.lanes[lane].send(ticket, body, keep, onward, now)?;
         if is_sent && self.names.as_ref().is_some_and(Names::have_weights) {
             for (place, any) in self.lanes.iter_mut().enumerate() {
                 if let Lane::Upstream(upstream) = any {

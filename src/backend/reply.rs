@@ -40,8 +40,8 @@ pub(super) fn take(
     limits: Limits,
     now: Instant,
 ) -> LaneEvent {
-    // Behind the ticket there may be what the client had said.
-    let delimiter = message.iter().take(3).position(|frame| frame.is_empty());
+    // Behind the ticket there may be what was said of the request.
+    let delimiter = message.iter().take(4).position(|frame| frame.is_empty());
     let envelope = delimiter.map_or(message.len().min(2), |place| place + 1);
     let ticket = match &message[..] {
         [ticket, .., _] if delimiter.is_some() && envelope < message.len() => {

@@ -13,13 +13,14 @@ use super::concurrency::Concurrency;
 use super::names::shown;
 use super::peer_load::Peer;
 use super::reply;
-use super::{Activity, Admission, CONNECT_GRACE, LaneEvent, Ticket, Unavailable};
+use super::{Activity, Admission, CONNECT_GRACE, LaneEvent, Onward, Ticket, Unavailable};
 use crate::auth::{Access, ClientKeys};
 use crate::config::Config;
 use crate::deadline;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::frame::Frame;
+use crate::hops;
 use crate::socket::{Context, HandshakeFailure, Monitored, Refusals, Sent, Watched, share};
 
 use share::Share;
@@ -214,7 +215,9 @@ impl Upstream {
             return Admission::Full;
         }
         let cost = match peer.admission(now) {
-            Admission::Cost(cost) => self.share.map_or(cost, |share| share.cost(cost)),
+            Admission::Cost(cost) => {
+                self.share.map_or(cost, |share| share.cost(cost, peer.in_flight()))
+            }
             other => return other,
         };
         if self.is_standing_by { Admission::Standby(cost) } else { Admission::Cost(cost) }
@@ -223,21 +226,23 @@ impl Upstream {
     /// Returns when the admission may change though no poll item tells.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let renew_at = self.peer.is_none().then(|| self.heard + SILENCE);
-        self.down_at().filter(|at| *at > now).into_iter().chain(renew_at).min()
+        let retry_at = self.peer.as_ref().and_then(Peer::retry_at);
+        [self.down_at().filter(|at| *at > now), renew_at, retry_at].into_iter().flatten().min()
     }
 
     /// Sends the request; returns false if the upstream is not connected any more. Its body is kept.
-    /// The upstream is told for how long its client still waits, if the client has said so.
     pub fn send(
         &mut self,
         ticket: Ticket,
         body: &mut [Frame],
-        patience: Option<Duration>,
+        onward: Onward,
         now: Instant,
     ) -> Result<bool, Error> {
-        let patience = patience.map(deadline::to_frame);
+        let said = onward.patience.map(deadline::to_frame);
+        let hops = (onward.hops > 0).then(|| hops::to_frame(onward.hops));
         let ticket_frame = Frame::from(&ticket.to_bytes()[..]);
-        let envelope = [Some(ticket_frame), patience, Some(Frame::default())].into_iter().flatten();
+        let envelope = [Some(ticket_frame), said, hops, Some(Frame::default())];
+        let envelope = envelope.into_iter().flatten();
         let mut message: Vec<Frame> = envelope.chain(body.iter_mut().map(share)).collect();
         let sent = self.link.socket.send_message(&mut message)?;
         match (sent, &mut self.peer) {
@@ -264,10 +269,14 @@ impl Upstream {
         if let Some(reply) = self.receive(body, now)? {
             return Ok(Some(reply));
         }
-        if let Some(peer) = self.peer.as_mut().filter(|peer| self.is_leaving && peer.awaited() == 0)
-        {
-            // Nobody waits for the end of those that are late.
-            self.lost.extend(peer.take_outstanding());
+        if let Some(peer) = &mut self.peer {
+            if peer.retry_at().is_some_and(|at| at <= now) {
+                self.lost.extend(peer.forget_late());
+            }
+            if self.is_leaving && peer.awaited() == 0 {
+                // Nobody waits for the end of those that are late.
+                self.lost.extend(peer.take_outstanding());
+            }
         }
         Ok(reply::next_lost(&mut self.lost, body))
     }

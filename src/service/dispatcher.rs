@@ -10,7 +10,7 @@ use super::account::ClientLimits;
 use super::clients::{ClientId, Clients, Handshake};
 use super::in_flight::{InFlight, Pending, Place, Request};
 use super::queue::Queue;
-use crate::backend::{LaneState, Recall, Ticket};
+use crate::backend::{LaneState, Onward, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::status::Usage;
@@ -107,8 +107,7 @@ pub(crate) struct Assignment {
     pub keep: bool,
     /// The lane that lost the request, if this is a retry.
     pub lost_on: Option<usize>,
-    /// What is left of the time for which its client says that it waits.
-    pub patience: Option<Duration>,
+    pub onward: Onward,
 }
 
 /// What a reply is.
@@ -319,9 +318,8 @@ impl Dispatcher {
         if let (Some(hedging), true) = (&mut self.hedging, keep) {
             hedging.on_sent(ticket, now, pending.again == 0);
         }
-        let left = pending.deadline.saturating_duration_since(now);
-        let patience = pending.request.patience.map(|_| left);
-        Some(Assignment { ticket, lane, keep, lost_on, patience })
+        let onward = pending.onward(now);
+        Some(Assignment { ticket, lane, keep, lost_on, onward })
     }
 
     /// Puts a request that its lane could not take after all before all others that wait.

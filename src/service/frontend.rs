@@ -9,6 +9,7 @@ use crate::endpoint::{Listener, SocketFile};
 use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
+use crate::hops;
 use crate::service::in_flight::Request;
 use crate::service::outbox::{Outbox, Reply};
 use crate::socket::{Peer, Refusals, Sent, Socket, Watched};
@@ -120,8 +121,8 @@ impl Frontend {
 
     /// Receives the next message of a client, if there is one, into the buffers of `request`.
     pub fn receive(&mut self, request: &mut Request) -> Result<Received, Error> {
-        let Request { number, envelope, body, bytes: cost, patience } = request;
-        *patience = None;
+        let Request { number, envelope, body, bytes: cost, patience, hops: came_over } = request;
+        (*patience, *came_over) = (None, 0);
         for frames in [&mut *envelope, &mut *body] {
             frames.clear();
             frames.shrink_to(MAX_IDLE_CAPACITY);
@@ -146,7 +147,12 @@ impl Frontend {
                 body.push(frame);
             } else {
                 is_delimited = content.is_empty();
-                *patience = deadline::of_frame(content).into_iter().chain(*patience).min();
+                if let Some(said) = deadline::of_frame(content) {
+                    *patience = Some(patience.map_or(said, |before| before.min(said)));
+                } else if !is_delimited {
+                    // Another frame is that of a hop, unless it tells of those before.
+                    *came_over += hops::of_frame(content).unwrap_or(1);
+                }
                 envelope_bytes += content.len();
                 envelope.push(frame);
             }
@@ -164,7 +170,7 @@ impl Frontend {
             format!("has more than {} frames", self.max_frames)
         } else if bytes > self.max_message_size {
             format!("is larger than {} bytes", self.max_message_size)
-        } else if envelope.len() - 2 > MAX_HOPS {
+        } else if *came_over > MAX_HOPS || envelope.len() - 2 > 2 * MAX_HOPS {
             format!("has come over more than {MAX_HOPS} hops")
         } else if envelope_bytes > MAX_ENVELOPE {
             format!("has an envelope of more than {MAX_ENVELOPE} bytes")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::clients::ClientId;
-use crate::backend::Ticket;
+use crate::backend::{Onward, Ticket};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 
 /// A request.
@@ -21,6 +21,8 @@ pub(crate) struct Request {
     pub bytes: usize,
     /// Time for which its client waits for a reply, if it says so.
     pub patience: Option<Duration>,
+    /// Number of services and proxies that it has come through.
+    pub hops: usize,
 }
 
 /// Where a request is.
@@ -66,6 +68,12 @@ impl Pending {
     pub fn age(&self, timeout: Duration, now: Instant) -> Duration {
         let time = self.request.patience.unwrap_or(timeout).min(timeout);
         (now + time).saturating_duration_since(self.deadline)
+    }
+
+    /// Returns what an upstream is told of it.
+    pub fn onward(&self, now: Instant) -> Onward {
+        let left = self.deadline.saturating_duration_since(now);
+        Onward { patience: self.request.patience.map(|_| left), hops: self.request.hops }
     }
 
     /// Returns when it was given to that lane, which has it.

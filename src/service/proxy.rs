@@ -209,9 +209,9 @@ impl Proxy {
         let Broker { dispatcher, frontend, now, .. } = &mut self.broker;
         self.lanes.stand_by(*now);
         while let Some(next) = dispatcher.next_assignment(&self.lanes, *now) {
-            let Assignment { ticket, lane, keep, patience, .. } = next;
+            let Assignment { ticket, lane, keep, onward, .. } = next;
             let body = dispatcher.body_mut(ticket);
-            if self.lanes.send(lane, ticket, body, keep, patience, *now)? {
+            if self.lanes.send(lane, ticket, body, keep, onward, *now)? {
                 frontend.stats.retried += u64::from(next.lost_on.is_some());
                 if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket, lane)) {
                     trace::sent(number, &self.lanes[lane].name(lane), next.lost_on.is_some());
@@ -227,9 +227,9 @@ impl Proxy {
     fn hedge(&mut self) -> Result<(), Error> {
         let Broker { dispatcher, frontend, now, .. } = &mut self.broker;
         while let Some(hedge) = dispatcher.next_hedge(&self.lanes, *now) {
-            let Assignment { ticket, lane, keep, patience, .. } = hedge;
+            let Assignment { ticket, lane, keep, onward, .. } = hedge;
             let body = dispatcher.body_mut(ticket);
-            if self.lanes.send(lane, ticket, body, keep, patience, *now)? {
+            if self.lanes.send(lane, ticket, body, keep, onward, *now)? {
                 frontend.stats.hedged += 1;
                 if let (true, Some(number)) = (trace::is_on(), dispatcher.number_of(ticket, lane)) {
                     trace::hedged(number, &self.lanes[lane].name(lane));

@@ -29,7 +29,7 @@ impl Upstream {
             self.refusals.log_new(&format!("{}: ", self.name), &self.link.socket, is_told)?;
             match self.link.socket.can_send()? {
                 true if self.is_ready => {
-                    let concurrency = Concurrency::Fixed(self.max_outstanding);
+                    let concurrency = Concurrency::upstream(self.max_outstanding);
                     self.peer.get_or_insert_with(|| Peer::new(concurrency, now));
                 }
                 true => (),

@@ -97,7 +97,7 @@ impl Dispatcher {
         let until = now.checked_sub(hedging.delay?)?;
         let is_next = self.waiting.is_empty() && self.queue.is_empty();
         let has_budget = hedging.budget >= REQUESTS_PER_HEDGE;
-        if !has_budget || !is_next || !self.recent.has_capacity(lanes, now) {
+        if !has_budget || !is_next || !self.recent.has_spare(lanes, now) {
             return None;
         }
         let due = hedging.sent.iter().take_while(|(sent_at, _)| *sent_at <= until);
@@ -106,8 +106,8 @@ impl Dispatcher {
             let Place::Lane(own) = pending.place else { return None };
             let place = self.recent.choose(lanes, Some(own), now)?;
             let lane = self.recent.lane(place);
-            let is_standby = matches!(lanes[lane].admission(now), Admission::Standby(_));
-            let is_in_vain = lane == own || is_standby || self.clients.is_gone(pending.client);
+            let is_doubtful = matches!(lanes[lane].admission(now), Admission::Doubtful(_));
+            let is_in_vain = lane == own || is_doubtful || self.clients.is_gone(pending.client);
             (!is_in_vain).then_some((*ticket, place))
         });
         let (ticket, place) = { candidates }.next()?;
@@ -115,12 +115,11 @@ impl Dispatcher {
         let pending = self.in_flight.get_mut(ticket)?;
         pending.again += 1;
         pending.hedge = Some(Sent { lane, at: now });
-        let left = pending.deadline.saturating_duration_since(now);
-        let patience = pending.request.patience.map(|_| left);
+        let onward = pending.onward(now);
         let hedging = self.hedging.as_deref_mut()?;
         hedging.budget -= REQUESTS_PER_HEDGE;
         hedging.forget(ticket, pending.sent_at);
-        Some(Assignment { ticket, lane, keep: true, lost_on: None, patience })
+        Some(Assignment { ticket, lane, keep: true, lost_on: None, onward })
     }
 
     /// Takes account of a hedge that its lane could not take after all.

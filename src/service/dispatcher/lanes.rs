@@ -31,30 +31,41 @@ impl Recent {
     /// Returns the place of the lane for the next request: the most recently used one
     /// that has credit, since waking a thread costs more than a tiny handler; if none has, the one
     /// of least cost, and of equals the least recently used. The lane that lost the request is the
-    /// last choice, behind those that stand by for it.
+    /// last choice, behind those that stand by for it. Only if there is no lane to wait for either,
+    /// it is one that may never answer.
     pub fn choose(
         &self,
         lanes: &[impl LaneState],
         lost_on: Option<usize>,
         now: Instant,
     ) -> Option<usize> {
-        let (mut best, mut last) = (None::<((bool, f64), usize)>, None);
+        let (mut best, mut last, mut is_any_full) = (None::<((Rank, f64), usize)>, None, false);
         for (place, &lane) in self.0.iter().enumerate() {
-            let admission = lanes[lane].admission(now);
-            match admission {
-                Admission::Full | Admission::Unavailable(_) => (),
-                Admission::Standby(_) if lost_on.is_none() => (),
-                _ if lost_on == Some(lane) => last = Some(place),
-                Admission::Preferred => return Some(place),
-                Admission::Cost(cost) | Admission::Standby(cost) => {
-                    let rank = (matches!(admission, Admission::Standby(_)), cost);
-                    if best.is_none_or(|(least, _)| rank <= least) {
-                        best = Some((rank, place));
-                    }
+            let rank = match lanes[lane].admission(now) {
+                Admission::Unavailable(_) => continue,
+                Admission::Full => {
+                    is_any_full = true;
+                    continue;
                 }
+                Admission::Standby(_) if lost_on.is_none() => continue,
+                Admission::Doubtful(cost) => (Rank::Doubtful, cost),
+                _ if lost_on == Some(lane) => {
+                    last = Some(place);
+                    continue;
+                }
+                Admission::Preferred => return Some(place),
+                Admission::Cost(cost) => (Rank::Good, cost),
+                Admission::Standby(cost) => (Rank::Standby, cost),
+            };
+            if best.is_none_or(|(least, _)| rank <= least) {
+                best = Some((rank, place));
             }
         }
-        best.map(|(_, place)| place).or(last)
+        match best {
+            Some(((Rank::Doubtful, _), place)) => last.or((!is_any_full).then_some(place)),
+            Some((_, place)) => Some(place),
+            None => last,
+        }
     }
 
     /// Returns true if a lane takes a request.
@@ -62,6 +73,21 @@ impl Recent {
         let mut recent = self.0.iter().map(|&lane| lanes[lane].admission(now));
         recent.any(|admission| matches!(admission, Admission::Preferred | Admission::Cost(_)))
     }
+
+    /// Returns true if a lane takes a request that another one has too: one that stands by as well.
+    pub fn has_spare(&self, lanes: &[impl LaneState], now: Instant) -> bool {
+        use Admission::{Cost, Preferred, Standby};
+        let mut recent = self.0.iter().map(|&lane| lanes[lane].admission(now));
+        recent.any(|admission| matches!(admission, Preferred | Cost(_) | Standby(_)))
+    }
+}
+
+/// Which lanes come before which others.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Rank {
+    Good,
+    Standby,
+    Doubtful,
 }
 
 /// Returns the reason why no lane is available; `None` if one is, if only soon.
@@ -75,9 +101,7 @@ pub(in crate::service) fn all_unavailable(
             Admission::Unavailable(Unavailable::Disconnected) => (),
             Admission::Unavailable(Unavailable::Down) => down += 1,
             Admission::Unavailable(Unavailable::Stuck) => stuck += 1,
-            Admission::Preferred | Admission::Cost(_) | Admission::Standby(_) | Admission::Full => {
-                return None;
-            }
+            _ => return None,
         }
     }
     // Of those that are connected: where others have been is vacant for long.

@@ -16,7 +16,7 @@ mod hedging;
 const MS: Duration = Duration::from_millis(1);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-use Admission::{Cost, Full, Preferred, Standby};
+use Admission::{Cost, Doubtful, Full, Preferred, Standby};
 
 const DISCONNECTED: Admission = Admission::Unavailable(Unavailable::Disconnected);
 const DOWN: Admission = Admission::Unavailable(Unavailable::Down);
@@ -146,6 +146,16 @@ fn one_that_stands_by_takes_nothing_that_was_not_lost() {
     let mut harness = Harness::new(2);
     assert_eq!(harness.lane([Standby(1.0), Cost(9.0)]), Some(1));
     assert_eq!(harness.lane([Standby(1.0), Full]), None);
+}
+
+#[test]
+fn one_that_may_never_answer_gets_what_nobody_else_takes_now_or_soon() {
+    let mut harness = Harness::new(2);
+    assert_eq!(harness.lane([Doubtful(1.0), Cost(9.0)]), Some(1));
+    assert_eq!(harness.lane([Doubtful(1.0), Preferred]), Some(1));
+    assert_eq!(harness.lane([Doubtful(1.0), DISCONNECTED]), Some(0));
+    assert_eq!(harness.lane([Doubtful(2.0), Doubtful(1.0)]), Some(1));
+    assert_eq!(harness.lane([Doubtful(1.0), Full]), None);
 }
 
 #[test]
@@ -408,6 +418,7 @@ fn a_lost_request_goes_to_another_lane_if_one_takes_it() {
     assert_eq!(lane([Cost(1.0), Standby(1.0), Cost(9.0)]), 2);
     assert_eq!(lane([Standby(2.0), Standby(1.0), Cost(1.0)]), 1);
     assert_eq!(lane([Full, Full, Preferred]), 2);
+    assert_eq!(lane([Doubtful(1.0), Full, Preferred]), 2);
     // That it could not be sent does not change which lane had lost it.
     let next = harness.next(&lanes([Cost(1.0), Full, Full])).unwrap();
     harness.dispatcher.on_unsent(next);

@@ -51,7 +51,7 @@ impl Upstream {
 
     pub fn connect(&mut self, now: Instant) {
         let concurrency = match self.concurrency {
-            0 => Concurrency::Fixed(Upstream::MAX_OUTSTANDING),
+            0 => Concurrency::upstream(Upstream::MAX_OUTSTANDING),
             1 => Concurrency::serial(Upstream::MAX_OUTSTANDING),
             _ => Concurrency::parallel(Upstream::MAX_OUTSTANDING),
         };

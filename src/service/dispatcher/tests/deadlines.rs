@@ -76,7 +76,7 @@ fn what_is_left_of_a_clients_time_goes_with_its_request() {
             .on_request(&mut request, |_| Handshake::default(), &lanes([Full]), harness.now)
             .unwrap();
         harness.now += 10 * MS;
-        assert_eq!(harness.next(&free).unwrap().patience, left);
+        assert_eq!(harness.next(&free).unwrap().onward.patience, left);
     }
 }
 

@@ -47,7 +47,7 @@ fn what_takes_long_is_given_to_another_lane_once_and_the_first_reply_counts() {
         let due = harness.dispatcher.next_deadline(&lanes([FREE, FREE]), harness.now);
         harness.now = due.unwrap();
         assert_eq!(harness.hedge([FREE, Full]), None, "its own lane");
-        assert_eq!(harness.hedge([FREE, Standby(1.0)]), None, "one that stands by");
+        assert_eq!(harness.hedge([FREE, Doubtful(1.0)]), None, "one that may not answer");
         assert_eq!(harness.hedge([FREE, FREE]), Some((ticket, 1)));
         harness.now += LONG;
         assert_eq!(harness.hedge([FREE, FREE]), None, "two have it");
@@ -61,6 +61,14 @@ fn what_takes_long_is_given_to_another_lane_once_and_the_first_reply_counts() {
         assert_eq!(harness.dispatcher.bytes(), 0);
         assert_eq!(harness.dispatcher.next_overrun(now + TIMEOUT), None);
     }
+}
+
+#[test]
+fn one_that_stands_by_takes_what_takes_long_if_there_is_no_other() {
+    let mut harness = experienced(1);
+    let ticket = harness.send(&lanes([FREE, BUSY]));
+    harness.now += LONG;
+    assert_eq!(harness.hedge([FREE, Standby(1.0)]), Some((ticket, 1)));
 }
 
 #[test]
