@@ -159,6 +159,11 @@ impl Lane {
         }
     }
 
+    /// Returns true if it is the external worker of that name.
+    fn is_of(&self, name: &str) -> bool {
+        matches!(self, Lane::External(lane) if lane.name() == name)
+    }
+
     /// Returns true if it takes nothing more, has nothing outstanding, and has no more events.
     fn has_ended(&self) -> bool {
         match self {

@@ -204,8 +204,9 @@ fn denied(endpoint: &Endpoint, keys: Option<&ClientKeys>, why: HandshakeFailure)
             (format!("{endpoint} does not let this client in"), "ask whose it is".into())
         }
         (_, None) => (
-            format!("{endpoint} wants keys"),
-            "give --server-key, its public key, and --key, the file with your secret one".into(),
+            format!("{endpoint} wants keys or a password"),
+            "if keys, give --server-key, its public key, and --key, the file with your secret one"
+                .into(),
         ),
         (_, Some(_)) => {
             (format!("{endpoint} has no keys"), "leave out --key and --server-key".into())

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -12,7 +13,9 @@ use std::thread::spawn;
 use common::keys::Keys;
 use common::raw::{Raw, command, property};
 use common::status::Status;
-use common::{Client, Killed, ask_while, backend_of, code, time_limit, until, with_backend};
+use common::{
+    Client, Folder, Killed, Process, ask_while, backend_of, code, time_limit, until, with_backend,
+};
 use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGSTOP};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -208,6 +211,28 @@ fn every_request_of_a_worker_that_is_lost_is_answered_then() {
     (0..REQUESTS).for_each(|_| drop(worker.socket.recv_multipart(0).unwrap()));
     drop(worker);
     (0..REQUESTS).for_each(|_| assert_eq!(client.receive_code(), 502));
+}
+
+/// Over ipc nothing but its process tells who a worker is.
+#[test]
+fn workers_of_one_process_are_told_apart() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("one-process");
+    let backend = format!("ipc://{}", folder.file("backend"));
+    let status = ["--status", "tcp://127.0.0.1:*"];
+    let mut service = Process::start(&[&["--backend", &backend], &status[..]].concat());
+    (0..3).for_each(|_| worker(&backend, Some));
+    (0..3).for_each(|_| drop(service.wait_for_line(": connected")));
+    let client = Client::dealer(&service.endpoint);
+    (0..30).for_each(|_| client.send(&[b"x"]));
+    (0..30).for_each(|_| assert_eq!(client.receive(), [b"x"]));
+    let status = Status::of(&service);
+    status.until("they are shown", |shown| shown["backend"].as_array().unwrap().len() == 3);
+    let (_, _, metrics) = status.get("/metrics");
+    let series = metrics.lines().filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name);
+    let series: Vec<_> = series.filter(|name| name.contains("\"worker process ")).collect();
+    let different: HashSet<_> = series.iter().collect();
+    assert!(series.len() >= 3 && different.len() == series.len(), "{metrics}");
 }
 
 /// One that may answer many at once, and does not, is tried again by one.

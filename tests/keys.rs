@@ -114,7 +114,7 @@ fn each_stranger_is_refused_and_told_apart() {
     );
     refused(
         repd(&["call", &endpoint, "hello"], b""),
-        "wants keys; give --server-key",
+        "wants keys or a password; if keys, give --server-key",
         "has no key",
     );
     let (own, other) = (keys.path("pump-7.key_secret"), keys.path("unlisted.key"));

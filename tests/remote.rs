@@ -347,6 +347,43 @@ fn what_a_server_speaks_that_is_no_upstream_is_told_and_it_gets_no_request() {
 }
 
 /// ZMTP 1.0 is what libzmq 2 speaks, 2.0 what libzmq 3 does.
+/// Each of them at every attempt, of which there are many.
+#[test]
+fn what_is_no_upstream_in_the_same_way_again_is_told_once() {
+    let _limit = time_limit(120);
+    let greeted = |rest: &[u8]| [&greeting()[..], rest].concat();
+    let says = |what: u32, attempt: u8| match what {
+        0 => greeted(&command("ERROR", b"\x06go off")),
+        1 => greeted(&[attempt | 0x80; 60]),
+        2 => vec![b'a' + attempt; 60],
+        _ => Vec::new(),
+    };
+    for what in 0..4 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let mut service = Process::start(&["--upstream", &endpoint]);
+        for attempt in 0..4 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let said = says(what, attempt);
+            if !said.is_empty() {
+                stream.read_exact(&mut [0; 10]).unwrap();
+                stream.write_all(&said).unwrap();
+                // Until the other side has ended it.
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        }
+        service.wait_for_line(match what {
+            2 => "does not speak ZMTP, but begins with",
+            _ => "the connection ends before its handshake",
+        });
+        service.signal(SIGTERM);
+        assert_eq!(service.wait().code(), Some(0));
+        service.rest_of_log();
+        let told: Vec<_> = service.log.iter().filter(|line| line.contains("upstream ")).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+}
+
 #[test]
 fn an_upstream_of_an_older_protocol_is_served() {
     let _limit = time_limit(60);

@@ -63,13 +63,13 @@ impl Access {
     /// A file that cannot be read or is wrong, or one of `upstreams` whose key is not known.
     pub fn open(files: &Files, upstreams: &[Endpoint]) -> Result<Option<Access>, Error> {
         let Some(key) = &files.key else { return Ok(None) };
-        let guard = |path: &Option<PathBuf>| {
-            path.clone().map(|path| Guard::open(path).map(Arc::new)).transpose()
+        let guard = |path: &Option<PathBuf>, whom| {
+            path.clone().map(|path| Guard::open(path, whom).map(Arc::new)).transpose()
         };
         Ok(Some(Access {
             keys: read_pair(key)?,
-            clients: guard(&files.clients)?,
-            workers: guard(&files.workers)?,
+            clients: guard(&files.clients, "a client")?,
+            workers: guard(&files.workers, "a worker")?,
             servers: files
                 .servers
                 .clone()

@@ -21,6 +21,8 @@ use crate::socket::UserCheck;
 #[derive(Debug)]
 pub(crate) struct Guard {
     path: PathBuf,
+    /// What the log calls somebody who is not listed.
+    whom: &'static str,
     list: RwLock<Arc<List>>,
     /// Number of connections of each client that has some.
     connections: Mutex<HashMap<Arc<str>, usize>>,
@@ -59,14 +61,14 @@ pub(crate) enum Decision {
 }
 
 impl Guard {
-    /// Reads its list.
+    /// Reads its list, of what the log calls `whom` if it does not know a name.
     ///
     /// # Errors
     /// Those of [`List::read`].
-    pub fn open(path: PathBuf) -> Result<Guard, Error> {
+    pub fn open(path: PathBuf, whom: &'static str) -> Result<Guard, Error> {
         let list = RwLock::new(Arc::new(List::read(&path)?));
         let (told, told_for_now, refused) = Default::default();
-        Ok(Guard { path, list, connections: Mutex::default(), told, told_for_now, refused })
+        Ok(Guard { path, whom, list, connections: Mutex::default(), told, told_for_now, refused })
     }
 
     pub fn path(&self) -> &Path {
@@ -102,7 +104,7 @@ impl Guard {
         if self.told.is_recent((*key, address), now) {
             return Decision::RefusedAgain;
         }
-        let who = entry.map_or("a client", |entry| &entry.name);
+        let who = entry.map_or(self.whom, |entry| &entry.name);
         let from = shown(address);
         let file = self.path.display();
         Decision::Refused(match refusal {
@@ -193,7 +195,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("repd-guard-{}", std::process::id()));
         let key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
         fs::write(&path, format!("pump-7 {key} connections=2\n")).unwrap();
-        let guard = Guard::open(path.clone());
+        let guard = Guard::open(path.clone(), "a client");
         let _ = fs::remove_file(&path);
         let guard = Arc::new(guard.unwrap());
         let id = format!("pump-7 {key} 10.0.0.1");

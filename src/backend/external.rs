@@ -55,6 +55,7 @@ impl External {
         newcomer: Newcomer,
         max_outstanding: usize,
         reply_limits: reply::Limits,
+        is_taken: impl Fn(&str) -> bool,
         now: Instant,
     ) -> External {
         let concurrency = match &*newcomer.kind {
@@ -65,6 +66,10 @@ impl External {
             Ok(Identity { name, .. }) => format!("worker {name} at {}", newcomer.address),
             Err(_) => format!("worker {}", newcomer.address),
         };
+        // Over ipc several of one process look alike.
+        let others = (2_u32..).map(|number| format!("{name} ({number})"));
+        let mut names = [name.clone()].into_iter().chain(others);
+        let name = names.find(|name| !is_taken(name)).unwrap_or(name);
         External {
             socket,
             name,

@@ -41,6 +41,16 @@ enum Trouble {
     Handshake(HandshakeFailure),
 }
 
+impl Trouble {
+    /// Returns true if the log tells the same of both. Of noise each byte is another.
+    fn is_like(self, other: Trouble) -> bool {
+        match (self, other) {
+            (Trouble::Handshake(one), Trouble::Handshake(other)) => one.is_like(other),
+            _ => self == other,
+        }
+    }
+}
+
 /// Makes a socket that connects to an upstream.
 type Connect = Box<dyn Fn(Option<&ClientKeys>) -> Result<Monitored, Error>>;
 

@@ -33,7 +33,7 @@ impl Host {
         if let Some(address) = interface(name) {
             return Ok(vec![SocketAddr::from((address?, port))]);
         }
-        let found = resolve::addresses(name, port);
+        let found = resolve::addresses(name, port)?;
         let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
         let mut usable = Vec::new();
         let mut why =

@@ -4,17 +4,26 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 /// Returns the addresses of `name`, a host name or an address, or an empty list if there are none.
 /// A static glibc looks only in /etc/hosts and DNS.
-pub(crate) fn addresses(name: &str, port: u16) -> Vec<SocketAddr> {
+///
+/// # Errors
+/// The reason why it is not known whether there are any.
+pub(crate) fn addresses(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     crate::sys::nss::use_files_and_dns();
-    let found: Vec<SocketAddr> =
-        (name, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+    let (found, why): (Vec<SocketAddr>, _) = match (name, port).to_socket_addrs() {
+        Ok(found) => (found.collect(), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
     // RFC 6761, section 6.3: these names are loopback, even on a system without hosts(5).
     let host = name.trim_end_matches('.');
     if found.is_empty() && (host == "localhost" || host.ends_with(".localhost")) {
-        return vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+        return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
     }
-    found
+    // EAI_AGAIN has no number in a Rust error, but words: glibc's, and musl's.
+    match why.filter(|why| why.contains("Temporary failure") || why.contains("Try again")) {
+        Some(_) => Err(format!("no name server says whether there is a host {name:?}")),
+        None => Ok(found),
+    }
 }
 
 #[cfg(test)]
@@ -24,7 +33,7 @@ mod tests {
     #[test]
     fn localhost_has_an_address_whatever_the_system_says() {
         for name in ["localhost", "localhost.", "not-in-hosts.localhost"] {
-            let addresses = addresses(name, 7);
+            let addresses = addresses(name, 7).unwrap();
             assert!(!addresses.is_empty(), "{name}");
             assert!(addresses.iter().all(|it| it.ip().is_loopback() && it.port() == 7), "{name}");
         }

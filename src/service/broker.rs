@@ -396,6 +396,7 @@ impl Broker {
 
     /// Does what is due at the end of a turn: the log, the service manager, kept replies, memory.
     pub fn end_turn(&mut self, lanes: &[impl LaneState]) -> Result<(), Error> {
+        self.dispatcher.on_turn(lanes, self.now);
         while let Some(change) = self.dispatcher.next_change() {
             match change {
                 Change::Refusing(why) => {

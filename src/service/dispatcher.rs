@@ -417,6 +417,15 @@ impl Dispatcher {
         self.refusal(lanes, now);
     }
 
+    /// Takes account of lanes that may be available again, so that it is logged before the next request
+    /// comes.
+    pub fn on_turn(&mut self, lanes: &[impl LaneState], now: Instant) {
+        if self.is_refusing && self.recent.has_capacity(lanes, now) {
+            self.is_refusing = false;
+            self.changes.push_back(Change::Answering);
+        }
+    }
+
     /// Returns what clients are told if no lane is available, and logs that once.
     fn refusal(&mut self, lanes: &[impl LaneState], now: Instant) -> Option<Fault> {
         let why = all_unavailable(lanes, now)?;

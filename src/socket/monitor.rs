@@ -102,6 +102,17 @@ impl HandshakeFailure {
         }
     }
 
+    /// Returns true if it is the same, or who does not speak ZMTP speaks no known protocol again.
+    pub fn is_like(self, other: HandshakeFailure) -> bool {
+        use HandshakeFailure::NotZmtp;
+        match (self, other) {
+            (NotZmtp(one), NotZmtp(other)) => {
+                stranger::protocol(&one) == stranger::protocol(&other)
+            }
+            _ => self == other,
+        }
+    }
+
     fn of_protocol(code: u32) -> HandshakeFailure {
         let socket_type = code.wrapping_sub(zmq_sys::ZMQ_PROTOCOL_ERROR_ZMTP_SOCKET_TYPE);
         if let Ok(number) = u8::try_from(socket_type) {

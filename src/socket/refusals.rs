@@ -128,7 +128,12 @@ fn ip_of(address: &str) -> Option<String> {
     Some(address.ip().to_canonical().to_string())
 }
 
-/// Returns what the log calls the peer at `address`. A peer over ipc has no address of its own.
+/// Returns what the log calls the peer at `address`. A peer over ipc has no address of its own, and one
+/// that has gone none any more.
 fn name_of(address: &str) -> &str {
-    if address == "ipc://" { "a process of this machine" } else { address }
+    match address {
+        "ipc://" => "a process of this machine",
+        "" => "somebody who has gone",
+        _ => address,
+    }
 }

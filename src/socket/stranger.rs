@@ -21,7 +21,7 @@ pub(super) fn is_of(socket_type: u8) -> String {
 }
 
 /// Returns the protocol whose servers, or clients, begin like that.
-fn protocol(first: &[u8; 4]) -> Option<&'static str> {
+pub(super) fn protocol(first: &[u8; 4]) -> Option<&'static str> {
     Some(match first {
         // Without a header, as to a client of HTTP/0.9, it is a page that says what was wrong.
         b"HTTP" | b"<htm" | b"<!DO" => "HTTP",

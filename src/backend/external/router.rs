@@ -75,7 +75,8 @@ impl Router {
             let routing_id = newcomer.routing_id.clone();
             let socket = Rc::clone(&self.socket);
             let (max_outstanding, limits) = (self.max_outstanding, self.reply_limits);
-            let worker = External::new(socket, newcomer, max_outstanding, limits, now);
+            let is_taken = |name: &str| lanes.iter().any(|lane| lane.is_of(name));
+            let worker = External::new(socket, newcomer, max_outstanding, limits, is_taken, now);
             info!("{}: connected", worker.name());
             let lane = enter(lanes, Lane::External(worker.into()));
             self.lanes.insert(routing_id, lane);

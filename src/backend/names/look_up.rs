@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{info, warn};
 
 use super::Found;
 use crate::dns::Srv;
@@ -57,6 +57,9 @@ impl LookUp {
         }
         if let Some(why) = trouble.as_ref().filter(|_| trouble != self.trouble) {
             warn!("upstream {}: {why}; retrying", self.endpoint);
+        }
+        if trouble.is_none() && self.trouble.is_some() {
+            info!("upstream {}: its name leads somewhere again", self.endpoint);
         }
         self.trouble = trouble;
         self.due = Instant::now() + pause;

@@ -57,6 +57,10 @@ impl Upstream {
                 let what = self.handshake_trouble(self.failure);
                 self.warn_once(Trouble::Handshake(self.failure), &what);
             }
+            Event::Disconnected if !self.is_ready => {
+                let why = HandshakeFailure::Other;
+                self.warn_once(Trouble::Handshake(why), &self.handshake_trouble(why));
+            }
             Event::Disconnected => {
                 info!("{}: the connection has ended", self.name);
                 self.is_ready = false;
@@ -85,10 +89,10 @@ impl Upstream {
                 )
             }
             (HandshakeFailure::Mechanism, Some(_)) => {
-                "it has no keys; take it off the list of --servers".into()
+                "it has no keys of CURVE; take it off the list of --servers".into()
             }
             (HandshakeFailure::Mechanism, None) => {
-                "it wants keys; give --key, and its public key in --servers".into()
+                "it wants keys or a password; if keys, give --key, and its own in --servers".into()
             }
             _ => {
                 "the connection ends before its handshake; is that a server of REQ clients?".into()
@@ -104,7 +108,7 @@ impl Upstream {
         {
             return;
         }
-        if self.trouble.replace(trouble) != Some(trouble) {
+        if self.trouble.replace(trouble).is_none_or(|last| !last.is_like(trouble)) {
             warn!("{}: {what}; retrying", self.name);
         }
     }

@@ -437,6 +437,13 @@ fn that_requests_are_refused_is_logged_once_and_that_they_are_answered_again() {
     assert_eq!(harness.dispatcher.next_change(), Some(Change::Answering));
     harness.send(&free);
     assert_eq!(harness.dispatcher.next_change(), None);
+    // Nobody has to ask for that.
+    let _ = harness.ask(&down);
+    harness.dispatcher.next_change();
+    harness.dispatcher.on_turn(&lanes([Full]), harness.now);
+    assert_eq!(harness.dispatcher.next_change(), None, "a place for a worker is no worker");
+    harness.dispatcher.on_turn(&free, harness.now);
+    assert_eq!(harness.dispatcher.next_change(), Some(Change::Answering));
 }
 
 #[test]
