@@ -164,6 +164,7 @@ fn workers_that_are_alike_get_alike_also_once_one_has_been_stopped() {
     let echo = echo.replace("s.send(s.recv())", "s.send_multipart(s.recv_multipart())");
     let workers: Vec<_> = (0..3).map(|_| python_running(&echo, interpreter, &backend)).collect();
     (0..3).for_each(|_| drop(service.wait_for_line(": connected")));
+    status.until("they are shown", |shown| shown["backend"].as_array().unwrap().len() == 3);
     let pid = Pid::from_raw(workers[0].0.id() as i32);
     let replies = |shown: &serde_json::Value| {
         let workers = shown["backend"].as_array().unwrap();

@@ -19,6 +19,10 @@ const HALF_LIFE: Duration = Duration::from_secs(1);
 /// Time to a reply that one counts for which has not answered yet, in seconds: others come first.
 const UNKNOWN: f64 = 1.0;
 
+/// Share of the time that a late request has had, for which nothing has come of a peer that hangs. What
+/// came first may be the reply to one before.
+const SILENCE: f64 = 0.75;
+
 /// The requests that are outstanding with a peer, and its measured speed.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -36,7 +40,7 @@ pub(crate) struct Peer {
     measured: Instant,
     /// When it had nothing outstanding, or replied, last.
     foremost_since: Instant,
-    /// A request has passed its deadline, and nothing has come since that was sent.
+    /// A request has passed its deadline, and nothing has come for most of that time.
     is_silent: bool,
     /// When it has refused a request last.
     refused: Option<Instant>,
@@ -212,11 +216,12 @@ impl Peer {
         self.late += 1;
         self.unawaited += usize::from(std::mem::take(&mut sent.is_awaited));
         self.concurrency.on_deadline(sent.at, now);
-        if sent.at >= self.foremost_since {
+        let age = now.saturating_duration_since(sent.at);
+        if now.saturating_duration_since(self.foremost_since) >= age.mul_f64(SILENCE) {
             self.is_silent = true;
         } else {
             // It took at least that long.
-            self.ewma = self.ewma.max(now.saturating_duration_since(sent.at).as_secs_f64());
+            self.ewma = self.ewma.max(age.as_secs_f64());
             self.measured = now;
         }
         true
@@ -417,8 +422,8 @@ mod tests {
         );
         harness.serve(&mut good, 20, MS);
         let late = harness.send(&mut bad);
-        harness.serve(&mut bad, 20, MS);
         harness.now += 1000 * MS;
+        harness.serve(&mut bad, 20, MS);
         bad.on_deadline(late, harness.now);
         assert!(matches!(bad.admission(harness.now), Admission::Cost(_)));
         (0..100).for_each(|_| {
