@@ -24,6 +24,7 @@
         }
         // lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 {
           static-aarch64 = repd pkgs.pkgsCross.aarch64-multiplatform.pkgsStatic;
+          static-armv7 = repd pkgs.pkgsCross.armv7l-hf-multiplatform.pkgsStatic;
           sd-image-aarch64 =
             let
               edge = self.nixosConfigurations.edge.extendModules {

@@ -145,6 +145,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
     platforms = [
       "x86_64-linux"
       "aarch64-linux"
+      "armv7l-linux"
     ];
   }
   # Once the project has an address, Cargo.toml names it.

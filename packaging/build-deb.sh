@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # build-deb.sh TARGET: builds a Debian package of the static binary, for amd64
-# (x86_64-unknown-linux-gnu) or arm64 (aarch64-unknown-linux-gnu). Prints its path.
+# (x86_64-unknown-linux-gnu), arm64 (aarch64-unknown-linux-gnu) or armhf
+# (armv7-unknown-linux-gnueabihf). Prints its path.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tool=cargo-deb@3.8.0 cache=${XDG_CACHE_HOME:-$HOME/.cache}/repd

@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
-# build-static.sh TARGET: builds a static repd for x86_64-unknown-linux-gnu or
-# aarch64-unknown-linux-gnu, on Debian 12 for x86_64, only with Debian's packages. Prints its path.
+# build-static.sh TARGET: builds a static repd for x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu or
+# armv7-unknown-linux-gnueabihf, on Debian 12 for x86_64, only with Debian's packages. Prints its path.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { echo "error: $1; give x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu" >&2; exit 2; }
+targets="x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf"
+usage() { echo "error: $1; give $targets" >&2; exit 2; }
 [ $# = 1 ] || usage "cannot build $# targets"
 target=$1
-packages=(g++ make cargo-web rustc-web)
+packages=(g++ make cargo-web rustc-web) options=()
 case $target in
     x86_64-unknown-linux-gnu) packages+=(libstd-rust-web-dev:amd64) ;;
     aarch64-unknown-linux-gnu) packages+=(libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu) ;;
+    armv7-unknown-linux-gnueabihf)
+        # Debian's armhf libraries would do, but its security suite's index of them often does not fit its
+        # checksums, and then apt reads no index at all. Stable Rust builds its library only when it is asked
+        # like this.
+        packages+=(rust-web-src g++-arm-linux-gnueabihf)
+        options+=(-Zbuild-std=std,panic_unwind)
+        export RUSTC_BOOTSTRAP=1
+        ;;
     *) usage "cannot build '$target'" ;;
 esac
 [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || {
@@ -26,11 +35,12 @@ unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CARGO_BUILD_RUSTC_W
     SODIUM_LIB_DIR SODIUM_INCLUDE_DIR SODIUM_USE_PKG_CONFIG
 export RUSTC=/usr/bin/rustc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
 # Fixed addresses, as in Debian's static libraries. --target is needed even for this machine's own
 # target: without it the flags would also hold for build scripts and macros, which cannot be linked
 # like that.
 export RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
-/usr/bin/cargo build --release --locked --target "$target" >&2
+/usr/bin/cargo build --release --locked "${options[@]}" --target "$target" >&2
 
 binary=${CARGO_TARGET_DIR:-target}/$target/release/repd
 # A binary that loads a library would fail only on another machine.

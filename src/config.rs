@@ -79,12 +79,13 @@ pub(crate) const OUTSTANDING_RANGE: RangeInclusive<usize> = 1..=100_000;
 pub(crate) const CLIENT_OUTSTANDING_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 pub(crate) const CLIENT_RATE_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 pub(crate) const MAX_CLIENTS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
-pub(crate) const MEMORY_RANGE: RangeInclusive<usize> = 1 << 20..=1 << 40;
+// These two go beyond a usize of 32 bits.
+pub(crate) const MEMORY_RANGE: RangeInclusive<u64> = 1 << 20..=1 << 40;
+pub(crate) const REQUESTS_RANGE: RangeInclusive<u64> = 1..=1_000_000_000_000;
 pub(crate) const RETRIES_RANGE: RangeInclusive<usize> = 0..=100;
 pub(crate) const CALL_RETRIES_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 pub(crate) const CLIENTS_RANGE: RangeInclusive<usize> = 1..=10_000;
 pub(crate) const PIPELINE_RANGE: RangeInclusive<usize> = 1..=100_000;
-pub(crate) const REQUESTS_RANGE: RangeInclusive<usize> = 1..=1_000_000_000_000;
 pub(crate) const MIN_TIME: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const TIMEOUT_RANGE: RangeInclusive<Duration> = MIN_TIME..=DAY;

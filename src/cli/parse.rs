@@ -1,7 +1,9 @@
 //! Parses the values of options, and says what to give instead of a wrong one.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::auth::{PublicKey, read_public};
@@ -13,7 +15,10 @@ use crate::config::{
 };
 
 /// Parses a whole number in decimal digits, without a sign.
-fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+fn number<N: Display + FromStr + PartialOrd>(
+    text: &str,
+    range: RangeInclusive<N>,
+) -> Result<N, String> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     let number = text.parse().ok().filter(|number| digits && range.contains(number));
     number.ok_or_else(|| number_hint(&range))
@@ -95,7 +100,7 @@ pub fn open_loop(text: &str) -> Result<usize, String> {
 }
 
 pub fn requests(text: &str) -> Result<u64, String> {
-    number(text, REQUESTS_RANGE).map(|requests| requests as u64)
+    number(text, REQUESTS_RANGE)
 }
 
 pub fn timeout(text: &str) -> Result<Duration, String> {
@@ -111,13 +116,13 @@ pub fn heartbeat(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a size in bytes, or in KiB, MiB or GiB with a `k`, an `M` or a `G` after the number.
-fn bytes(text: &str, range: &RangeInclusive<usize>) -> Option<usize> {
+fn bytes<N: PartialOrd + TryFrom<u64>>(text: &str, range: &RangeInclusive<N>) -> Option<N> {
     let units = [("k", 1 << 10), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)];
     let with_unit =
         units.into_iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)));
     let (digits, unit) = with_unit.unwrap_or((text, 1));
-    let number = number(digits, 0..=usize::MAX).ok()?;
-    number.checked_mul(unit).filter(|bytes| range.contains(bytes))
+    let number = number(digits, 0..=u64::MAX).ok()?;
+    N::try_from(number.checked_mul(unit)?).ok().filter(|bytes| range.contains(bytes))
 }
 
 pub fn size(text: &str) -> Result<usize, String> {
@@ -127,7 +132,9 @@ pub fn size(text: &str) -> Result<usize, String> {
 
 pub fn max_memory(text: &str) -> Result<usize, String> {
     let hint = "give bytes from 1M to 1024G, with M for MiB or G for GiB";
-    bytes(text, &MEMORY_RANGE).ok_or_else(|| hint.into())
+    let bytes = bytes(text, &MEMORY_RANGE).ok_or(hint)?;
+    // More than there are addresses is no bound.
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -168,6 +175,16 @@ mod tests {
         assert_eq!(size("1M"), Ok(MAX_MESSAGE_SIZE));
         for wrong in ["", "0", "k", "1m", "1025M", "-1", "1.5M", "18446744073709551615k", "1 M"] {
             assert!(size(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_beyond_32_bits_is_taken_everywhere() {
+        assert_eq!(requests("1000000000000"), Ok(1_000_000_000_000));
+        let all = usize::try_from(1_u64 << 40).unwrap_or(usize::MAX);
+        assert_eq!([max_memory("1024G"), max_memory("1048576M")], [Ok(all), Ok(all)]);
+        for wrong in ["1025G", "4294967297M", "17179869185G"] {
+            assert!(max_memory(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with the settings of a service, before it starts.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -47,14 +48,13 @@ impl Config {
             ("client_outstanding", self.client_outstanding, CLIENT_OUTSTANDING_RANGE),
             ("client_rate", self.client_rate.unwrap_or(1), CLIENT_RATE_RANGE),
             ("max_clients", self.max_clients.unwrap_or(1), MAX_CLIENTS_RANGE),
-            ("max_memory", self.max_memory_bytes(), MEMORY_RANGE),
         ];
         let times = [
             ("timeout", self.timeout, TIMEOUT_RANGE),
             ("drain", self.drain, DRAIN_RANGE),
             ("heartbeat", self.heartbeat, HEARTBEAT_RANGE),
         ];
-        if self.max_memory_bytes() < 2 * self.max_message_size {
+        if self.max_memory_bytes() < self.max_message_size.saturating_mul(2) {
             return Some("max_memory: give at least twice max_message_size".into());
         }
         let upstreams = self.upstreams();
@@ -82,14 +82,17 @@ impl Config {
         }
         let number = numbers.into_iter().find(|(_, number, range)| !range.contains(number));
         let time = times.into_iter().find(|(_, time, range)| !range.contains(time));
+        let memory = (!MEMORY_RANGE.contains(&(self.max_memory_bytes() as u64)))
+            .then(|| format!("max_memory: {}", number_hint(&MEMORY_RANGE)));
         number
             .map(|(name, _, range)| format!("{name}: {}", number_hint(&range)))
+            .or(memory)
             .or(time.map(|(name, _, range)| format!("{name}: {}", seconds_hint(&range))))
     }
 }
 
 /// Returns the hint for a number within `range`.
-pub(crate) fn number_hint(range: &RangeInclusive<usize>) -> String {
+pub(crate) fn number_hint(range: &RangeInclusive<impl Display>) -> String {
     format!("give a whole number from {} to {}", range.start(), range.end())
 }
 
@@ -106,6 +109,16 @@ mod tests {
     #[test]
     fn the_defaults_are_in_their_ranges() {
         assert_eq!(Config::default().invalid_setting(), None);
+    }
+
+    #[test]
+    fn no_size_is_too_large_to_be_told() {
+        let config = Config::default().max_message_size(usize::MAX);
+        let told = config.invalid_setting().unwrap();
+        assert_eq!(told, "max_message_size: give a whole number from 1 to 1073741824");
+        let config = Config::default().max_memory((1 << 20) - 1).max_message_size(1);
+        let told = config.invalid_setting().unwrap();
+        assert_eq!(told, "max_memory: give a whole number from 1048576 to 1099511627776");
     }
 
     #[test]

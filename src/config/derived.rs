@@ -11,7 +11,7 @@ use crate::socket::{AcceptCheck, PeerLimits};
 impl Config {
     /// Returns the bound of requests and unsent replies, in bytes.
     pub(crate) fn max_memory_bytes(&self) -> usize {
-        self.max_memory.unwrap_or_else(|| MAX_MEMORY.max(4 * self.max_message_size))
+        self.max_memory.unwrap_or_else(|| MAX_MEMORY.max(self.max_message_size.saturating_mul(4)))
     }
 
     /// Returns true if the handler is called in the loop that serves clients.

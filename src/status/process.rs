@@ -28,6 +28,9 @@ impl Process {
             let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
             number.unwrap_or(0_u64)
         };
+        // rlim_t has 32 bits on ARM of 32 bits.
+        #[allow(clippy::unnecessary_cast)]
+        let max_files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft as u64);
         let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
         let cpu = usage.map(|usage| usage.user_time() + usage.system_time());
         Process {
@@ -38,7 +41,7 @@ impl Process {
             virtual_bytes: field("VmSize") << 10,
             threads: field("Threads"),
             open_files: open_files(),
-            max_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
+            max_files,
         }
     }
 }

@@ -27,8 +27,28 @@ pub(crate) fn readable_within(fd: impl AsFd, time: Duration) -> io::Result<()> {
 /// Waits until one of these is ready, a signal comes, or the time-out has passed; without a
 /// time-out, for ever.
 pub(crate) fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
-    match ppoll(fds, timeout.map(TimeSpec::from_duration), None) {
+    let timeout = timeout.map(|time| TimeSpec::from_duration(time.min(LONGEST)));
+    match ppoll(fds, timeout, None) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Most seconds that a `time_t` holds, where it has 32 bits: 68 years.
+const LONGEST: Duration = Duration::from_secs(i32::MAX as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_may_be_of_any_length() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(writer);
+        for time in [Duration::from_secs(1 << 31), Duration::from_secs(1 << 33), Duration::MAX] {
+            let mut fds = [PollFd::new(reader.as_fd(), nix::poll::PollFlags::POLLIN)];
+            poll(&mut fds, Some(time)).unwrap();
+            assert_eq!(fds[0].any(), Some(true));
+        }
     }
 }

@@ -7,29 +7,29 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use crate::error::Error;
 
 /// Files that any process has open.
-const BASE_FILES: u64 = 32;
+const BASE_FILES: rlim_t = 32;
 
 /// Files to spare, for the first connections.
-const SPARE_FILES: u64 = 16;
+const SPARE_FILES: rlim_t = 16;
 
 /// Files of a worker: an event descriptor for each end of its lane, and one to spare.
-const FILES_PER_WORKER: u64 = 3;
+const FILES_PER_WORKER: rlim_t = 3;
 
 /// Files of a worker's program: two pipes for its requests and replies, its pidfd, the pipe of its
 /// standard error; and more for a moment while the next one is started.
-const FILES_PER_PROGRAM: u64 = 12;
+const FILES_PER_PROGRAM: rlim_t = 12;
 
-const FILES_PER_IO_THREAD: u64 = 3;
+const FILES_PER_IO_THREAD: rlim_t = 3;
 
 /// Files of an upstream: its connection, the event descriptors of its socket and monitor, and as
 /// many while it is replaced.
-const FILES_PER_UPSTREAM: u64 = 6;
+const FILES_PER_UPSTREAM: rlim_t = 6;
 
 /// Files of an external worker: its connection, and one more while it is replaced.
-const FILES_PER_EXTERNAL_WORKER: u64 = 2;
+const FILES_PER_EXTERNAL_WORKER: rlim_t = 2;
 
 /// Files of a client: its connection, its event descriptor, and one more while it is replaced.
-const FILES_PER_CLIENT: u64 = 3;
+const FILES_PER_CLIENT: rlim_t = 3;
 
 /// What a service opens.
 #[derive(Clone, Copy, Debug)]
@@ -53,19 +53,19 @@ pub(crate) struct Needs {
 /// when it cannot open what it needs at the start.
 pub(crate) fn raise(needs: Needs) -> Result<usize, Error> {
     let files = BASE_FILES
-        + FILES_PER_WORKER * needs.workers as u64
-        + FILES_PER_PROGRAM * needs.programs as u64
-        + FILES_PER_IO_THREAD * needs.io_threads as u64
-        + FILES_PER_UPSTREAM * needs.upstreams as u64
-        + FILES_PER_EXTERNAL_WORKER * needs.external_workers as u64
-        + needs.status_connections as u64;
+        + FILES_PER_WORKER * needs.workers as rlim_t
+        + FILES_PER_PROGRAM * needs.programs as rlim_t
+        + FILES_PER_IO_THREAD * needs.io_threads as rlim_t
+        + FILES_PER_UPSTREAM * needs.upstreams as rlim_t
+        + FILES_PER_EXTERNAL_WORKER * needs.external_workers as rlim_t
+        + needs.status_connections as rlim_t;
     let limit = require("serve", files + SPARE_FILES)?;
     Ok(usize::try_from(limit - files).unwrap_or(usize::MAX))
 }
 
 /// Raises the limit as [`raise`] does, for a process with that many clients of its own.
 pub(crate) fn raise_for_clients(clients: usize) -> Result<(), Error> {
-    let files = BASE_FILES + SPARE_FILES + FILES_PER_CLIENT * clients as u64;
+    let files = BASE_FILES + SPARE_FILES + FILES_PER_CLIENT * clients as rlim_t;
     require("have so many clients", files).map(drop)
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn initial_limits() -> (rlim_t, rlim_t) {
 ///
 /// # Errors
 /// Fewer than `needed` files are allowed to do `what`.
-fn require(what: &str, needed: u64) -> Result<u64, Error> {
+fn require(what: &str, needed: rlim_t) -> Result<rlim_t, Error> {
     let cannot = |error| Error::failed("cannot read the limit of open files").with_cause(error);
     initial_limits();
     let (soft, hard) =
