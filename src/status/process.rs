@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, rlim_t};
 use nix::sys::time::TimeValLike;
 
 /// Processor time, memory, threads and open files of this process.
@@ -28,11 +28,10 @@ impl Process {
             let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
             number.unwrap_or(0_u64)
         };
-        // rlim_t has 32 bits on ARM of 32 bits.
-        #[allow(clippy::unnecessary_cast)]
-        let max_files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft as u64);
         let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
         let cpu = usage.map(|usage| usage.user_time() + usage.system_time());
+        // Of 32 bits on some processors.
+        let max_files: rlim_t = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         Process {
             cpu: cpu
                 .and_then(|cpu| u64::try_from(cpu.num_microseconds()).ok())
@@ -41,7 +40,7 @@ impl Process {
             virtual_bytes: field("VmSize") << 10,
             threads: field("Threads"),
             open_files: open_files(),
-            max_files,
+            max_files: max_files as u64,
         }
     }
 }
