@@ -4,8 +4,6 @@ use std::fmt::Write;
 
 use super::*;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// Reads a list of clients.
 pub fn client_list(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };

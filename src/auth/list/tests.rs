@@ -6,7 +6,6 @@ use crate::auth::KeyPair;
 const KEY: &str = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
 /// A key with a # in it, which none begins with.
 const COMMENT_LIKE: &str = "Y#e@$w-vo<fVvi]a<NY6T1#d:M$fCG*[IaLV{hID";
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn key(text: &str) -> PublicKey {
     text.parse().unwrap()
@@ -38,11 +37,36 @@ fn it_has_a_line_for_each_key() {
 #[test]
 fn a_key_is_valid_to_the_end_of_its_last_day() {
     assert!(List::parse(&format!("a {KEY} until=9999-12-31")).is_ok());
+    for (wrong, why) in [
+        ("2027-02-29", "a day that this year does not have"),
+        ("2027-13-01", "a month too many"),
+        ("2027-00-10", "no month"),
+        ("2027-01-00", "no day"),
+        ("1969-12-31", "before 1970"),
+        ("2027-1-001", "digits elsewhere"),
+        ("2027-01-1", "too few digits"),
+        ("2027-01-011", "too many digits"),
+        ("+027-01-01", "a sign"),
+        ("2027/01/01", "no hyphens"),
+        ("202\u{e9}-01-01", "no digits"),
+    ] {
+        assert!(List::parse(&format!("a {KEY} until={wrong}")).is_err(), "{why}");
+    }
     let list = List::parse(&format!("a {KEY} until=1970-02-28")).unwrap();
     let at = |time| list.find(&key(KEY), None, SystemTime::UNIX_EPOCH + time).map(|_| ());
     let end = 59 * DAY;
     assert_eq!(at(end - Duration::from_secs(1)), Ok(()));
     assert_eq!(at(end).map_err(|(why, _)| why), Err(Refusal::Expired));
+}
+
+/// Each day of 1,600 years, in order.
+#[test]
+fn a_date_is_the_day_that_is_written_so() {
+    for days in 0..584_388 {
+        let begin = SystemTime::UNIX_EPOCH + DAY * days;
+        let text = humantime::format_rfc3339_seconds(begin).to_string();
+        assert_eq!(super::parse_date(&text[..10]), Ok(begin + DAY), "{text}");
+    }
 }
 
 #[test]
