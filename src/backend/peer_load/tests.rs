@@ -1,0 +1,276 @@
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+struct Harness {
+    sent: u32,
+    now: Instant,
+}
+
+impl Harness {
+    fn new() -> Harness {
+        Harness { sent: 0, now: Instant::now() }
+    }
+
+    fn send(&mut self, peer: &mut Peer) -> Ticket {
+        let ticket = Ticket { slot: self.sent, generation: 0 };
+        self.sent += 1;
+        peer.on_sent(ticket, self.now);
+        ticket
+    }
+
+    /// Sends requests one at a time, each of which takes that long.
+    fn serve(&mut self, peer: &mut Peer, requests: usize, time: Duration) {
+        for _ in 0..requests {
+            let ticket = self.send(peer);
+            self.now += time;
+            assert!(peer.on_reply(ticket, self.now));
+        }
+    }
+}
+
+#[test]
+fn of_two_that_nothing_is_known_of_the_one_with_less_outstanding_is_cheaper() {
+    let mut harness = Harness::new();
+    let (mut one, other) = (
+        Peer::new(Concurrency::upstream(1000), harness.now),
+        Peer::new(Concurrency::upstream(1000), harness.now),
+    );
+    harness.send(&mut one);
+    assert!(other.cost(harness.now) < one.cost(harness.now));
+}
+
+#[test]
+fn one_that_takes_ten_times_as_long_gets_a_tenth_and_a_new_one_is_tried_at_once() {
+    let mut harness = Harness::new();
+    let (mut quick, mut slow) = (
+        Peer::new(Concurrency::upstream(1000), harness.now),
+        Peer::new(Concurrency::upstream(1000), harness.now),
+    );
+    harness.serve(&mut slow, 20, 10 * MS);
+    harness.serve(&mut quick, 20, MS);
+    for _ in 0..8 {
+        assert!(quick.cost(harness.now) < slow.cost(harness.now), "{}", quick.in_flight());
+        harness.send(&mut quick);
+    }
+    for _ in 0..3 {
+        harness.send(&mut quick);
+    }
+    assert!(slow.cost(harness.now) < quick.cost(harness.now));
+    assert!(
+        Peer::new(Concurrency::upstream(1000), harness.now).cost(harness.now)
+            < slow.cost(harness.now)
+    );
+}
+
+#[test]
+fn replies_that_come_together_tell_how_quick_it_is_and_little_of_how_many_it_had() {
+    let cost_after = |concurrency, together: usize| {
+        let mut harness = Harness::new();
+        let mut peer = Peer::new(concurrency, harness.now);
+        let tickets: Vec<_> = (0..together).map(|_| harness.send(&mut peer)).collect();
+        for ticket in tickets {
+            harness.now += MS;
+            assert!(peer.on_reply(ticket, harness.now));
+        }
+        peer.cost(harness.now)
+    };
+    assert!((0.0009..0.0011).contains(&cost_after(Concurrency::serial(50), 50)));
+    let parallel = cost_after(Concurrency::upstream(50), 50);
+    assert!((0.005..0.0071).contains(&parallel), "{parallel}");
+}
+
+/// Sends a request whenever fewer than `clients` are outstanding, to the cheapest of peers, each of
+/// which handles all that it has at once, in a millisecond. Returns how many requests each got
+/// while that goes on for `time`; one that is `frozen` answers none meanwhile.
+fn share(
+    harness: &mut Harness,
+    peers: &mut [Peer],
+    at: &mut Vec<(Instant, usize, Ticket)>,
+    (clients, time, frozen): (usize, Duration, Option<usize>),
+) -> Vec<usize> {
+    let (mut counts, end) = (vec![0; peers.len()], harness.now + time);
+    while harness.now < end {
+        let now = harness.now;
+        let is_due =
+            |(due, peer, _): &mut (Instant, usize, Ticket)| *due <= now && frozen != Some(*peer);
+        at.extract_if(.., is_due).for_each(|(_, place, ticket)| {
+            assert!(peers[place].on_reply(ticket, now));
+        });
+        while at.len() < clients {
+            let cost = |place: &usize| match peers[*place].admission(now) {
+                Admission::Cost(cost) => Some((cost, *place)),
+                _ => None,
+            };
+            let costs = (0..peers.len()).filter_map(|place| cost(&place));
+            let least = costs.min_by(|one, other| one.0.total_cmp(&other.0));
+            let Some((_, place)) = least else { break };
+            let ticket = harness.send(&mut peers[place]);
+            at.push((now + MS, place, ticket));
+            counts[place] += 1;
+        }
+        harness.now += MS / 10;
+    }
+    counts
+}
+
+#[test]
+fn those_that_are_alike_share_alike_also_once_one_has_been_frozen() {
+    for (clients, many) in [(50, true), (50, false), (200, true)] {
+        let mut harness = Harness::new();
+        let new = || match many {
+            true => Concurrency::upstream(1000),
+            false => Concurrency::parallel(1000),
+        };
+        let mut peers = [(); 3].map(|()| Peer::new(new(), harness.now));
+        let mut at = Vec::new();
+        let mut share =
+            |frozen| share(&mut harness, &mut peers, &mut at, (clients, 1000 * MS, frozen));
+        share(None);
+        let counts = share(None);
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(3 * least > 2 * most, "{counts:?}");
+        // Besides what it has.
+        let counts = share(Some(1));
+        assert!(counts[1] <= clients / 3, "{counts:?}");
+        (0..5).for_each(|_| drop(share(None)));
+        let counts = share(None);
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(3 * least > 2 * most, "{counts:?}");
+    }
+}
+
+#[test]
+fn one_that_nothing_is_known_of_gets_one_until_it_has_answered() {
+    let mut harness = Harness::new();
+    let (mut good, mut new) = (
+        Peer::new(Concurrency::upstream(1000), harness.now),
+        Peer::new(Concurrency::upstream(1000), harness.now),
+    );
+    harness.serve(&mut good, 20, MS);
+    assert!(new.cost(harness.now) < good.cost(harness.now));
+    let first = harness.send(&mut new);
+    assert!(good.cost(harness.now) < new.cost(harness.now));
+    harness.now += MS;
+    assert!(new.on_reply(first, harness.now));
+    harness.send(&mut good);
+    assert!(new.cost(harness.now) < good.cost(harness.now));
+}
+
+#[test]
+fn one_that_answers_others_but_not_this_counts_as_slow() {
+    let mut harness = Harness::new();
+    let (mut good, mut bad) = (
+        Peer::new(Concurrency::upstream(1000), harness.now),
+        Peer::new(Concurrency::upstream(1000), harness.now),
+    );
+    harness.serve(&mut good, 20, MS);
+    let late = harness.send(&mut bad);
+    harness.now += 1000 * MS;
+    harness.serve(&mut bad, 20, MS);
+    bad.on_deadline(late, harness.now);
+    assert!(matches!(bad.admission(harness.now), Admission::Cost(_)));
+    (0..100).for_each(|_| {
+        harness.send(&mut good);
+    });
+    assert!(good.cost(harness.now) < bad.cost(harness.now));
+    // Until that was long ago.
+    assert_eq!(bad.forget_late(), [late]);
+    harness.now += 20_000 * MS;
+    assert!(bad.cost(harness.now) < good.cost(harness.now));
+}
+
+#[test]
+fn one_that_does_not_answer_at_all_is_the_last_choice_and_then_none_and_tried_one_at_a_time() {
+    let stuck = Admission::Unavailable(Unavailable::Stuck);
+    let mut harness = Harness::new();
+    let mut peer = Peer::new(Concurrency::upstream(16), harness.now);
+    harness.serve(&mut peer, 20, MS);
+    let mut tickets: Vec<_> = (0..6).map(|_| harness.send(&mut peer)).collect();
+    for ticket in &tickets {
+        peer.on_deadline(*ticket, harness.now);
+        assert!(matches!(peer.admission(harness.now), Admission::Doubtful(_)));
+        assert!(!peer.is_willing(harness.now));
+    }
+    harness.now += MS;
+    tickets.extend([(); 2].map(|()| harness.send(&mut peer)));
+    peer.on_deadline(tickets[6], harness.now);
+    assert_eq!(peer.admission(harness.now), Admission::Full, "of one the outcome is open");
+    peer.on_deadline(tickets[7], harness.now);
+    assert_eq!(peer.admission(harness.now), stuck);
+    assert_eq!((peer.in_flight(), peer.awaited()), (8, 0));
+    // One is tried.
+    let mut forgotten = peer.forget_late();
+    forgotten.sort_unstable();
+    assert_eq!(forgotten, tickets);
+    assert_eq!(peer.admission(harness.now), Admission::Cost(0.0));
+    assert!(!peer.is_willing(harness.now));
+    let trial = harness.send(&mut peer);
+    assert_eq!(peer.admission(harness.now), Admission::Full);
+    assert!(!peer.on_reply(tickets[0], harness.now), "it was forgotten");
+    peer.on_deadline(trial, harness.now);
+    assert_eq!(peer.admission(harness.now), stuck);
+    // It answers again.
+    assert!(peer.on_reply(trial, harness.now) && peer.is_willing(harness.now));
+    assert!(matches!(peer.admission(harness.now), Admission::Cost(cost) if cost > 0.0));
+}
+
+#[test]
+fn one_that_is_full_of_late_requests_is_stuck_until_it_replies() {
+    let mut harness = Harness::new();
+    let mut peer = Peer::new(Concurrency::upstream(2), harness.now);
+    let tickets = [harness.send(&mut peer), harness.send(&mut peer)];
+    peer.on_deadline(tickets[0], harness.now);
+    assert_eq!(peer.admission(harness.now), Admission::Full);
+    peer.on_deadline(tickets[1], harness.now);
+    let stuck = Admission::Unavailable(Unavailable::Stuck);
+    assert_eq!(peer.admission(harness.now), stuck);
+    assert!(peer.on_reply(tickets[0], harness.now));
+    assert!(matches!(peer.admission(harness.now), Admission::Cost(_)));
+    assert_eq!((peer.in_flight(), peer.awaited()), (1, 0));
+}
+
+#[test]
+fn one_that_refuses_is_not_quick() {
+    let mut harness = Harness::new();
+    let (mut good, mut bad) = (
+        Peer::new(Concurrency::upstream(1000), harness.now),
+        Peer::new(Concurrency::upstream(1000), harness.now),
+    );
+    harness.serve(&mut good, 20, 10 * MS);
+    for _ in 0..20 {
+        harness.serve(&mut bad, 1, MS);
+        bad.on_refusal(harness.now);
+    }
+    (0..50).for_each(|_| {
+        harness.send(&mut good);
+    });
+    assert!(good.cost(harness.now) < bad.cost(harness.now));
+}
+
+#[test]
+fn one_that_is_stuck_or_has_just_refused_is_not_willing() {
+    let mut harness = Harness::new();
+    let mut peer = Peer::new(Concurrency::upstream(1), harness.now);
+    harness.serve(&mut peer, 1, MS);
+    peer.on_refusal(harness.now);
+    assert!(!peer.is_willing(harness.now) && peer.is_willing(harness.now + HALF_LIFE));
+    harness.now += HALF_LIFE;
+    let ticket = harness.send(&mut peer);
+    // It is full, which is another thing.
+    assert!(peer.is_willing(harness.now));
+    peer.on_deadline(ticket, harness.now);
+    assert!(!peer.is_willing(harness.now));
+}
+
+#[test]
+fn only_what_is_outstanding_is_taken_and_what_is_left_is_lost() {
+    let mut harness = Harness::new();
+    let (mut one, mut other) = (
+        Peer::new(Concurrency::upstream(1000), harness.now),
+        Peer::new(Concurrency::upstream(1000), harness.now),
+    );
+    let ticket = harness.send(&mut one);
+    assert!(!other.on_reply(ticket, harness.now));
+    assert_eq!(one.take_outstanding(), [ticket]);
+}
