@@ -51,7 +51,7 @@ in
     example = {
       listen = [ "tcp://*:5555" ];
       workers = 16;
-      retries = 1;
+      timeout = 5;
       verbose = true;
     };
     description = ''
