@@ -34,6 +34,8 @@ pub(crate) enum Concurrency {
     Serial(Serial),
     /// Of a peer that may handle many at once: as many as it answers in time.
     Parallel(Parallel),
+    /// Of another service, which answers all that it has been sent, unless it hangs.
+    Upstream(Upstream),
 }
 
 #[derive(Debug)]
@@ -52,10 +54,17 @@ pub(crate) struct Parallel {
     limit: usize,
     /// When a deadline made it half as many last.
     halved: Option<Instant>,
-    min_back_off: Duration,
     back_off: Duration,
     /// When those that are late count no longer.
     retry_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    max: usize,
+    back_off: Duration,
+    /// When one request is a trial, if nothing has come until then.
+    trial_at: Option<Instant>,
 }
 
 impl Concurrency {
@@ -67,18 +76,13 @@ impl Concurrency {
     /// Returns that of a peer that may handle many requests at once, `max` at most, and gets one
     /// until it has answered.
     pub fn parallel(max: usize) -> Concurrency {
-        Concurrency::parallel_from(1, max, MIN_BACK_OFF)
+        let (halved, back_off, retry_at) = (None, MIN_BACK_OFF, None);
+        Concurrency::Parallel(Parallel { max, limit: 1, halved, back_off, retry_at })
     }
 
-    /// Returns that of another service, which handles many requests at once, `max` at most, and gets
-    /// them from the start.
+    /// Returns that of another service. At most `max` are outstanding.
     pub fn upstream(max: usize) -> Concurrency {
-        Concurrency::parallel_from(max, max, UPSTREAM_BACK_OFF)
-    }
-
-    fn parallel_from(limit: usize, max: usize, min_back_off: Duration) -> Concurrency {
-        let (halved, back_off, retry_at) = (None, min_back_off, None);
-        Concurrency::Parallel(Parallel { max, limit, halved, min_back_off, back_off, retry_at })
+        Concurrency::Upstream(Upstream { max, back_off: UPSTREAM_BACK_OFF, trial_at: None })
     }
 
     /// Returns how many requests may be outstanding: at least 1.
@@ -86,6 +90,7 @@ impl Concurrency {
         match self {
             Concurrency::Serial(serial) => serial.limit(),
             Concurrency::Parallel(parallel) => parallel.limit,
+            Concurrency::Upstream(upstream) => upstream.max,
         }
     }
 
@@ -102,14 +107,34 @@ impl Concurrency {
         }
     }
 
+    /// Returns true if one request may be a trial of a peer that hangs.
+    pub fn is_trial_due(&self, now: Instant) -> bool {
+        match self {
+            Concurrency::Upstream(upstream) => upstream.trial_at.is_some_and(|at| at <= now),
+            _ => false,
+        }
+    }
+
+    /// Takes account of a request that was sent to a peer that hangs.
+    pub fn on_trial(&mut self, now: Instant) {
+        let is_due = self.is_trial_due(now);
+        if let (Concurrency::Upstream(upstream), true) = (self, is_due) {
+            upstream.back_off = (2 * upstream.back_off).min(MAX_BACK_OFF);
+            upstream.trial_at = Some(now + upstream.back_off);
+        }
+    }
+
     /// Takes account of a reply that came that long after the one before, or after the request if
     /// there was no other. `was_full` tells that there were about as many as there may be.
     pub fn on_reply(&mut self, after: Duration, was_full: bool) {
         match self {
             Concurrency::Serial(serial) => serial.on_reply(after),
             Concurrency::Parallel(parallel) => {
-                parallel.back_off = parallel.min_back_off;
+                parallel.back_off = MIN_BACK_OFF;
                 parallel.limit = (parallel.limit + usize::from(was_full)).min(parallel.max);
+            }
+            Concurrency::Upstream(upstream) => {
+                (upstream.back_off, upstream.trial_at) = (UPSTREAM_BACK_OFF, None);
             }
         }
     }
@@ -117,7 +142,14 @@ impl Concurrency {
     /// Takes account of a request, sent at that time, whose deadline has passed. Of several that were
     /// outstanding together the first one counts.
     pub fn on_deadline(&mut self, sent_at: Instant, now: Instant) {
-        let Concurrency::Parallel(parallel) = self else { return };
+        let parallel = match self {
+            Concurrency::Serial(_) => return,
+            Concurrency::Parallel(parallel) => parallel,
+            Concurrency::Upstream(upstream) => {
+                upstream.trial_at.get_or_insert(now + upstream.back_off);
+                return;
+            }
+        };
         if parallel.halved.is_none_or(|at| sent_at > at) {
             parallel.limit = (parallel.limit / 2).max(1);
             parallel.halved = Some(now);
@@ -218,5 +250,23 @@ mod tests {
         assert_eq!(parallel.retry_at(), Some(now + MIN_BACK_OFF));
         (0..1000).for_each(|_| parallel.on_reply(US, true));
         assert_eq!(parallel.limit(), 100);
+    }
+
+    #[test]
+    fn an_upstream_that_hangs_is_tried_less_and_less_and_never_gets_less_than_it_may() {
+        let (mut upstream, mut now) = (Concurrency::upstream(100), Instant::now());
+        for back_off in [8, 16, 32, 32] {
+            let back_off = Duration::from_secs(back_off);
+            upstream.on_deadline(now, now);
+            assert!(!upstream.is_trial_due(now + back_off - US));
+            // What it gets since there is no other is no trial.
+            upstream.on_trial(now);
+            now += back_off;
+            assert!(upstream.is_trial_due(now));
+            upstream.on_trial(now);
+            assert!(!upstream.is_trial_due(now) && upstream.limit() == 100);
+        }
+        upstream.on_reply(US, true);
+        assert!(!upstream.is_trial_due(now + MAX_BACK_OFF));
     }
 }

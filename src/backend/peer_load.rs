@@ -85,7 +85,7 @@ impl Peer {
             if self.in_flight() > 0 && now >= self.foremost_since + SLOW_AFTER {
                 return Admission::Full;
             }
-        } else if self.is_silent && self.in_flight() == 0 {
+        } else if self.is_silent && (self.in_flight() == 0 || self.concurrency.is_trial_due(now)) {
             // It is tried again, as soon as there is a request.
             return Admission::Cost(0.0);
         }
@@ -161,6 +161,9 @@ impl Peer {
 
     /// Takes account of a request that was sent.
     pub fn on_sent(&mut self, ticket: Ticket, now: Instant) {
+        if self.is_silent {
+            self.concurrency.on_trial(now);
+        }
         let (number, outstanding) = (self.sent, self.in_flight() + 1);
         self.sent += 1;
         if outstanding == 1 {

@@ -236,8 +236,7 @@ impl Upstream {
     /// Returns when the admission may change though no poll item tells.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let renew_at = self.peer.is_none().then(|| self.heard + SILENCE);
-        let retry_at = self.peer.as_ref().and_then(Peer::retry_at);
-        [self.down_at().filter(|at| *at > now), renew_at, retry_at].into_iter().flatten().min()
+        self.down_at().filter(|at| *at > now).into_iter().chain(renew_at).min()
     }
 
     /// Sends the request; returns false if the upstream is not connected any more. Its body is kept.
@@ -279,14 +278,10 @@ impl Upstream {
         if let Some(reply) = self.receive(body, now)? {
             return Ok(Some(reply));
         }
-        if let Some(peer) = &mut self.peer {
-            if peer.retry_at().is_some_and(|at| at <= now) {
-                self.lost.extend(peer.forget_late());
-            }
-            if self.is_leaving && peer.awaited() == 0 {
-                // Nobody waits for the end of those that are late.
-                self.lost.extend(peer.take_outstanding());
-            }
+        if let Some(peer) = self.peer.as_mut().filter(|peer| self.is_leaving && peer.awaited() == 0)
+        {
+            // Nobody waits for the end of those that are late.
+            self.lost.extend(peer.take_outstanding());
         }
         Ok(reply::next_lost(&mut self.lost, body))
     }

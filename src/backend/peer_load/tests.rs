@@ -181,12 +181,18 @@ fn one_that_answers_others_but_not_this_counts_as_slow() {
 }
 
 #[test]
-fn one_that_does_not_answer_at_all_is_the_last_choice_and_then_none_and_tried_one_at_a_time() {
+fn a_worker_that_does_not_answer_at_all_is_the_last_choice_and_then_none_and_tried_one_at_a_time() {
     let stuck = Admission::Unavailable(Unavailable::Stuck);
     let mut harness = Harness::new();
-    let mut peer = Peer::new(Concurrency::upstream(16), harness.now);
-    harness.serve(&mut peer, 20, MS);
+    let mut peer = Peer::new(Concurrency::parallel(16), harness.now);
+    let mut at_once = |peer: &mut Peer, requests| {
+        let tickets: Vec<_> = (0..requests).map(|_| harness.send(peer)).collect();
+        harness.now += MS;
+        tickets.into_iter().for_each(|ticket| assert!(peer.on_reply(ticket, harness.now)));
+    };
+    [1, 2, 4, 8, 16].into_iter().for_each(|requests| at_once(&mut peer, requests));
     let mut tickets: Vec<_> = (0..6).map(|_| harness.send(&mut peer)).collect();
+    harness.now += MS;
     for ticket in &tickets {
         peer.on_deadline(*ticket, harness.now);
         assert!(matches!(peer.admission(harness.now), Admission::Doubtful(_)));
@@ -213,6 +219,25 @@ fn one_that_does_not_answer_at_all_is_the_last_choice_and_then_none_and_tried_on
     // It answers again.
     assert!(peer.on_reply(trial, harness.now) && peer.is_willing(harness.now));
     assert!(matches!(peer.admission(harness.now), Admission::Cost(cost) if cost > 0.0));
+}
+
+#[test]
+fn an_upstream_that_does_not_answer_at_all_is_the_last_choice_and_tried_now_and_then() {
+    let mut harness = Harness::new();
+    let mut peer = Peer::new(Concurrency::upstream(1000), harness.now);
+    let late: Vec<_> = (0..20).map(|_| harness.send(&mut peer)).collect();
+    harness.now += 1000 * MS;
+    late.iter().for_each(|ticket| assert!(peer.on_deadline(*ticket, harness.now)));
+    let is_doubtful = |peer: &Peer, now| {
+        matches!(peer.admission(now), Admission::Doubtful(_)) && !peer.is_willing(now)
+    };
+    assert!(is_doubtful(&peer, harness.now));
+    harness.now += 8000 * MS;
+    assert_eq!(peer.admission(harness.now), Admission::Cost(0.0));
+    harness.send(&mut peer);
+    assert!(is_doubtful(&peer, harness.now));
+    // What it answers late tells that it is back.
+    assert!(peer.on_reply(late[0], harness.now) && peer.is_willing(harness.now));
 }
 
 #[test]
