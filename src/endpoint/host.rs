@@ -33,11 +33,14 @@ impl Host {
         if let Some(address) = interface(name) {
             return Ok(vec![SocketAddr::from((address?, port))]);
         }
-        let found = resolve::addresses(name, port)?;
+        let (found, what_to_do) = match resolve::addresses(name, port) {
+            Some(found) => (found, "give an IP address"),
+            None => (Vec::new(), "no name server answers: wait for one, or give an IP address"),
+        };
         let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
         let mut usable = Vec::new();
         let mut why =
-            format!("no address, interface or host is called {name:?} here; give an IP address");
+            format!("no address, interface or host is called {name:?} here; {what_to_do}");
         for address in v4.into_iter().chain(v6) {
             match Host::usable(address) {
                 Ok(address) if usable.contains(&address) => (),

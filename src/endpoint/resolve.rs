@@ -2,12 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-/// Returns the addresses of `name`, a host name or an address, or an empty list if there are none.
-/// A static glibc looks only in /etc/hosts and DNS.
-///
-/// # Errors
-/// The reason why it is not known whether there are any.
-pub(crate) fn addresses(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+/// Returns the addresses of `name`, a host name or an address, or an empty list if there are none;
+/// `None` if no name server says whether there are any. A static glibc looks only in /etc/hosts and DNS.
+pub(crate) fn addresses(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     crate::sys::nss::use_files_and_dns();
     let (found, why): (Vec<SocketAddr>, _) = match (name, port).to_socket_addrs() {
@@ -17,13 +14,11 @@ pub(crate) fn addresses(name: &str, port: u16) -> Result<Vec<SocketAddr>, String
     // RFC 6761, section 6.3: these names are loopback, even on a system without hosts(5).
     let host = name.trim_end_matches('.');
     if found.is_empty() && (host == "localhost" || host.ends_with(".localhost")) {
-        return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
+        return Some(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
     }
     // EAI_AGAIN has no number in a Rust error, but words: glibc's, and musl's.
-    match why.filter(|why| why.contains("Temporary failure") || why.contains("Try again")) {
-        Some(_) => Err(format!("no name server says whether there is a host {name:?}")),
-        None => Ok(found),
-    }
+    let is_again = |why: &String| why.contains("Temporary failure") || why.contains("Try again");
+    if why.as_ref().is_some_and(is_again) { None } else { Some(found) }
 }
 
 #[cfg(test)]
