@@ -37,6 +37,7 @@ let
     ../SECURITY.md
     ../docs
     ../examples
+    ../fuzz/README.md
     ../fuzz/seeds
     ../rustfmt.toml
     (fileset.fileFilter (file: file.hasExt "rs" || file.hasExt "py") ../tests)
