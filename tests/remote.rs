@@ -170,6 +170,24 @@ fn an_upstream_that_hangs_is_left_out_at_once_and_gets_its_share_when_it_goes_on
     });
 }
 
+/// It has not answered one in time, and there is no other.
+#[test]
+fn an_upstream_that_is_alone_is_asked_again_at_once() {
+    let _limit = time_limit(60);
+    let upstream = zmq::Context::new().socket(zmq::ROUTER).unwrap();
+    upstream.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = upstream.get_last_endpoint().unwrap().unwrap();
+    let mut service = Process::start(&["--upstream", &endpoint, "--timeout", "1"]);
+    service.wait_for_line(": connected");
+    let client = Client::req(&service.endpoint);
+    assert_eq!(code(&client.ask(&[b"late"])), Some(504));
+    upstream.recv_multipart(0).unwrap();
+    service.wait_for_line("has passed its deadline");
+    client.send(&[b"another"]);
+    upstream.send_multipart(upstream.recv_multipart(0).unwrap(), 0).unwrap();
+    assert_eq!(client.receive(), [b"another"]);
+}
+
 #[test]
 fn a_stop_waits_for_what_is_elsewhere() {
     let _limit = time_limit(60);

@@ -89,12 +89,15 @@ impl Peer {
             // It is tried again, as soon as there is a request.
             return Admission::Cost(0.0);
         }
-        let has_place = self.in_flight() < self.concurrency.limit();
+        let limit = self.concurrency.limit();
+        let has_place = self.in_flight() < limit;
+        // Besides those that are late there may be one for a trial.
+        let is_hopeless = self.is_silent && self.late >= limit;
         if has_place && !self.is_silent {
             Admission::Cost(self.cost(now))
         } else if has_place {
             Admission::Doubtful(self.cost(now))
-        } else if self.in_flight() > self.late {
+        } else if self.in_flight() > self.late && !is_hopeless {
             Admission::Full
         } else {
             Admission::Unavailable(Unavailable::Stuck)

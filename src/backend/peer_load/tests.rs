@@ -201,7 +201,7 @@ fn a_worker_that_does_not_answer_at_all_is_the_last_choice_and_then_none_and_tri
     harness.now += MS;
     tickets.extend([(); 2].map(|()| harness.send(&mut peer)));
     peer.on_deadline(tickets[6], harness.now);
-    assert_eq!(peer.admission(harness.now), Admission::Full, "of one the outcome is open");
+    assert_eq!(peer.admission(harness.now), stuck);
     peer.on_deadline(tickets[7], harness.now);
     assert_eq!(peer.admission(harness.now), stuck);
     assert_eq!((peer.in_flight(), peer.awaited()), (8, 0));
@@ -236,6 +236,15 @@ fn an_upstream_that_does_not_answer_at_all_is_the_last_choice_and_tried_now_and_
     assert_eq!(peer.admission(harness.now), Admission::Cost(0.0));
     harness.send(&mut peer);
     assert!(is_doubtful(&peer, harness.now));
+    // Nothing waits for a trial where all are late.
+    let mut full = Peer::new(Concurrency::upstream(2), harness.now);
+    for ticket in [(); 2].map(|()| harness.send(&mut full)) {
+        full.on_deadline(ticket, harness.now);
+    }
+    harness.now += 8000 * MS;
+    assert_eq!(full.admission(harness.now), Admission::Cost(0.0));
+    harness.send(&mut full);
+    assert_eq!(full.admission(harness.now), Admission::Unavailable(Unavailable::Stuck));
     // What it answers late tells that it is back.
     assert!(peer.on_reply(late[0], harness.now) && peer.is_willing(harness.now));
 }

@@ -68,10 +68,18 @@ impl Recent {
         }
     }
 
-    /// Returns true if a lane takes a request.
+    /// Returns true if a lane takes a request that none has lost.
     pub fn has_capacity(&self, lanes: &[impl LaneState], now: Instant) -> bool {
-        let mut recent = self.0.iter().map(|&lane| lanes[lane].admission(now));
-        recent.any(|admission| matches!(admission, Admission::Preferred | Admission::Cost(_)))
+        let (mut is_any_doubtful, mut is_any_full) = (false, false);
+        for &lane in &self.0 {
+            match lanes[lane].admission(now) {
+                Admission::Preferred | Admission::Cost(_) => return true,
+                Admission::Doubtful(_) => is_any_doubtful = true,
+                Admission::Full => is_any_full = true,
+                Admission::Standby(_) | Admission::Unavailable(_) => (),
+            }
+        }
+        is_any_doubtful && !is_any_full
     }
 
     /// Returns true if a lane takes a request that another one has too: one that stands by as well.
