@@ -23,6 +23,7 @@ pub(crate) mod curve;
 mod listening;
 mod monitor;
 mod options;
+mod own_io;
 mod peers;
 mod poll;
 mod refusals;
@@ -32,8 +33,9 @@ pub(crate) use checks::{AcceptCheck, UserCheck};
 pub(crate) use context::{Context, PeerLimits};
 pub(crate) use listening::ServerKeys;
 pub(crate) use monitor::{Event, HandshakeFailure, Monitor, Monitored};
+pub(crate) use own_io::OwnIo;
 pub(crate) use peers::{Newcomer, Peer};
-pub(crate) use poll::{PollSet, Watched, readable, wait};
+pub(crate) use poll::{PollSet, Watched, look_at, readable, wait};
 pub(crate) use refusals::Refusals;
 
 fn milliseconds(time: Duration) -> c_int {
@@ -276,7 +278,7 @@ impl Socket {
         self.connect(&address)
     }
 
-    fn connect(&self, endpoint: &str) -> Result<(), Error> {
+    pub fn connect(&self, endpoint: &str) -> Result<(), Error> {
         self.inner
             .connect(endpoint)
             .map_err(|error| socket_error(&format!("cannot connect to {endpoint}"), error))

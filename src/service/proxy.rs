@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::logging::Event;
-use crate::socket::{PollSet, readable};
+use crate::socket::{OwnIo, PollSet, look_at, readable};
 
 /// Maximum number of messages that are taken from one socket before the others have their turn.
 const BURST: usize = 32;
@@ -33,6 +33,8 @@ pub(crate) struct Proxy {
     lanes: Lanes,
     /// A buffer for what a lane gives.
     reply: Vec<Frame>,
+    /// `None` if libzmq has threads of its own for that.
+    io: Option<OwnIo>,
     /// When to poll next though there is work.
     poll_at: Instant,
 }
@@ -42,10 +44,11 @@ impl Proxy {
         frontend: Frontend,
         access: Option<Arc<Access>>,
         lanes: Lanes,
+        io: Option<OwnIo>,
         config: &Config,
     ) -> Proxy {
         let broker = Broker::new(frontend, access, lanes.len(), config);
-        Proxy { poll_at: broker.now, broker, lanes, reply: Vec::new() }
+        Proxy { poll_at: broker.now, broker, lanes, reply: Vec::new(), io }
     }
 
     /// Returns the endpoints as the system has them.
@@ -77,7 +80,7 @@ impl Proxy {
                     self.tell(wakers)?;
                 }
                 Some(Wake::Hangup) => self.broker.on_hangup(),
-                Some(Wake::Handler | Wake::Message) | None => (),
+                Some(Wake::Handler | Wake::Message | Wake::Io) | None => (),
             }
             // Replies first: they free lanes. Then the deadlines and the clients that have gone, so
             // that nothing is sent that nobody waits for. What waits in the wrong place is taken
@@ -91,6 +94,7 @@ impl Proxy {
             self.take_requests()?;
             self.hedge()?;
             self.broker.end_turn(&self.lanes)?;
+            self.turn_io(false)?;
             let is_answered = self.broker.drain.has_begun() && self.is_answered();
             if self.broker.is_drained(is_answered)? {
                 return self.broker.finish();
@@ -103,6 +107,7 @@ impl Proxy {
         let has_more = self.broker.frontend.may_have_more() || self.lanes.may_have_more();
         if has_more && self.broker.now < self.poll_at {
             self.broker.now = Instant::now();
+            self.turn_io(true)?;
             return Ok(None);
         }
         // What is left over is not always told by a poll item.
@@ -115,14 +120,19 @@ impl Proxy {
         }
         poll.add(Wake::Message, [self.broker.frontend.readable()]);
         poll.add(Wake::Message, self.lanes.watched());
+        poll.add(Wake::Io, self.io.as_ref().map(OwnIo::readable));
         poll.wait(time)?;
         if let (Some(pool), true) = (pool, poll.is_readable(Wake::Handler)) {
             let _ = pool.changed().read(&mut [0; 64]);
         }
         let woken = wakers.woken(&poll);
+        let has_io = poll.is_readable(Wake::Io);
         drop(poll);
         self.broker.now = Instant::now();
         self.poll_at = self.broker.now + MAX_UNPOLLED;
+        if has_io || self.io.as_ref().is_some_and(|io| io.is_due(self.broker.now)) {
+            self.turn_io(true)?;
+        }
         Ok(woken)
     }
 
@@ -130,7 +140,18 @@ impl Proxy {
     fn next_deadline(&self) -> Option<Instant> {
         let now = self.broker.now;
         let lanes = self.lanes.iter().filter_map(|lane| lane.next_deadline(now)).min();
-        lanes.into_iter().chain(self.broker.next_deadline(&self.lanes)).min()
+        let io = self.io.as_ref().and_then(OwnIo::due);
+        lanes.into_iter().chain(io).chain(self.broker.next_deadline(&self.lanes)).min()
+    }
+
+    /// Has libzmq do what the sockets want done, and with `look` read and write, if it has no thread
+    /// for that.
+    fn turn_io(&mut self, look: bool) -> Result<(), Error> {
+        let Some(io) = &mut self.io else { return Ok(()) };
+        if io.turn(look, self.broker.now)? {
+            look_at(self.lanes.watched().chain([self.broker.frontend.readable()]));
+        }
+        Ok(())
     }
 
     fn begin_drain(&mut self) -> Result<(), Error> {
@@ -182,7 +203,7 @@ impl Proxy {
     fn on_reply(&mut self, ticket: Ticket, lane: usize) -> Result<(), Error> {
         let dispatcher = &self.broker.dispatcher;
         if let Some(other) = dispatcher.lane_besides(ticket, lane) {
-            self.lanes[other].on_answered_elsewhere(ticket);
+            self.lanes[other].on_unawaited(ticket);
         }
         let number = if trace::is_on() { dispatcher.number_of(ticket, lane) } else { None };
         let dropped = self.broker.answer(ticket, lane, &mut self.reply)?;
@@ -272,7 +293,7 @@ impl Proxy {
 
     /// Tells the clients of requests whose deadline has passed.
     fn expire(&mut self) -> Result<(), Error> {
-        self.broker.expire()?;
+        self.broker.expire(&mut self.lanes)?;
         let mut has_overrun = false;
         while let Some((ticket, lane)) = self.broker.dispatcher.next_overrun(self.broker.now) {
             has_overrun = true;

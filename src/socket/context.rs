@@ -11,7 +11,9 @@ use zmq::SocketType;
 
 use super::checks::{self, AcceptCheck};
 use super::curve::ClientKeys;
-use super::{Monitor, Monitored, Socket, last_error, milliseconds, retry_on_eintr, socket_error};
+use super::{
+    Monitor, Monitored, OwnIo, Socket, last_error, milliseconds, retry_on_eintr, socket_error,
+};
 use crate::deadline;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -26,6 +28,8 @@ pub(crate) struct Context(Arc<RawContext>);
 
 struct RawContext {
     raw: *mut c_void,
+    /// It has no I/O thread.
+    has_own_io: bool,
     /// What the I/O threads ask as long as they run.
     kept: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
 }
@@ -59,22 +63,60 @@ pub(crate) struct PeerLimits {
 }
 
 impl Context {
+    /// Makes a context without an I/O thread: see [`Context::own_io`].
+    pub fn without_thread() -> Result<Context, Error> {
+        let context = Context::make(true)?;
+        context.set(zmq_sys::ZMQ_OWN_IO, 1)?;
+        Ok(context)
+    }
+
+    /// Returns what is to do its input and output, of a context that has no thread for that, and has
+    /// had a socket. It is to be called once.
+    pub fn own_io(&self) -> Result<OwnIo, Error> {
+        // SAFETY: the pointer is a live context's.
+        match unsafe { zmq_sys::zmq_ctx_get(self.0.raw, zmq_sys::ZMQ_IO_FD as c_int) } {
+            -1 => Err(socket_error("cannot have a context's input and output", last_error())),
+            fd => Ok(OwnIo::new(self.clone(), fd)),
+        }
+    }
+
+    pub(super) fn raw(&self) -> *mut c_void {
+        self.0.raw
+    }
+
     /// Makes a context with that many I/O threads. Zero is enough for inproc endpoints.
     pub fn new(io_threads: usize) -> Result<Context, Error> {
+        let context = Context::make(false)?;
+        context.set(zmq_sys::ZMQ_IO_THREADS, io_threads)?;
+        Ok(context)
+    }
+
+    fn make(has_own_io: bool) -> Result<Context, Error> {
         // SAFETY: no conditions. The result is checked before it is used.
         let raw = unsafe { zmq_sys::zmq_ctx_new() };
         if raw.is_null() {
             return Err(socket_error("cannot make a ZeroMQ context", last_error()));
         }
-        let context = Context(Arc::new(RawContext { raw, kept: Mutex::default() }));
-        context.set(zmq_sys::ZMQ_IO_THREADS, io_threads)?;
-        Ok(context)
+        Ok(Context(Arc::new(RawContext { raw, has_own_io, kept: Mutex::default() })))
     }
 
     /// Sets the maximum number of sockets of this context, before the first one is made. libzmq's
     /// default is 1,023.
     pub fn allow_sockets(&self, sockets: usize) -> Result<(), Error> {
         self.set(zmq_sys::ZMQ_MAX_SOCKETS, sockets)
+    }
+
+    /// Sets the maximum number of sockets of this context so that there may be that many upstreams,
+    /// before the first socket is made. Its table takes memory, so that it is not always large.
+    pub fn allow_upstreams(&self, upstreams: usize) -> Result<(), Error> {
+        // Besides the DEALER, its monitor is two; and for a moment, a socket that is given up exists
+        // beside its successor. The others are few.
+        match 2 * 3 * upstreams + 16 {
+            sockets if sockets > zmq_sys::ZMQ_MAX_SOCKETS_DFLT as usize => {
+                self.allow_sockets(sockets)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn set(&self, option: u32, value: usize) -> Result<(), Error> {
@@ -112,6 +154,10 @@ impl Context {
             shut_down: Cell::new(false),
             _context: self.clone(),
         };
+        // The REP that libzmq asks has a thread of its own.
+        if self.0.has_own_io && kind != zmq::REP {
+            socket.set_option(zmq_sys::ZMQ_OWN_SOCKET, 1)?;
+        }
         // libzmq's default, -1, waits for ever for a client that does not read.
         socket.set_linger(Duration::ZERO)?;
         Ok(socket)
@@ -176,11 +222,11 @@ impl Context {
         Ok(socket)
     }
 
-    /// Makes a DEALER that stays connected to another repd. The address, and whether it is one of
-    /// IPv6, are those of [`Endpoint::to_connect`].
+    /// Makes a DEALER that, once it is connected, stays connected to another repd, over IPv6 too with
+    /// `v6`.
     pub fn upstream(
         &self,
-        (address, v6): &(String, bool),
+        v6: bool,
         limits: &PeerLimits,
         keys: Option<&ClientKeys>,
     ) -> Result<Monitored, Error> {
@@ -197,10 +243,9 @@ impl Context {
         socket.set_option(zmq_sys::ZMQ_CONNECT_TIMEOUT, milliseconds(CONNECT_TIMEOUT))?;
         // libzmq begins with 0.1 s and doubles it at each attempt.
         socket.set(|s| s.set_reconnect_ivl_max(milliseconds(MAX_RECONNECT_INTERVAL)))?;
-        socket.set(|s| s.set_ipv6(*v6))?;
-        let monitored = self.monitored(socket)?;
-        monitored.socket.connect(address)?;
-        Ok(monitored)
+        socket.set(|s| s.set_ipv6(v6))?;
+        socket.set_option(zmq_sys::ZMQ_PEERS_OF, zmq::REQ as c_int)?;
+        self.monitored(socket)
     }
 
     /// Makes the proxy's end of a worker lane.

@@ -54,6 +54,11 @@ pub(crate) fn wait(watched: &mut [Watched<'_>], timeout: Option<Duration>) -> Re
     Ok(())
 }
 
+/// Has each of these sockets be looked at, as if [`wait`] had found it readable.
+pub(crate) fn look_at<'a>(watched: impl Iterator<Item = Watched<'a>>) {
+    watched.filter_map(|watched| watched.socket).for_each(Socket::on_readable);
+}
+
 /// Sockets and descriptors to wait for, each under a key; several may have the same.
 pub(crate) struct PollSet<'a, K> {
     keys: Vec<K>,

@@ -26,6 +26,29 @@ pub unsafe fn zmq_errno() -> libc::c_int {
     errno::nearest_known(unsafe { raw_errno() })
 }
 
+extern "C" {
+    /// Of a context with [`ZMQ_OWN_IO`] that has had a socket: does what there is for an I/O thread to
+    /// do, without waiting; what can be read and written only if `look` is not 0, for when
+    /// [`ZMQ_IO_FD`] is readable. Sets `timeout` to the number of milliseconds until it is to be called
+    /// again in any case, or to -1. Returns how many sockets with [`ZMQ_OWN_SOCKET`] are to be looked
+    /// at before their descriptors are waited for, or -1 and sets errno.
+    ///
+    /// # Safety
+    /// The first pointer must be that of a live context. No two threads may call it, or
+    /// `zmq_ctx_term`, at the same time.
+    pub fn zmq_ctx_io_turn(
+        context: *mut libc::c_void,
+        look: libc::c_int,
+        timeout: *mut libc::c_int,
+    ) -> libc::c_int;
+}
+
+/// Context option that the patches add: with 1 it has no I/O thread, but [`zmq_ctx_io_turn`].
+pub const ZMQ_OWN_IO: u32 = 100;
+/// Read only: a descriptor that is readable when there is something for [`zmq_ctx_io_turn`] to do, once
+/// there has been a socket.
+pub const ZMQ_IO_FD: u32 = 101;
+
 /// Context option: 1, the default, lets messages share the buffer that was read from the network; 0
 /// has them copied. From `zmq_draft.h` of libzmq, as are the next.
 pub const ZMQ_ZERO_COPY_RECV: u32 = 10;
@@ -118,6 +141,11 @@ pub const ZMQ_AS_DEALER: u32 = 1038;
 /// of its routing id, that, a byte with the length of its User-Id, that, and then its type of socket, if
 /// that is known, its endpoint and its address, with spaces between; nothing if there are no more.
 pub const ZMQ_COME: u32 = 1039;
+/// The type of socket whose peers are taken for peers: an `int`. A DEALER with `ZMQ_REQ` takes servers
+/// alone.
+pub const ZMQ_PEERS_OF: u32 = 1040;
+/// With 1, the socket is one of the thread that calls [`zmq_ctx_io_turn`]: an `int`.
+pub const ZMQ_OWN_SOCKET: u32 = 1041;
 
 // What the patches add to the monitors.
 
