@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::frame::Frame;
 use crate::socket::Watched;
 
+mod arrivals;
 mod claim;
 mod concurrency;
 mod credit;
@@ -99,9 +100,11 @@ pub(crate) enum Recall {
     Now,
 }
 
-/// What an upstream is told of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a lane tells of a request: the worker of a program when it came, and an upstream the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Onward {
+    /// When it came.
+    pub arrived: Instant,
     /// For how long its client still waits, if that has said so.
     pub patience: Option<Duration>,
     /// Number of services and proxies that it has come through.
@@ -230,7 +233,7 @@ impl Lane {
         now: Instant,
     ) -> Result<bool, Error> {
         match self {
-            Lane::Worker(lane) => lane.send(ticket, body, keep, now).map(|()| true),
+            Lane::Worker(lane) => lane.send(ticket, body, keep, onward.arrived, now).map(|()| true),
             Lane::External(lane) => lane.send(ticket, body, now),
             Lane::Upstream(lane) => lane.send(ticket, body, onward, now),
             Lane::Vacant(_) => Ok(false),
@@ -249,11 +252,12 @@ impl Lane {
         false
     }
 
-    /// Takes account of an outstanding request that another lane has replied to.
-    pub fn on_answered_elsewhere(&mut self, ticket: Ticket) {
+    /// Takes account of an outstanding request that nobody waits for any more: another lane has
+    /// replied to it, or it was given up.
+    pub fn on_unawaited(&mut self, ticket: Ticket) {
         match self {
-            Lane::External(lane) => lane.on_answered_elsewhere(ticket),
-            Lane::Upstream(lane) => lane.on_answered_elsewhere(ticket),
+            Lane::External(lane) => lane.on_unawaited(ticket),
+            Lane::Upstream(lane) => lane.on_unawaited(ticket),
             Lane::Worker(_) | Lane::Vacant(_) => (),
         }
     }

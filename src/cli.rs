@@ -128,7 +128,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Er
             Ok(Action::Print(format!("repd {}\n", env!("CARGO_PKG_VERSION"))))
         }
         Ok(Repd { command: Some(Command::Serve(serve)), .. }) => {
-            check_program(&serve, &words)?;
+            check_program(&serve, &words, &info)?;
             serve.check_options()?;
             Ok(Action::Run(Command::Serve(serve)))
         }
@@ -157,11 +157,18 @@ fn command_of<'a>(
     command.map_or(("repd".into(), info), |it| (format!("repd {}", it.name), &it.command))
 }
 
-/// Checks that a program, and only a program, is after `--`.
-fn check_program(serve: &Serve, words: &[&str]) -> Result<(), Error> {
+/// Checks that a program, and only a program, is after `--`, and only options before.
+fn check_program(serve: &Serve, words: &[&str], info: &CommandInfoWithArgs) -> Result<(), Error> {
+    let unrecognized = |stray| Error::config(format!("unrecognized argument: {stray}"));
     match (serve.first_positional(), words.contains(&"--")) {
-        (Some(stray), false) => Err(Error::config(format!("unrecognized argument: {stray}"))
+        (Some(stray), false) => Err(unrecognized(stray)
             .with_remedy("if it is a program, put -- before it; see repd serve --help")),
+        (Some(_), true) => match words::positional(words, command_of(words, info).1) {
+            Some(stray) => Err(unrecognized(stray).with_remedy(
+                "before -- there are only options, such as --framing lines; see repd serve --help",
+            )),
+            None => Ok(()),
+        },
         (None, true) => Err(Error::config("there is no program after --")
             .with_remedy("give one: -- PROGRAM ARG...")),
         _ => Ok(()),
@@ -200,7 +207,7 @@ fn usage_error(message: &str, words: &[&str], info: &CommandInfoWithArgs) -> Err
     let meant = unknown.and_then(|unknown| words::meant(unknown, flags.chain(commands)));
     let remedy = match meant {
         _ if message.contains("duplicate values") => format!("give it once; see {name} --help"),
-        _ if is_option && name == "repd serve" && words::has_positional(before, command) => {
+        _ if is_option && name == "repd serve" && words::positional(before, command).is_some() => {
             "if it is an option of a program, put -- before the program; see repd serve --help"
                 .into()
         }
@@ -299,12 +306,14 @@ mod tests {
             "--upstream tcp://a:2 --upstream tcp://b:2",
         ] {
             let first = serve(&format!("{common} {own}"));
-            let again = serve(&format!("serve {}", first.describe()));
+            // As a shell reads it.
+            let described = first.describe().replace('\'', "");
+            let again = serve(&format!("serve {described}"));
             assert_eq!(first.describe(), again.describe());
             let settings = |serve: &Serve| format!("{:?} {:?}", serve.config(), serve.handler);
             assert_eq!(settings(&first), settings(&again));
             for word in own.split(' ') {
-                assert!(first.describe().split_whitespace().any(|said| said == word), "{word}");
+                assert!(described.split_whitespace().any(|said| said == word), "{word}");
             }
         }
     }
@@ -323,6 +332,8 @@ mod tests {
             ("serve --workers", "see repd serve --help"),
             ("serve --workers 1 --workers 2", "give it once"),
             ("serve --framing lines python3 -u x.py", "put -- before the program"),
+            ("serve lines -- cat", "before -- there are only options, such as --framing lines"),
+            ("serve --multipart x --workers 1 -- cat", "before -- there are only options"),
             ("SERVE", "did you mean serve?"),
             ("nonsense", "see repd --help"),
             ("call", "see repd call --help"),

@@ -39,7 +39,7 @@ pub const MAX_MESSAGE_SIZE: usize = 1 << 20;
 /// The default of `--max-frames`.
 pub const MAX_FRAMES: usize = 64;
 /// The default of `--io-threads`.
-pub const IO_THREADS: usize = 1;
+pub const IO_THREADS: usize = 0;
 /// The default of `--backlog`.
 pub const BACKLOG: usize = 1024;
 /// The default of `--heartbeat`.
@@ -72,7 +72,7 @@ pub const MAX_ENVELOPE: usize = MAX_HOPS * 255;
 pub(crate) const WORKERS_RANGE: RangeInclusive<usize> = 0..=500;
 pub(crate) const FRAMES_RANGE: RangeInclusive<usize> = 1..=65_536;
 pub(crate) const SIZE_RANGE: RangeInclusive<usize> = 1..=1 << 30;
-pub(crate) const IO_THREADS_RANGE: RangeInclusive<usize> = 1..=64;
+pub(crate) const IO_THREADS_RANGE: RangeInclusive<usize> = 0..=64;
 // Linux cuts a longer one to net.core.somaxconn, which is 4,096.
 pub(crate) const BACKLOG_RANGE: RangeInclusive<usize> = 1..=4096;
 pub(crate) const OUTSTANDING_RANGE: RangeInclusive<usize> = 1..=100_000;
@@ -223,7 +223,8 @@ impl Config {
         Config { max_frames: frames, ..self }
     }
 
-    /// Sets how many threads move bytes between the network and the sockets: 1 to 64, by default 1.
+    /// Sets how many threads move bytes between the network and the sockets: 0 to 64, by default 0.
+    /// With 0 the proxy's own does, unless there are keys or no workers: then there is one.
     pub fn io_threads(self, threads: usize) -> Config {
         Config { io_threads: threads, ..self }
     }

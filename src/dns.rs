@@ -33,7 +33,7 @@ pub(crate) fn look_up_srv(name: &str) -> Result<SrvSet, String> {
 
 /// Asks one name server after the other, and all of them as often as they say.
 fn ask_all(name: &str, servers: &Servers) -> Result<SrvSet, String> {
-    let mut why = "there is no name server in /etc/resolv.conf".into();
+    let mut why = String::new();
     for server in (0..servers.attempts).flat_map(|_| &servers.addresses) {
         // Of each try its own, so that nobody who is not asked can answer.
         let query = Query::new(name, RandomState::new().hash_one(()) as u16);

@@ -21,8 +21,8 @@ mod targets;
 
 use connect::ONLY_FOR;
 pub(crate) use host::{Host, is_local};
-pub(crate) use listener::{Listener, Listeners, SocketFile};
-pub(crate) use targets::{NO_SERVICE, Target, addresses_of, enter_all};
+pub(crate) use listener::{Listener, Listeners, OwnAddresses, SocketFile};
+pub(crate) use targets::{MAX_TARGETS, NO_SERVICE, Target, addresses_of, enter_all};
 
 /// A place to listen at or to connect to: `tcp://HOST:PORT` or `ipc://PATH`; or `fd://NAME`, a
 /// socket that listens already and that systemd hands over under that name (sd_listen_fds(3)); or

@@ -144,6 +144,12 @@ impl NewHandler {
         }
     }
 
+    /// Returns true if what it makes is to know when each request came
+    /// ([`WorkerHandler::set_arrived`]).
+    pub fn times_requests(&self) -> bool {
+        matches!(self, NewHandler::Program(_))
+    }
+
     /// Makes the handler of a worker.
     ///
     /// # Errors
@@ -210,6 +216,19 @@ impl WorkerHandler {
     ) -> Result<WorkerHandler, Error> {
         let running = new_handler.make(worker)?;
         Ok(WorkerHandler { worker, new_handler, names_clients, running })
+    }
+
+    /// Returns true if it is to know when each request came.
+    pub fn times_requests(&self) -> bool {
+        self.new_handler.times_requests()
+    }
+
+    /// Sets when the next request came: from then on a program has its time. A function is not
+    /// ended.
+    pub fn set_arrived(&mut self, arrived: Instant) {
+        if let Instance::Program(copies) = &mut self.running {
+            copies.set_arrived(arrived);
+        }
     }
 
     /// Answers a request.
@@ -285,6 +304,8 @@ impl WorkerHandler {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -304,6 +325,25 @@ mod tests {
         assert_eq!(ask("b"), ["2"]);
         assert_eq!(Fault::parse(&ask("panic")).map(|fault| fault.code()), Some(Code::FAILED));
         assert_eq!(ask("c"), ["1"]);
+    }
+
+    #[test]
+    fn a_program_is_not_ended_for_a_request_whose_deadline_has_passed_before() {
+        let program = Program::new(["cat"]).framing(Framing::Lines);
+        let time = Duration::from_secs(60);
+        let settings = program.settings(Limits { bytes: 99, frames: 1, time }, 1).unwrap();
+        let counts = Arc::clone(&settings.counts);
+        let mut handler = WorkerHandler::new(0, NewHandler::Program(settings), false).unwrap();
+        handler.maintain();
+        let mut ask = |arrived| {
+            handler.set_arrived(arrived);
+            handler.answer(vec![Frame::from("x")]).unwrap().reply
+        };
+        let now = Instant::now();
+        let late = ask(now.checked_sub(time).unwrap());
+        assert_eq!(Fault::parse(&late).map(|fault| fault.code()), Some(Code::TIMEOUT));
+        assert_eq!(ask(now), ["x"]);
+        assert_eq!(counts.all().0, 1);
     }
 
     #[test]

@@ -64,45 +64,9 @@
 //! - It does not ask a second worker when one has failed, unless it is told to: a request is
 //!   handled at most once.
 //!
-//! # Inside: what lives where
+//! # Inside
 //!
-//! Data flows one way: each room knows only rooms below it. `backend` and `handler` know nothing of
-//! `service`, and handlers nothing of ZeroMQ.
-//!
-//! - `cli`: the command line, and how its values are read (`parse`); `config`: settings, defaults,
-//!   ranges
-//! - `service`: put together in the order in which it starts and ends. `proxy` is the loop that
-//!   carries messages between the `frontend` (the ROUTER) and the lanes, as the `dispatcher`
-//!   decides, which holds no socket. `queue`: the requests that no lane can take yet, and which is
-//!   next; `clients`: who asks, and how much; `in_flight`: the table of requests that were taken;
-//!   `single_threaded`: the server without a proxy; `broker`: what it has in common with that;
-//!   `wakers`: what wakes both; `resources`, `check`, `end`: what a service is made of, whether it can
-//!   be, and how it goes;
-//!   `outbox`: the replies that clients do not take yet; `drain`: when a service that is stopping
-//!   may end; `manager`: what systemd is told; `watch`: the end of a handler that hangs; `figures`,
-//!   `usage`: how long requests take, how much each client asks for; `trace`: what the log tells of
-//!   each request; `running`: a service seen from another thread; `confinement`: what `repd serve`
-//!   with keys still may do
-//! - `status`: how a service is doing, as its loop tells when it is asked; the HTTP server that shows
-//!   it, and the command that reads that
-//! - `backend`: lanes and what stands behind them. In this process: `worker_lane`, `worker` and
-//!   their `pool`; the `window` of what is outstanding on a worker; `credit` and `claim`, which a
-//!   worker and its lane share. Elsewhere: an `external` worker, which connects to the `router`, or an
-//!   `upstream`; its `peer_load` and `concurrency`, and what its `reply` may be. `lanes`: all of them,
-//!   as they come and go; `names`: the upstreams that have one, each a `look_up` that is repeated. A lane and its worker do not know each other: they meet at an endpoint
-//! - `handler`, `fault`, `frame`, `deadline`: requests and replies, without transport;
-//!   `handler::program`: a
-//!   program as the handler, its copies looked after by the `supervisor`, each a `process`; an
-//!   `exchange`: how a request is written (`framing`), a `reply` read, what is told of a `failure`;
-//!   what they say on `stderr`
-//! - `socket`: all of libzmq but for the message in a `frame`; `endpoint`: what a user may write,
-//!   the `listener` there or one that is `inherited`, how one is `connect`ed to, a `host` and how the
-//!   system can `resolve` it, and the `targets` to which a name leads; `dns`: a client for SRV records
-//! - `sys`: what is Linux alone; `logging`: a `line`, which of them `repeats` and is left out, and where
-//!   lines go;
-//!   `text`, `error`: what their names say
-//! - `fuzzing`: what the targets in `fuzz` call
-//! - `call`: the client; `bench`: the load tool, of a `load`, its `clients` and a `report`
+//! `docs/architecture.md` of the source says what lives where, and how a request goes through it.
 
 // What only `call` and `bench` use.
 #![cfg_attr(not(feature = "cli"), allow(dead_code))]

@@ -176,10 +176,15 @@ impl Service {
         let started = (Instant::now(), SystemTime::now());
         let (stopping, stop_handle) = running::stop_pipe()?;
         let listeners = Listeners::bind(config)?;
-        let context = Context::new(config.io_threads)?;
+        let context = match config.io_thread_count() {
+            0 => Context::without_thread()?,
+            threads => Context::new(threads)?,
+        };
+        context.allow_upstreams(config.max_upstream_lanes())?;
         // First, since libzmq's threads come with it: if there are too few, no worker and no
         // program is started.
         let router = context.router(&config.peer_limits(), clients)?;
+        let io = (config.io_thread_count() == 0).then(|| context.own_io()).transpose()?;
         let (zap, reload) = match &access {
             Some(access) => {
                 let (reloading, reload) = running::reload_pipe()?;
@@ -205,7 +210,13 @@ impl Service {
                 // Last, so that who connects is served.
                 match Frontend::listen(router, listeners.listen, accepts, config) {
                     Ok(frontend) => Server::Proxy(
-                        Box::new(Proxy::new(frontend, access.clone(), Lanes::fixed(lanes), config)),
+                        Box::new(Proxy::new(
+                            frontend,
+                            access.clone(),
+                            Lanes::fixed(lanes),
+                            io,
+                            config,
+                        )),
                         Some(pool),
                     ),
                     Err(error) => {
@@ -224,14 +235,18 @@ impl Service {
                         let upstream = Upstream::new(&context, place, None, accepts, config)?;
                         lanes.push(Lane::Upstream(Box::new(upstream)));
                     }
-                    let start = |names| Names::start(&context, names, access.clone(), config);
+                    let own = listeners.addresses;
+                    let start = |names| Names::start(&context, names, own, access.clone(), config);
                     let names = (!names.is_empty()).then(|| start(names)).transpose()?;
                     Lanes::upstreams(lanes, names)
                 } else {
                     Lanes::external(Router::listen(&context, listeners.backend, accepts, config)?)
                 };
                 let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
-                Server::Proxy(Box::new(Proxy::new(frontend, access.clone(), lanes, config)), None)
+                Server::Proxy(
+                    Box::new(Proxy::new(frontend, access.clone(), lanes, io, config)),
+                    None,
+                )
             }
         };
         let status = match listeners.status {

@@ -9,6 +9,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use nix::sys::signal::Signal;
+
 use common::names::name_server;
 use common::status::Status;
 use common::{
@@ -110,6 +112,49 @@ fn a_name_without_an_address_is_looked_up_until_it_has_one() {
     fs::remove_file(hosts.0.file("hosts")).unwrap();
     service.wait_for_line(SAYS);
     (0..20).for_each(|_| assert_eq!(client.ask(&[b"a"]), [b"a"]));
+}
+
+#[test]
+fn a_name_server_that_is_silent_holds_up_neither_the_start_nor_another_name_nor_the_end() {
+    let _limit = time_limit(60);
+    let test =
+        "a_name_server_that_is_silent_holds_up_neither_the_start_nor_another_name_nor_the_end";
+    let Some(names) = name_server(test) else { return };
+    // A look-up takes longer than this test may.
+    names.set_resolv_conf("nameserver 127.0.0.1\noptions timeout:30 attempts:5\n");
+    names.keep_secret("silent.example.org");
+    let _upstreams = [2, 3].map(|last| echo_at(&format!("127.0.0.{last}"), 5555, &[]));
+    let known = "tcp://known.example.org:5555";
+    let mut service =
+        Process::start(&["--upstream", "tcp://silent.example.org:5555", "--upstream", known]);
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        names.set_addresses("known.example.org", &[address.parse().unwrap()]);
+        service.wait_for_line(&format!("upstream {known} ({address}): connected"));
+        assert_eq!(Client::req(&service.endpoint).ask(&[b"a"]), [b"a"]);
+    }
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn an_address_that_is_the_services_own_is_left_out() {
+    let _limit = time_limit(60);
+    let Some(names) = name_server("an_address_that_is_the_services_own_is_left_out") else {
+        return;
+    };
+    let both = ["127.0.0.1", "127.0.0.2"].map(|it| it.parse().unwrap());
+    names.set_addresses("both.example.org", &both);
+    let mut other = echo_at("127.0.0.2", 5555, &[]);
+    let options = "serve --listen tcp://127.0.0.1:5555 --upstream tcp://both.example.org:5555";
+    let mut service = Process::run(Command::new(REPD).args(options.split(' ')));
+    service.wait_for_line("127.0.0.1:5555 is this service itself: left out");
+    service.wait_for_line("(127.0.0.2): connected");
+    let client = Client::req(&service.endpoint);
+    (0..100).for_each(|_| assert_eq!(client.ask(&[b"a"]), [b"a"]));
+    for process in [&mut service, &mut other] {
+        process.signal(Signal::SIGTERM);
+        process.wait_for_line("stopped: requests: 100,");
+    }
 }
 
 #[test]

@@ -505,8 +505,9 @@ fn what_all_strangers_together_send_is_bounded() {
 #[test]
 fn what_waits_since_too_much_is_unread_is_answered_in_the_end() {
     let _limit = time_limit(120);
+    // All of them are to be held, beside what is left for others.
     let options = ["--workers", "2", "--timeout", "3600", "--drain", "60", "--verbose"];
-    let mut service = Process::sleepy(&options);
+    let mut service = Process::sleepy(&[&options[..], &["--max-memory", "128M"]].concat());
     let slow = Client::dealer(&service.endpoint);
     (0..2).for_each(|_| slow.send(&[b"1000"]));
     (0..2).for_each(|_| drop(service.wait_for_line("request \"1000\"")));

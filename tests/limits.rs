@@ -12,38 +12,49 @@ use std::process::Command;
 use common::{Folder, Process, REPD, time_limit, without_time};
 use nix::unistd::{dup, geteuid};
 
-/// Makes a copy of repd that any user may run.
-fn copy(folder: &Folder) -> PathBuf {
-    fs::set_permissions(&folder.0, Permissions::from_mode(0o755)).unwrap();
-    let copy = folder.0.join("repd");
-    fs::copy(REPD, &copy).unwrap();
-    copy
+/// Holds a copy of repd that any user may run, and a user who has no other process.
+struct Limited {
+    folder: Folder,
+    repd: PathBuf,
+    user: u32,
 }
 
-/// Runs a command within a limit of prlimit(1), as a user who has no other process, and returns
-/// whether it could do its work. If it could not, it must have said so.
-fn runs(repd: &PathBuf, limit: &str, arguments: &[&str]) -> bool {
-    let mut command = Command::new("prlimit");
-    if geteuid().is_root() {
-        // Limits of processes do not bind root.
-        command.uid(1_000_000 + std::process::id()).gid(65534);
+impl Limited {
+    /// Makes the copy, for a test with this number. Limits of processes count those of a user, so
+    /// no two tests may share one.
+    fn new(test: u32) -> Limited {
+        let folder = Folder::new(&format!("limits-{test}"));
+        fs::set_permissions(&folder.0, Permissions::from_mode(0o777)).unwrap();
+        let repd = folder.0.join("repd");
+        fs::copy(REPD, &repd).unwrap();
+        Limited { folder, repd, user: 10_000_000 * test + std::process::id() }
     }
-    let run = command.arg(limit).arg(repd).args(arguments).current_dir("/").output().unwrap();
-    let said = String::from_utf8(run.stderr).unwrap();
-    let (info, error): (Vec<_>, Vec<_>) =
-        said.lines().map(without_time).partition(|line| line.starts_with("info: "));
-    match run.status.code() {
-        Some(0) => true,
-        Some(2) if error.len() == 1 && error[0].starts_with("error: ") => false,
-        _ => panic!("{limit} {arguments:?}: {}: {info:?} {error:?}", run.status),
+
+    /// Runs a command within a limit of prlimit(1), and returns whether it could do its work. If
+    /// it could not, it must have said so.
+    fn runs(&self, limit: &str, arguments: &[&str]) -> bool {
+        let mut command = Command::new("prlimit");
+        if geteuid().is_root() {
+            // Limits of processes do not bind root.
+            command.uid(self.user).gid(65534);
+        }
+        let run =
+            command.arg(limit).arg(&self.repd).args(arguments).current_dir("/").output().unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        let (info, error): (Vec<_>, Vec<_>) =
+            said.lines().map(without_time).partition(|line| line.starts_with("info: "));
+        match run.status.code() {
+            Some(0) => true,
+            Some(2) if error.len() == 1 && error[0].starts_with("error: ") => false,
+            _ => panic!("{limit} {arguments:?}: {}: {info:?} {error:?}", run.status),
+        }
     }
 }
 
 #[test]
 fn with_too_few_threads_or_files_it_says_so_and_exits() {
     let _limit = time_limit(300);
-    let folder = Folder::new("limits");
-    let repd = copy(&folder);
+    let limited = Limited::new(1);
     let service = Process::start(&[]);
     let endpoint = service.endpoint.as_str();
     let check = ["serve", "--check", "--listen", "tcp://127.0.0.1:*"];
@@ -58,21 +69,21 @@ fn with_too_few_threads_or_files_it_says_so_and_exits() {
     for command in &commands {
         // Who has other processes, as an ordinary user who runs this has, may have none at all.
         let few: Vec<bool> =
-            (1..=10).map(|n| runs(&repd, &format!("--nproc={n}"), command)).collect();
+            (1..=10).map(|n| limited.runs(&format!("--nproc={n}"), command)).collect();
         assert!(!few[0] && (few[9] || !geteuid().is_root()), "{command:?}: {few:?}");
         let few: Vec<bool> = [4, 5, 6, 7, 8, 9, 10, 11, 90]
-            .map(|n| runs(&repd, &format!("--nofile={n}"), command))
+            .map(|n| limited.runs(&format!("--nofile={n}"), command))
             .to_vec();
         assert!(!few[0] && few[8], "{command:?}: {few:?}");
         // What it was started with counts too.
         let nothing = File::open("/dev/null").unwrap();
         let mut inherited: Vec<OwnedFd> = Vec::new();
-        while inherited.len() < 80 && runs(&repd, "--nofile=90", command) {
+        while inherited.len() < 80 && limited.runs("--nofile=90", command) {
             inherited.push(dup(&nothing).unwrap());
         }
         let more = |n: usize| {
             inherited.extend((0..n).map(|_| dup(&nothing).unwrap()));
-            runs(&repd, "--nofile=90", command)
+            limited.runs("--nofile=90", command)
         };
         let few = [1; 10].map(more);
         // The bench has one more or less open at once, as its clients come to connect.
@@ -88,15 +99,13 @@ fn with_too_few_threads_no_program_is_started() {
         common::skipped("it takes root to be a user who has no other process");
         return;
     }
-    let folder = Folder::new("no-program");
-    let repd = copy(&folder);
-    fs::set_permissions(&folder.0, Permissions::from_mode(0o777)).unwrap();
-    let started = folder.file("started");
+    let limited = Limited::new(2);
+    let started = limited.folder.file("started");
     let program = format!("touch {started}; exec cat");
     let listen = ["serve", "--workers", "1", "--listen", "tcp://127.0.0.1:*"];
     let command = [&listen[..], &["--framing", "lines", "--", "sh", "-c", &program]].concat();
-    // It takes itself, two threads of libzmq's for clients, one for the workers, and one for each
+    // It takes itself, a thread of libzmq's for clients, one for the workers, and one for each
     // worker.
-    (1..=4).for_each(|n| assert!(!runs(&repd, &format!("--nproc={n}"), &command)));
+    (1..=3).for_each(|n| assert!(!limited.runs(&format!("--nproc={n}"), &command)));
     assert!(!PathBuf::from(started).exists());
 }

@@ -247,6 +247,56 @@ fn the_last_line_counts_what_each_request_was_answered_with() {
     }
 }
 
+/// Asks, and waits for the reply so many milliseconds, as the request says.
+fn ask_within(milliseconds: u32, client: &Client, text: &str) -> Vec<Vec<u8>> {
+    let patience = format!("REPD-DEADLINE:{milliseconds}");
+    client.socket.send_multipart([patience.as_bytes(), b"", text.as_bytes()], 0).unwrap();
+    let reply = client.socket.recv_multipart(0).expect("a reply");
+    assert_eq!(reply[..2], [patience.as_bytes(), b""]);
+    reply[2..].to_vec()
+}
+
+/// Others want it too, and what it has loaded.
+#[test]
+fn a_program_is_not_ended_since_one_client_waits_little() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("programs-impatient");
+    let may_end = folder.file("may-end");
+    let program = r#"while read -r line; do
+        until test "$line" != hold || test -e "$0"; do sleep 0.01; done
+        echo $$
+    done"#;
+    let options = ["--framing", "lines", "--workers", "1"];
+    let service = serve(&options, &["sh", "-c", program, &may_end]);
+    let client = Client::dealer(&service.endpoint);
+    let process = client.ask(&[b"who"]);
+    assert_eq!(code(&ask_within(100, &client, "hold")), Some(504));
+    fs::write(&may_end, "").unwrap();
+    assert_eq!(client.ask(&[b"who"]), process);
+}
+
+/// One that begins when half of its time is over is ended while there is time for the next.
+#[test]
+fn a_programs_time_counts_from_when_its_request_came() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("programs-deadline");
+    let may_end = folder.file("may-end");
+    let program = r#"while read -r line; do
+        case $line in hold) until test -e "$0"; do sleep 0.01; done;; hang) sleep 999;; esac
+        echo "$line"
+    done"#;
+    let options = ["--framing", "lines", "--workers", "1", "--timeout", "8"];
+    let service = serve(&options, &["sh", "-c", program, &may_end]);
+    let (client, other) = (Client::dealer(&service.endpoint), Client::dealer(&service.endpoint));
+    client.send(&[b"hold"]);
+    client.send(&[b"hang"]);
+    assert_eq!(code(&ask_within(4000, &other, "wait")), Some(504));
+    fs::write(&may_end, "").unwrap();
+    assert_eq!(client.receive(), [b"hold"]);
+    assert_eq!(ask_within(7000, &other, "next"), [b"next"]);
+    assert_eq!(client.receive_code(), 504);
+}
+
 /// What a program finds: its number, and of the descriptors of the service none.
 #[test]
 fn a_program_is_told_its_number_and_inherits_nothing_else() {

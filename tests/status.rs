@@ -517,3 +517,20 @@ fn the_status_endpoint_is_one_of_its_own() {
     assert!(service.wait().success());
     assert!(!std::path::Path::new(&path).exists(), "its file is removed");
 }
+
+#[test]
+fn a_reply_that_its_client_does_not_take_yet_is_not_dropped_and_not_counted_so() {
+    let _limit = time_limit(60);
+    let (service, status) = serve(&[]);
+    // Few may wait at the client and in libzmq, so that the replies pile up at the proxy.
+    let client = Client::with(zmq::DEALER, &service.endpoint, |socket| {
+        socket.set_rcvhwm(1).unwrap();
+        socket.set_rcvbuf(64 << 10).unwrap();
+    });
+    (0..100).for_each(|_| client.send(&[&vec![b'a'; 256 << 10]]));
+    let shown = status.until("all are answered", |shown| shown["replies"]["ok"] == 100);
+    assert!(shown["replies"]["unsent_bytes"].as_u64().unwrap() > 1 << 20, "{shown}");
+    assert_eq!(status.metrics()["repd_unread_replies_total"], 0.0);
+    (0..100).for_each(|_| assert_eq!(client.receive().len(), 1));
+    assert_eq!(status.metrics()["repd_unread_replies_total"], 0.0);
+}

@@ -446,6 +446,26 @@ fn a_ping_with_a_long_ttl_is_no_end() {
     ends_well(service);
 }
 
+/// It is read when the requests before it are, which wait until the service takes more of them.
+#[test]
+fn a_ping_that_is_read_after_its_connection_has_ended_is_not_answered() {
+    let _limit = time_limit(60);
+    let mut service = sleepy("0");
+    let mut slow = Raw::dealer(&service.endpoint, b"");
+    slow.send(&raw::request(b"500"));
+    service.wait_for_line("request \"500\"");
+    let mut client = Raw::dealer(&service.endpoint, b"");
+    let requests = raw::request(b"0").repeat(500);
+    client.send(&[requests, raw::command("PING", b"\0\0")].concat());
+    // So it has read as much as it takes, and then that the connection has ended.
+    Raw::dealer(&service.endpoint, b"");
+    client.reset();
+    Raw::dealer(&service.endpoint, b"");
+    assert_eq!(slow.reply().unwrap(), [b"500"]);
+    assert_eq!(Raw::dealer(&service.endpoint, b"").ask(b"0").unwrap(), [b"0"]);
+    ends_well(service);
+}
+
 #[test]
 fn commands_are_no_requests() {
     let _limit = time_limit(60);

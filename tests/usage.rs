@@ -194,7 +194,7 @@ fn every_wrong_number_is_refused_with_its_range() {
         ("--max-clients", "from 1 to 1000000", &["0", "-1", huge, "nan"]),
         ("--client-outstanding", "from 1 to 1000000", &["0", "-1", huge, "1k"]),
         ("--client-rate", "from 1 to 1000000", &["0", "-1", huge, "0.5"]),
-        ("--io-threads", "from 1 to 64", &["0", "-1", huge, "nan", "65"]),
+        ("--io-threads", "from 0 to 64", &["-1", huge, "nan", "65"]),
         ("--backlog", "from 1 to 4096", &["0", "-1", huge, "nan"]),
     ] {
         for value in wrong {
@@ -298,6 +298,19 @@ fn check_prints_what_would_be_run_and_runs_nothing() {
         assert!(printed.lines().any(|printed| printed == line), "{printed}");
     }
     assert!(!path.exists());
+}
+
+#[test]
+fn what_check_prints_can_be_pasted_into_a_shell() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("check-pasted");
+    let endpoint = format!("ipc://{}", folder.file("it's&b"));
+    let options = ["serve", "--check", "--listen", &endpoint, "--listen", "tcp://127.0.0.1:*"];
+    let printed = String::from_utf8(repd(&options, b"").stdout).unwrap();
+    let pasted = format!("exec \"$0\" serve --check {}", printed.replace('\n', " "));
+    let again = Command::new("sh").args(["-c", &pasted, common::REPD]).output().unwrap();
+    assert_eq!(str::from_utf8(&again.stdout).unwrap(), printed, "{again:?}");
+    assert!(printed.contains("--listen 'tcp://127.0.0.1:*'\n"), "{printed}");
 }
 
 #[test]

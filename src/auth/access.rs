@@ -141,11 +141,6 @@ impl Access {
         }
     }
 
-    /// Returns true if there are lists, which may be read again.
-    pub fn has_lists(&self) -> bool {
-        self.clients.is_some() || self.workers.is_some()
-    }
-
     /// Returns who has sent a message, from its first frame; `None` where keys are not wanted.
     pub fn sender_of(&self, frame: &mut Frame) -> Option<Identity> {
         // Over ipc nobody was asked who that is, and a client may say of itself what it likes.

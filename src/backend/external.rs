@@ -93,7 +93,7 @@ impl External {
 
     /// Returns true if there is something to do for [`External::next_event`], or it has ended.
     pub fn may_have_more(&self) -> bool {
-        !self.lost.is_empty() || self.is_to_close() || self.has_ended()
+        !self.lost.is_empty() || self.peer.has_forgotten() || self.is_to_close() || self.has_ended()
     }
 
     /// Returns true if it is no longer listed, and nobody waits for a reply of it.
@@ -164,9 +164,7 @@ impl External {
         body: &mut Vec<Frame>,
         now: Instant,
     ) -> Result<Option<LaneEvent>, Error> {
-        if self.peer.retry_at().is_some_and(|at| at <= now) {
-            self.lost.extend(self.peer.forget_late());
-        }
+        self.lost.extend(self.peer.take_forgotten(now));
         if self.is_to_close() {
             self.socket.end_peer(&self.newcomer.routing_id)?;
             self.state = State::Closing;
@@ -182,9 +180,10 @@ impl External {
         }
     }
 
-    /// Takes account of an outstanding request that another lane has replied to.
-    pub fn on_answered_elsewhere(&mut self, ticket: Ticket) {
-        self.peer.on_answered_elsewhere(ticket);
+    /// Takes account of an outstanding request that nobody waits for any more: another lane has
+    /// replied to it, or it was given up.
+    pub fn on_unawaited(&mut self, ticket: Ticket) {
+        self.peer.on_unawaited(ticket);
     }
 
     /// Takes account of lists that have changed: it gets nothing more if it is no longer listed.

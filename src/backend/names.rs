@@ -1,5 +1,5 @@
-//! Upstreams by name: each address of a name is a lane of its own. The names are looked up again and
-//! again by a thread, since a name server may take its time.
+//! Upstreams by name: each address of a name is a lane of its own. Each name is looked up again and
+//! again by a thread, since its name server may take its time.
 
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::lanes::enter;
 use super::{Lane, Upstream};
 use crate::auth::Access;
 use crate::config::Config;
-use crate::endpoint::{Endpoint, Target};
+use crate::endpoint::{Endpoint, OwnAddresses, Target};
 use crate::error::{Error, plain};
 use crate::socket::{Context, Watched, readable, wait};
 use crate::sys::fd::set_nonblocking;
@@ -26,7 +26,7 @@ mod look_up;
 /// The part of an upstream whose weight is 0, where others have one: RFC 2782 wants it to be small.
 const LEAST_PART: f64 = 0.01;
 
-/// Stack of the thread, in bytes: the system's look-up takes more than a thread's least.
+/// Stack of a thread, in bytes: the system's look-up takes more than a thread's least.
 const STACK: usize = 512 << 10;
 
 /// The names of upstreams, and the lanes to their addresses.
@@ -40,7 +40,7 @@ pub(crate) struct Names {
     waking: PipeReader,
     /// Some have other weights than others of the same name.
     have_weights: bool,
-    /// Its end is that of the thread.
+    /// Its end is that of the threads.
     _running: PipeWriter,
 }
 
@@ -59,13 +59,15 @@ struct Found {
 }
 
 impl Names {
-    /// Looks these names up again and again, from now on.
+    /// Looks these names up again and again, from now on. None of their addresses is used that is one
+    /// of this service's `own`.
     ///
     /// # Errors
     /// Too few threads or descriptors.
     pub fn start(
         context: &Context,
         endpoints: Vec<Endpoint>,
+        own: OwnAddresses,
         access: Option<Arc<Access>>,
         config: &Config,
     ) -> Result<Names, Error> {
@@ -74,24 +76,25 @@ impl Names {
         let (stopped, running) = pipe().map_err(cannot)?;
         set_nonblocking(&waking).and(set_nonblocking(&wake)).map_err(cannot)?;
         let (send, found) = channel();
-        let mut look_ups: Vec<_> = endpoints.iter().cloned().enumerate().map(LookUp::new).collect();
-        let body = move || {
-            loop {
-                for look_up in look_ups.iter_mut().filter(|it| it.due <= Instant::now()) {
+        let (stopped, wake, own) = (Arc::new(stopped), Arc::new(wake), Arc::new(own));
+        for (number, endpoint) in endpoints.iter().cloned().enumerate() {
+            let mut look_up = LookUp::new(number, endpoint, Arc::clone(&own));
+            let (send, stopped, wake) = (send.clone(), Arc::clone(&stopped), Arc::clone(&wake));
+            let body = move || {
+                loop {
                     look_up.repeat(&send);
                     // A full pipe tells as much.
-                    let _ = (&wake).write(&[0]);
+                    let _ = (&*wake).write(&[0]);
+                    let time = look_up.due.saturating_duration_since(Instant::now());
+                    let mut end = [readable(&*stopped)];
+                    if wait(&mut end, Some(time)).is_err() || end[0].is_readable() {
+                        return;
+                    }
                 }
-                let next = look_ups.iter().map(|look_up| look_up.due).min();
-                let time = next.map(|due| due.saturating_duration_since(Instant::now()));
-                let mut end = [readable(&stopped)];
-                if wait(&mut end, time).is_err() || end[0].is_readable() {
-                    return;
-                }
-            }
-        };
-        // It is not waited for in the end: it may be in a look-up.
-        Builder::new().name("names".into()).stack_size(STACK).spawn(body).map_err(cannot)?;
+            };
+            // It is not waited for in the end: it may be in a look-up.
+            Builder::new().name("names".into()).stack_size(STACK).spawn(body).map_err(cannot)?;
+        }
         let names = endpoints.into_iter().map(|endpoint| Name {
             endpoint,
             lanes: Vec::new(),
@@ -132,6 +135,10 @@ impl Names {
             for target in targets {
                 if let Some((it, _)) = known.iter_mut().find(|(it, _)| is_at(it, &target)) {
                     *it = target;
+                    continue;
+                }
+                if let Some(lane) = stays(lanes, endpoint, target.address) {
+                    known.push((target, lane));
                     continue;
                 }
                 let (context, access) = (&self.context, self.access.as_deref());
@@ -212,9 +219,24 @@ impl Name {
             let weights = like_it.map(|(it, _)| f64::from(it.weight));
             let (count, sum) = weights.fold((0.0, 0.0), |(count, sum), it| (count + 1.0, sum + it));
             let part = if sum == 0.0 { 1.0 } else { f64::from(target.weight) * count / sum };
-            (*lane, part.max(LEAST_PART))
+            (*lane, if target.weight == 0 { part.max(LEAST_PART) } else { part })
         })
     }
+}
+
+/// Has the lane to that address stay that is about to end, and returns it, if there is one: no two are
+/// to have the same name.
+fn stays(lanes: &mut [Lane], endpoint: &Endpoint, address: SocketAddr) -> Option<usize> {
+    for (place, lane) in lanes.iter_mut().enumerate() {
+        if let Lane::Upstream(upstream) = lane
+            && upstream.is_leaving_at(endpoint, address)
+        {
+            info!("upstream {endpoint}: {} is an address of it again", shown(endpoint, address));
+            upstream.stay();
+            return Some(place);
+        }
+    }
+    None
 }
 
 /// Returns what of an address is shown beside its name: of SRV records the port too.
@@ -245,5 +267,6 @@ mod tests {
         assert_eq!(parts(&[(1, 65535); 3]), [1.0; 3]);
         // Small, but not nothing.
         assert_eq!(parts(&[(1, 0), (1, 10)]), [0.01, 2.0]);
+        assert_eq!(parts(&[(1, 1), (1, 9999)]), [0.0002, 1.9998]);
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Peer {
     late: usize,
     /// Number of these that nobody waits for: they are late, or another peer has replied.
     unawaited: usize,
+    /// Those that are outstanding no longer, though they have not been replied to.
+    forgotten: Vec<Ticket>,
     /// Number of requests that were ever sent.
     sent: u64,
     /// Moving average of the time to a reply, in seconds, by what was outstanding: see
@@ -53,8 +55,8 @@ struct Sent {
     at: Instant,
     /// Number of requests that were outstanding then, this one among them.
     outstanding: usize,
-    /// Its deadline has passed.
-    is_late: bool,
+    /// When its deadline was seen to have passed.
+    late_since: Option<Instant>,
     is_awaited: bool,
 }
 
@@ -66,6 +68,7 @@ impl Peer {
             outstanding: HashMap::new(),
             late: 0,
             unawaited: 0,
+            forgotten: Vec::new(),
             sent: 0,
             ewma: 0.0,
             measured: now,
@@ -115,14 +118,14 @@ impl Peer {
     pub fn activity(&self, now: Instant) -> (Activity, Option<Instant>) {
         let since = self.concurrency.is_serial().then_some(self.foremost_since);
         match self.admission(now) {
-            _ if self.is_silent => (Activity::Stuck, since),
-            Admission::Unavailable(_) => (Activity::Stuck, since),
+            _ if self.is_silent => (Activity::Stuck, Some(self.foremost_since)),
+            Admission::Unavailable(_) => (Activity::Stuck, Some(self.foremost_since)),
             _ if self.in_flight() > self.late => (Activity::Busy, since),
             _ => (Activity::Idle, None),
         }
     }
 
-    /// Returns when [`Peer::forget_late`] is to be called, so that the peer is tried again.
+    /// Returns when [`Peer::take_forgotten`] is to be called, so that the peer is tried again.
     pub fn retry_at(&self) -> Option<Instant> {
         self.concurrency.retry_at()
     }
@@ -174,7 +177,7 @@ impl Peer {
         }
         self.outstanding.insert(
             ticket,
-            Sent { number, at: now, outstanding, is_late: false, is_awaited: true },
+            Sent { number, at: now, outstanding, late_since: None, is_awaited: true },
         );
     }
 
@@ -186,13 +189,13 @@ impl Peer {
     /// that are alike the one that has less to do is cheaper in either case.
     pub fn on_reply(&mut self, ticket: Ticket, now: Instant) -> bool {
         let Some(sent) = self.outstanding.remove(&ticket) else { return false };
-        let Sent { at, outstanding, is_late, is_awaited, .. } = sent;
-        self.late -= usize::from(is_late);
+        let Sent { at, outstanding, late_since, is_awaited, .. } = sent;
+        self.late -= usize::from(late_since.is_some());
         self.unawaited -= usize::from(!is_awaited);
         // Of replies that come together the first ones make room, so it may not be full now.
         let was_full = 2 * outstanding >= self.concurrency.limit();
         // How long it did nothing at all does not tell how quick it is.
-        if !is_late {
+        if late_since.is_none() {
             let spent = now.saturating_duration_since(at).as_secs_f64();
             let is_serial = self.concurrency.is_serial();
             let times = if is_serial { outstanding as f64 } else { (outstanding as f64).sqrt() };
@@ -204,7 +207,21 @@ impl Peer {
         }
         self.concurrency.on_reply(now.saturating_duration_since(self.foremost_since), was_full);
         (self.foremost_since, self.is_silent) = (now, false);
+        if self.late > 0 && !self.concurrency.is_serial() {
+            // What was late when this one was sent it may have dropped, and that is not to keep others
+            // out for ever.
+            self.forget_late(|since| since < at);
+        }
         true
+    }
+
+    /// Forgets the late requests whose deadline was seen to have passed at such a time.
+    fn forget_late(&mut self, since: impl Fn(Instant) -> bool) {
+        let late = self.outstanding.extract_if(|_, sent| sent.late_since.is_some_and(&since));
+        let before = self.forgotten.len();
+        self.forgotten.extend(late.map(|(ticket, _)| ticket));
+        let count = self.forgotten.len() - before;
+        (self.late, self.unawaited) = (self.late - count, self.unawaited - count);
     }
 
     /// Takes account of a 503, which comes quickly: it makes a peer no quicker than one reply in
@@ -218,7 +235,7 @@ impl Peer {
     /// here.
     pub fn on_deadline(&mut self, ticket: Ticket, now: Instant) -> bool {
         let Some(sent) = self.outstanding.get_mut(&ticket) else { return false };
-        sent.is_late = true;
+        sent.late_since = Some(now);
         self.late += 1;
         self.unawaited += usize::from(std::mem::take(&mut sent.is_awaited));
         self.concurrency.on_deadline(sent.at, now);
@@ -233,27 +250,37 @@ impl Peer {
         true
     }
 
-    /// Takes account of a request that another peer has replied to.
-    pub fn on_answered_elsewhere(&mut self, ticket: Ticket) {
+    /// Takes account of a request that nobody waits for any more: it counts as outstanding until its
+    /// reply comes.
+    pub fn on_unawaited(&mut self, ticket: Ticket) {
         let Some(sent) = self.outstanding.get_mut(&ticket) else { return };
         self.unawaited += usize::from(std::mem::take(&mut sent.is_awaited));
     }
 
-    /// Removes the requests whose deadline has passed, and returns them: it is not known any more
-    /// whether they will be replied to.
-    pub fn forget_late(&mut self) -> Vec<Ticket> {
-        self.unawaited -= std::mem::take(&mut self.late);
-        self.concurrency.on_retry(self.is_silent);
-        self.outstanding.extract_if(|_, sent| sent.is_late).map(|(ticket, _)| ticket).collect()
+    /// Returns true if [`Peer::take_forgotten`] has something to return, whatever the
+    /// time.
+    pub fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
+    }
+
+    /// Returns the late requests that count as outstanding no longer, since the last call: it is not
+    /// known whether they will be replied to.
+    pub fn take_forgotten(&mut self, now: Instant) -> Vec<Ticket> {
+        if self.retry_at().is_some_and(|at| at <= now) {
+            self.concurrency.on_retry(self.is_silent);
+            self.forget_late(|_| true);
+        }
+        std::mem::take(&mut self.forgotten)
     }
 
     /// Removes the requests that are still outstanding, and returns them in the order in which they
-    /// were sent.
+    /// were sent, behind those of [`Peer::take_forgotten`].
     pub fn take_outstanding(&mut self) -> Vec<Ticket> {
         (self.late, self.unawaited) = (0, 0);
         let mut sent: Vec<_> = self.outstanding.drain().collect();
         sent.sort_unstable_by_key(|(_, sent)| sent.number);
-        sent.into_iter().map(|(ticket, _)| ticket).collect()
+        let forgotten = std::mem::take(&mut self.forgotten);
+        forgotten.into_iter().chain(sent.into_iter().map(|(ticket, _)| ticket)).collect()
     }
 }
 

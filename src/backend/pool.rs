@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::backend::arrivals::Arrivals;
 use crate::backend::claim::Claim;
 use crate::backend::credit::{Credit, Meter};
 use crate::backend::worker::Worker;
@@ -63,7 +64,9 @@ impl Pool {
         for number in 1..=workers {
             let endpoint = format!("inproc://worker-{number}");
             let (credit, claim) = (Credit::new(), Claim::default());
-            let lane = WorkerLane::new(context.lane(&endpoint)?, credit.clone(), claim.clone());
+            let arrivals = new_handler.times_requests().then(Arrivals::default);
+            let socket = context.lane(&endpoint)?;
+            let lane = WorkerLane::new(socket, credit.clone(), claim.clone(), arrivals.clone());
             lanes.push(Lane::Worker(lane));
             let (context, ready, new_handler) =
                 (context.clone(), ready.clone(), new_handler.clone());
@@ -77,7 +80,8 @@ impl Pool {
                     // A full pipe tells as much.
                     let _ = (&*change).write(&[0]);
                 };
-                let worker = Worker::new(socket, handler, claim, Meter::new(credit), on_change);
+                let meter = Meter::new(credit);
+                let worker = Worker::new(socket, handler, claim, meter, arrivals, on_change);
                 // If another worker could not start, nothing waits for this any more.
                 let _ = ready.send(());
                 drop((context, ready));

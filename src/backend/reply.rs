@@ -55,7 +55,10 @@ pub(super) fn take(
         is_outstanding.then_some((peer, ticket))
     });
     let Some((peer, ticket)) = outstanding else {
-        debug!("{name}: message dropped: it is no reply to an outstanding request");
+        match ticket {
+            Some(_) => debug!("{name}: message dropped: it is no reply to an outstanding request"),
+            None => warn!("{name}: message dropped: it does not begin with a request's envelope"),
+        }
         return LaneEvent::Ignored;
     };
     if !limits.are_kept(message) {

@@ -21,11 +21,13 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::hops;
-use crate::socket::{Context, HandshakeFailure, Monitored, Refusals, Sent, Watched, share};
+use crate::socket::{Context, HandshakeFailure, Refusals, Sent, Watched, share};
 
+use link::Link;
 use share::Share;
 
 mod connection;
+mod link;
 mod share;
 
 /// Time without news of a connection after which a new socket is made. libzmq tries again within two
@@ -51,9 +53,6 @@ impl Trouble {
     }
 }
 
-/// Makes a socket that connects to an upstream.
-type Connect = Box<dyn Fn(Option<&ClientKeys>) -> Result<Monitored, Error>>;
-
 pub(crate) struct Upstream {
     name: String,
     endpoint: Endpoint,
@@ -61,8 +60,7 @@ pub(crate) struct Upstream {
     address: Option<SocketAddr>,
     /// Its public key, and those by which it knows this service; `None` if it wants none.
     keys: Option<ClientKeys>,
-    connect: Connect,
-    link: Monitored,
+    link: Link,
     /// Its handshake is complete.
     is_ready: bool,
     /// `None` if it is not connected.
@@ -104,29 +102,22 @@ impl Upstream {
         access: Option<&Access>,
         config: &Config,
     ) -> Result<Upstream, Error> {
-        let connected_to = match address {
-            Some(address) => (format!("tcp://{address}"), address.is_ipv6()),
-            None => endpoint.to_connect()?,
-        };
-        let (context, limits) = (context.clone(), config.peer_limits());
-        let connect: Connect = Box::new(move |keys: Option<&ClientKeys>| {
-            context.upstream(&connected_to, &limits, keys.map(ClientKeys::raw))
-        });
         let keys = access.and_then(|access| access.keys_for(endpoint));
+        let link = Link::new(context, endpoint, address, keys.as_ref(), config)?;
+        let now = Instant::now();
         Ok(Upstream {
             name: format!("upstream {}", place(endpoint, address)),
             endpoint: endpoint.clone(),
             address,
-            link: connect(keys.as_ref())?,
+            link,
             keys,
-            connect,
             is_ready: false,
             peer: None,
             max_outstanding: config.max_outstanding,
             reply_limits: reply::Limits::of(config),
             is_disconnecting: false,
-            disconnected_since: Instant::now(),
-            heard: Instant::now(),
+            disconnected_since: now,
+            heard: now,
             is_leaving: false,
             is_standing_by: false,
             share: None,
@@ -148,6 +139,7 @@ impl Upstream {
         self.link.socket.may_have_more()
             || self.link.monitor.may_have_more()
             || !self.lost.is_empty()
+            || self.peer.as_ref().is_some_and(Peer::has_forgotten)
             || self.has_ended()
     }
 
@@ -168,6 +160,16 @@ impl Upstream {
     /// Gives it nothing more: it ends once it has answered.
     pub fn leave(&mut self) {
         self.is_leaving = true;
+    }
+
+    /// Returns true if it is to that address of that name, and is to end.
+    pub fn is_leaving_at(&self, endpoint: &Endpoint, address: SocketAddr) -> bool {
+        self.is_leaving && self.endpoint == *endpoint && self.address == Some(address)
+    }
+
+    /// Takes back [`Upstream::leave`].
+    pub fn stay(&mut self) {
+        self.is_leaving = false;
     }
 
     /// Sets whether it stands by: it takes a request only if another upstream has lost that.
@@ -236,7 +238,8 @@ impl Upstream {
     /// Returns when the admission may change though no poll item tells.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let renew_at = self.peer.is_none().then(|| self.heard + SILENCE);
-        self.down_at().filter(|at| *at > now).into_iter().chain(renew_at).min()
+        let down_at = self.down_at().filter(|at| *at > now);
+        down_at.into_iter().chain(renew_at).chain(self.link.connect_at()).min()
     }
 
     /// Sends the request; returns false if the upstream is not connected any more. Its body is kept.
@@ -278,10 +281,12 @@ impl Upstream {
         if let Some(reply) = self.receive(body, now)? {
             return Ok(Some(reply));
         }
-        if let Some(peer) = self.peer.as_mut().filter(|peer| self.is_leaving && peer.awaited() == 0)
-        {
-            // Nobody waits for the end of those that are late.
-            self.lost.extend(peer.take_outstanding());
+        if let Some(peer) = &mut self.peer {
+            self.lost.extend(peer.take_forgotten(now));
+            if self.is_leaving && peer.awaited() == 0 {
+                // Nobody waits for the end of those that are late.
+                self.lost.extend(peer.take_outstanding());
+            }
         }
         Ok(reply::next_lost(&mut self.lost, body))
     }
@@ -291,12 +296,16 @@ impl Upstream {
         body.clear();
         if !self.link.socket.try_recv_message(body)? {
             if self.is_disconnecting {
-                self.on_disconnected(now);
+                self.on_disconnected(now)?;
             }
             return Ok(None);
         }
         let (name, limits) = (&self.name, self.reply_limits);
-        Ok(Some(reply::take(body, self.peer.as_mut(), name, limits, now)))
+        let event = reply::take(body, self.peer.as_mut(), name, limits, now);
+        if !matches!(event, LaneEvent::Ignored) {
+            self.link.on_reply();
+        }
+        Ok(Some(event))
     }
 
     /// Takes account of a request whose deadline has passed: nobody waits for its reply, but it
@@ -307,9 +316,10 @@ impl Upstream {
         }
     }
 
-    /// Takes account of an outstanding request that another lane has replied to.
-    pub fn on_answered_elsewhere(&mut self, ticket: Ticket) {
-        self.peer.iter_mut().for_each(|peer| peer.on_answered_elsewhere(ticket));
+    /// Takes account of an outstanding request that nobody waits for any more: another lane has
+    /// replied to it, or it was given up.
+    pub fn on_unawaited(&mut self, ticket: Ticket) {
+        self.peer.iter_mut().for_each(|peer| peer.on_unawaited(ticket));
     }
 }
 

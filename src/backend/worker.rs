@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::backend::arrivals::Arrivals;
 use crate::backend::claim::Claim;
 use crate::backend::credit::{Availability, Meter};
 use crate::error::Error;
@@ -17,6 +18,8 @@ pub(crate) struct Worker<N> {
     handler: WorkerHandler,
     claim: Claim,
     meter: Meter,
+    /// Tells when each request came to the service, if the handler is to know it.
+    arrivals: Option<Arrivals>,
     /// Called when it takes requests again, or none any more.
     on_change: N,
 }
@@ -35,6 +38,7 @@ impl<N: Fn()> Worker<N> {
         mut handler: WorkerHandler,
         claim: Claim,
         mut meter: Meter,
+        arrivals: Option<Arrivals>,
         on_change: N,
     ) -> Worker<N> {
         handler.maintain();
@@ -46,13 +50,17 @@ impl<N: Fn()> Worker<N> {
         } else {
             Availability::Down
         });
-        Worker { socket, handler, claim, meter, on_change }
+        Worker { socket, handler, claim, meter, arrivals, on_change }
     }
 
     /// Answers requests until the context is shut down.
     pub fn run(mut self) -> Result<(), Error> {
         let mut number: u32 = 0;
         while let Some(request) = self.next()? {
+            // Also of a request that it is to skip.
+            if let Some(arrived) = self.arrivals.as_ref().and_then(Arrivals::pop) {
+                self.handler.set_arrived(arrived);
+            }
             if self.claim.try_start(number) {
                 let started = Instant::now();
                 let Answer { mut reply, is_lost } = self.handler.answer(request)?;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::backend::arrivals::Arrivals;
 use crate::backend::claim::Claim;
 use crate::backend::credit::Credit;
 use crate::backend::ticket::Ticket;
@@ -14,12 +15,20 @@ use crate::socket::{Sent, Socket, Watched};
 pub(crate) struct WorkerLane {
     socket: Socket,
     window: Window,
+    /// Takes when each request came, before that is sent, if the worker is to know it.
+    arrivals: Option<Arrivals>,
 }
 
 impl WorkerLane {
-    /// Makes a lane over `socket`, whose worker shares `credit` and `claim`.
-    pub fn new(socket: Socket, credit: Credit, claim: Claim) -> WorkerLane {
-        WorkerLane { socket, window: Window::new(credit, claim, Instant::now()) }
+    /// Makes a lane over `socket`, whose worker shares `credit` and `claim`, and hears of `arrivals`
+    /// if it is to know when requests came.
+    pub fn new(
+        socket: Socket,
+        credit: Credit,
+        claim: Claim,
+        arrivals: Option<Arrivals>,
+    ) -> WorkerLane {
+        WorkerLane { socket, window: Window::new(credit, claim, Instant::now()), arrivals }
     }
 
     pub fn readable(&self) -> Watched<'_> {
@@ -54,8 +63,12 @@ impl WorkerLane {
         ticket: Ticket,
         body: &mut [Frame],
         keep: bool,
+        arrived: Instant,
         now: Instant,
     ) -> Result<(), Error> {
+        if let Some(arrivals) = &self.arrivals {
+            arrivals.push(arrived);
+        }
         let mut sent = self.socket.send_frame(&mut Frame::default(), true)?;
         if sent == Sent::Done {
             sent = if keep {

@@ -22,8 +22,8 @@ mod describe;
     name = "serve",
     help_triggers("-h", "--help"),
     note = "A time is in seconds, or has a unit: 500ms, 5s, 2m, 1h.",
-    note = "SIGTERM or SIGINT stops the service once all requests are answered; a second \
-            one ends it at once.",
+    note = "SIGTERM or SIGINT stops the service: what workers have is answered, what waits gets \
+            a 503; a second one ends it at once.",
     note = "Exit codes: 0 stopped, all requests answered; 1 failed while running, or \
             requests were abandoned; 2 bad usage or configuration.",
     example = "{command_name} --listen 'tcp://*:5555' --listen ipc:///run/repd.sock --handler echo",
@@ -74,7 +74,8 @@ pub struct Serve {
     timeout: Duration,
 
     /// number of times that a request is sent to another program, worker or upstream when the one
-    /// that had it was lost, 0 to 100; with 0 it is handled at most once (default 0)
+    /// that had it was lost, or could not answer, 0 to 100; with 0 it is handled at most once
+    /// (default 0)
     #[argh(option, arg_name = "n", default = "config::RETRIES", from_str_fn(parse::retries))]
     retries: usize,
 
@@ -83,12 +84,12 @@ pub struct Serve {
     #[argh(switch)]
     hedge: bool,
 
-    /// maximum number of seconds to finish requests in flight on a stop, 0 to 86400 (default 5)
+    /// maximum number of seconds that a stop waits for what workers have, 0 to 86400 (default 5)
     #[argh(option, arg_name = "seconds", default = "config::DRAIN", from_str_fn(parse::drain))]
     drain: Duration,
 
-    /// file with the service's secret key, NAME.key_secret: tcp endpoints of --listen and --backend
-    /// then want keys; needs --clients
+    /// file with the service's secret key, NAME.key_secret: tcp endpoints of --listen then want keys
+    /// and need --clients, and those of --backend --backend-clients
     #[argh(option, arg_name = "file")]
     key: Option<PathBuf>,
 
@@ -167,7 +168,8 @@ pub struct Serve {
     #[argh(option, arg_name = "n", from_str_fn(parse::client_rate))]
     client_rate: Option<usize>,
 
-    /// number of libzmq's I/O threads, 1 to 64 (default 1)
+    /// number of libzmq's I/O threads, 0 to 64; with 0 the proxy's thread does their work, unless
+    /// there are keys or no workers (default 0)
     #[argh(option, arg_name = "n", default = "config::IO_THREADS", from_str_fn(parse::io_threads))]
     io_threads: usize,
 

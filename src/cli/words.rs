@@ -39,9 +39,9 @@ pub(super) fn normalize(words: Vec<String>, info: &CommandInfoWithArgs) -> Vec<S
     normalized
 }
 
-/// Returns true if one of these words, the first of which is the command, is neither an option nor
-/// its value.
-pub(super) fn has_positional(words: &[&str], command: &CommandInfoWithArgs) -> bool {
+/// Returns the first of these words before `--` that is neither the command, which is the first one,
+/// nor an option or its value; `None` if there is none.
+pub(super) fn positional<'a>(words: &[&'a str], command: &CommandInfoWithArgs) -> Option<&'a str> {
     let takes_value = |name: &str| {
         let mut flags = command.flags.iter();
         flags.any(|flag| flag.long == name && flag.kind != FlagInfoKind::Switch)
@@ -49,13 +49,13 @@ pub(super) fn has_positional(words: &[&str], command: &CommandInfoWithArgs) -> b
     let mut rest = words.iter().skip(1).take_while(|word| **word != "--");
     while let Some(word) = rest.next() {
         if !word.starts_with('-') {
-            return true;
+            return Some(word);
         }
         if takes_value(word) {
             rest.next();
         }
     }
-    false
+    None
 }
 
 /// Returns the one of `names` that is most like `given`, if one is like it.

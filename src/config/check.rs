@@ -123,10 +123,10 @@ mod tests {
 
     #[test]
     fn a_config_out_of_range_names_the_setting() {
-        let config = Config { io_threads: 0, ..Config::default() };
+        let config = Config { io_threads: 65, ..Config::default() };
         assert_eq!(
             config.invalid_setting().unwrap(),
-            "io_threads: give a whole number from 1 to 64"
+            "io_threads: give a whole number from 0 to 64"
         );
         let config = Config { timeout: Duration::ZERO, ..Config::default() };
         assert!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Backend, Config, MAX_ENVELOPE, MAX_HOPS, MAX_MEMORY};
 use crate::auth::admits;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, MAX_TARGETS};
 use crate::handler::Limits;
 use crate::socket::{AcceptCheck, PeerLimits};
 
@@ -17,6 +17,15 @@ impl Config {
     /// Returns true if the handler is called in the loop that serves clients.
     pub(crate) fn is_single_threaded(&self) -> bool {
         matches!(&self.backend, Backend::Workers(workers) if workers.count == 0)
+    }
+
+    /// Returns how many I/O threads libzmq has; with 0 the proxy's thread does what they would. A handler
+    /// in that thread would hold up the network, and so would handshakes with keys.
+    pub(crate) fn io_thread_count(&self) -> usize {
+        match self.io_threads {
+            0 if self.is_single_threaded() || self.keys.key.is_some() => 1,
+            threads => threads,
+        }
     }
 
     /// Returns the number of workers of this process.
@@ -41,6 +50,12 @@ impl Config {
             Backend::Upstream(endpoints) => endpoints,
             Backend::Workers(_) | Backend::External(_) => &[],
         }
+    }
+
+    /// Returns how many lanes to upstreams there may be: each address of a name has one.
+    pub(crate) fn max_upstream_lanes(&self) -> usize {
+        let lanes_of = |it: &Endpoint| if it.is_name() { MAX_TARGETS } else { 1 };
+        self.upstreams().iter().map(lanes_of).sum()
     }
 
     /// Returns the limits of a program's replies.

@@ -22,6 +22,13 @@ impl Host {
         Ok(self.addresses(port)?[0])
     }
 
+    /// Returns true if no name server is asked for it.
+    pub(crate) fn is_known_here(&self) -> bool {
+        let Host::Named(name) = self else { return true };
+        let is_address = name.contains([':', '%']) || name.parse::<IpAddr>().is_ok();
+        is_address || resolve::is_localhost(name) || interface(name).is_some()
+    }
+
     /// Returns the addresses of the host, those of IPv4 first: at least one.
     ///
     /// # Errors

@@ -29,6 +29,19 @@ pub(crate) struct Listeners {
     pub backend: Vec<Listener>,
     /// The endpoint that shows how the service is doing.
     pub status: Option<Listener>,
+    /// All of these that are TCP.
+    pub addresses: OwnAddresses,
+}
+
+/// The addresses at which this service listens over TCP.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnAddresses(Vec<SocketAddr>);
+
+impl OwnAddresses {
+    /// Returns true if a connection to `address` arrives at one of them.
+    pub fn are_reached_at(&self, address: SocketAddr) -> bool {
+        self.0.iter().any(|own| is_reached(*own, address))
+    }
 }
 
 impl Listeners {
@@ -60,9 +73,10 @@ impl Listeners {
                     .with_remedy("give the endpoint of another service"));
             }
         }
+        let addresses = OwnAddresses(own.iter().filter_map(Listener::address).collect());
         let mut backend = own.split_off(for_clients);
         let status = backend.split_off(for_workers).pop();
-        Ok(Listeners { listen: own, backend, status })
+        Ok(Listeners { listen: own, backend, status, addresses })
     }
 }
 
@@ -149,7 +163,12 @@ impl Listener {
 
     /// Returns true if clients come over TCP.
     pub fn is_tcp(&self) -> bool {
-        matches!(self.place, Place::Tcp(_))
+        self.address().is_some()
+    }
+
+    /// Returns the address that it is bound to; `None` if it is no TCP endpoint.
+    fn address(&self) -> Option<SocketAddr> {
+        if let Place::Tcp(address) = self.place { Some(address) } else { None }
     }
 
     /// Lets clients connect. At ipc endpoints they can since `bind`: another service would remove a
@@ -204,14 +223,20 @@ impl Place {
     fn is_reached_at(&self, endpoint: &Endpoint) -> bool {
         match (self, endpoint.address()) {
             (Place::Tcp(own), Address::Tcp { host, port }) => {
-                let meant = host.resolve(*port).map(|meant| meant.ip());
-                own.port() == *port && meant.is_ok_and(|ip| covers(own.ip(), ip) && is_local(ip))
+                // A name server may take its time: where such a name leads is seen later.
+                let meant = host.is_known_here().then(|| host.resolve(*port));
+                matches!(meant, Some(Ok(meant)) if is_reached(*own, meant))
             }
             (Place::File(own), Address::Ipc { path }) => identity(path).is_ok_and(|it| it == *own),
             (Place::Abstract(own), Address::Abstract { name }) => own == name,
             _ => false,
         }
     }
+}
+
+/// Returns true if a connection to `address` arrives at a socket of this machine that is bound to `own`.
+fn is_reached(own: SocketAddr, address: SocketAddr) -> bool {
+    own.port() == address.port() && covers(own.ip(), address.ip()) && is_local(address.ip())
 }
 
 /// Returns true if a socket that is bound to `bound` also accepts connections to `ip`.

@@ -11,14 +11,18 @@ pub(crate) fn addresses(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
         Ok(found) => (found.collect(), None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    // RFC 6761, section 6.3: these names are loopback, even on a system without hosts(5).
-    let host = name.trim_end_matches('.');
-    if found.is_empty() && (host == "localhost" || host.ends_with(".localhost")) {
+    if found.is_empty() && is_localhost(name) {
         return Some(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
     }
     // EAI_AGAIN has no number in a Rust error, but words: glibc's, and musl's.
     let is_again = |why: &String| why.contains("Temporary failure") || why.contains("Try again");
     if why.as_ref().is_some_and(is_again) { None } else { Some(found) }
+}
+
+/// Returns true if that name is loopback, even on a system without hosts(5): RFC 6761, section 6.3.
+pub(crate) fn is_localhost(name: &str) -> bool {
+    let host = name.trim_end_matches('.');
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ const LEAST_TTL: Duration = Duration::from_secs(1);
 const MOST_TTL: Duration = Duration::from_secs(60);
 
 /// Maximum number of addresses of a name that are used.
-const MAX_TARGETS: usize = 64;
+pub(crate) const MAX_TARGETS: usize = 64;
 
 /// One address to which a name leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,6 +59,7 @@ pub(crate) struct Limits {
     /// Maximum size of a reply in bytes, all frames together.
     pub bytes: usize,
     pub frames: usize,
+    /// Time that it has, from when its request came.
     pub time: Duration,
 }
 

@@ -24,6 +24,16 @@ impl ClientLimits {
     }
 }
 
+/// Part of the memory that is kept for clients that hold little: one in so many bytes. What lanes have
+/// cannot be taken back, so without it one client could have all others refused.
+const RESERVE: usize = 8;
+
+/// Returns true if a client that holds `bytes` must lose some of them, when `held` bytes are held for
+/// all and `limit` may be: once only the reserve is left, no client may hold more than is free.
+pub(super) fn holds_too_much(bytes: usize, held: usize, limit: usize) -> bool {
+    held > limit - limit / RESERVE && held + bytes > limit
+}
+
 /// Time whose requests a client may send at once, within its rate.
 const BURST: Duration = Duration::from_secs(1);
 
@@ -74,5 +84,32 @@ impl Account {
     /// Takes account of a request that has ended.
     pub fn on_ended(&mut self) {
         self.outstanding -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives each client as much as it may hold, in turn, of which nothing is taken back; returns how
+    /// much each has.
+    fn fill(clients: usize, limit: usize, most: usize) -> Vec<usize> {
+        let (mut all, mut held) = (Vec::new(), 0);
+        for _ in 0..clients {
+            let takes = |bytes: &usize| !holds_too_much(*bytes, held + bytes, limit);
+            let bytes = (1..=most).take_while(takes).last().unwrap_or(0);
+            held += bytes;
+            all.push(bytes);
+        }
+        all
+    }
+
+    #[test]
+    fn whoever_holds_most_something_is_left_for_others_and_never_is_more_held_than_may_be() {
+        assert_eq!(fill(5, 1600, 9999), [1400, 100, 50, 25, 12]);
+        assert_eq!(fill(1000, 1600, 10)[..159], [10; 159]);
+        for most in [1, 10, 100, 1000, 9999] {
+            assert!(fill(3000, 1600, most).iter().sum::<usize>() <= 1600, "{most}");
+        }
     }
 }

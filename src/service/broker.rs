@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{info, warn};
 
-use super::account::ClientLimits;
+use super::account::{ClientLimits, holds_too_much};
 use super::clients::Handshake;
 use super::dispatcher::{Change, Dispatcher, Lost, Reply, Rules, all_unavailable};
 use super::drain::Drain;
@@ -42,6 +42,8 @@ pub(crate) struct Broker {
     has_listed_rate: bool,
     /// Who the clients are, if they have keys.
     access: Option<Arc<Access>>,
+    /// A SIGHUP has lists read again.
+    has_lists: bool,
     naming: Naming,
     /// The routing ids of the clients that are no longer listed, and whose last replies have not
     /// left yet.
@@ -103,6 +105,7 @@ impl Broker {
             request: Request::default(),
             has_rate: client_limits.rate.is_some(),
             has_listed_rate: access.as_ref().is_some_and(|access| access.has_rates()),
+            has_lists: config.keys.has_lists(),
             access,
             naming: Naming::of(config),
             dismissed: Vec::new(),
@@ -283,18 +286,21 @@ impl Broker {
     /// Makes room if requests and unsent replies take too much: who holds most loses something
     /// first.
     fn bound_memory(&mut self) -> Result<(), Error> {
-        while self.dispatcher.bytes() + self.frontend.outbox().bytes() > self.max_memory {
-            let queued = self.dispatcher.greediest();
+        loop {
+            let held = self.dispatcher.bytes() + self.frontend.outbox().bytes();
+            let is_too_much = |bytes| holds_too_much(bytes, held, self.max_memory);
+            if !is_too_much(held) {
+                return Ok(());
+            }
             let unsent = self.frontend.outbox().most_bytes();
-            match queued {
-                Some((bytes, ticket)) if bytes >= unsent => {
+            match self.dispatcher.greediest() {
+                Some((bytes, ticket)) if bytes >= unsent && is_too_much(bytes) => {
                     self.give_up(ticket, &Fault::overloaded())?;
                 }
-                _ if unsent > 0 => self.frontend.drop_unsent(),
-                _ => break,
+                _ if unsent > 0 && is_too_much(unsent) => self.frontend.drop_unsent(),
+                _ => return Ok(()),
             }
         }
-        Ok(())
     }
 
     /// Takes account of the clients that have gone.
@@ -309,9 +315,14 @@ impl Broker {
         Ok(())
     }
 
-    /// Tells the clients of requests whose deadline has passed.
-    pub fn expire(&mut self) -> Result<(), Error> {
+    /// Tells the clients of requests whose deadline has passed, and the lanes that have these.
+    pub fn expire(&mut self, lanes: &mut [Lane]) -> Result<(), Error> {
         while let Some(ticket) = self.dispatcher.overdue(self.now) {
+            let pending = self.dispatcher.in_flight().get(ticket);
+            for lane in pending.into_iter().flat_map(Pending::lanes) {
+                // The single-threaded server has no lanes.
+                lanes.get_mut(lane).into_iter().for_each(|lane| lane.on_unawaited(ticket));
+            }
             self.give_up(ticket, &Fault::timeout())?;
         }
         Ok(())
@@ -389,7 +400,7 @@ impl Broker {
     /// Takes account of a SIGHUP, which has the lists read again if there are some.
     pub fn on_hangup(&mut self) {
         self.manager.on_reloading(self.now);
-        if !self.access.as_ref().is_some_and(|access| access.has_lists()) {
+        if !self.has_lists {
             self.manager.on_reloaded(self.now);
         }
     }

@@ -249,12 +249,13 @@ impl Dispatcher {
         if self.clients.is_dismissed(client) {
             return Err(Fault::not_listed());
         }
-        self.clients.admit(client, request.bytes, now)?;
         let &Handshake { is_req, patience, .. } = self.clients.handshake(client);
-        request.patience = request.patience.into_iter().chain(patience).min();
         if is_req {
+            // Also if this one is refused: its client does not wait for the one before.
             self.withdraw_queued(client, now);
         }
+        self.clients.admit(client, request.bytes, now)?;
+        request.patience = request.patience.into_iter().chain(patience).min();
         let is_next = self.queue.is_empty() && self.waiting.is_empty();
         if is_next && self.recent.has_capacity(lanes, now) {
             let ticket = self.in_flight.insert(request, client, Place::Waiting, now);
@@ -380,16 +381,18 @@ impl Dispatcher {
     }
 
     /// Returns the request to refuse first if too much is held, with the bytes that are held for its
-    /// client: the oldest one in the queue of the client for which most is held. If the queue is
-    /// empty, that is one that no lane has.
+    /// client: of those that no lane has had, one of the client for which most is held; if it can be,
+    /// its oldest one in the queue.
     pub fn greediest(&self) -> Option<(usize, Ticket)> {
-        let bytes_of = |client| self.clients.bytes_of(client);
-        let queued = self.queue.clients().max_by_key(|client| bytes_of(*client));
-        if let Some(client) = queued {
-            return Some((bytes_of(client), self.queue.oldest(client)?));
-        }
-        let ticket = *self.waiting.back()?;
-        Some((bytes_of(self.in_flight.get(ticket)?.client), ticket))
+        let waiting = self.waiting.iter().filter_map(|ticket| {
+            let pending = self.in_flight.get(*ticket)?;
+            (pending.again == 0).then_some((pending.client, *ticket))
+        });
+        let oldest = |client| Some((client, self.queue.oldest(client)?));
+        let all = waiting.chain(self.queue.clients().filter_map(oldest));
+        // Of equals this is the last: one in the queue.
+        all.map(|(client, ticket)| (self.clients.bytes_of(client), ticket))
+            .max_by_key(|(bytes, _)| *bytes)
     }
 
     /// Returns when something is next to be done though nothing happens: a deadline, or a recall.

@@ -254,7 +254,7 @@ impl Frontend {
     /// Returns the counters as they are now.
     pub fn stats(&self) -> Result<Stats, Error> {
         let mut stats = self.stats.clone();
-        stats.unread = (self.outbox.len() + self.outbox.dropped()) as u64;
+        stats.unread = self.outbox.dropped() as u64;
         stats.cut_off = self.socket.cut_off_count()?.unsigned_abs().into();
         Ok(stats)
     }
@@ -271,7 +271,8 @@ impl Frontend {
 
     /// Closes the socket. Unsent replies have `linger` to leave.
     pub fn close(self, linger: Duration) -> Result<Stopped, Error> {
-        let stats = self.stats()?;
+        let mut stats = self.stats()?;
+        stats.unread += self.outbox.len() as u64;
         let unread = self.outbox.len() + self.outbox.dropped() - self.dropped_before;
         self.socket.set_linger(linger)?;
         drop(self.socket);

@@ -70,15 +70,25 @@ impl Pending {
         (now + time).saturating_duration_since(self.deadline)
     }
 
-    /// Returns what an upstream is told of it.
+    /// Returns what its lane tells of it.
     pub fn onward(&self, now: Instant) -> Onward {
         let left = self.deadline.saturating_duration_since(now);
-        Onward { patience: self.request.patience.map(|_| left), hops: self.request.hops }
+        let patience = self.request.patience.map(|_| left);
+        Onward { arrived: self.arrived, patience, hops: self.request.hops }
     }
 
     /// Returns when it was given to that lane, which has it.
     pub fn sent_to(&self, lane: usize) -> Instant {
         self.hedge.filter(|hedge| hedge.lane == lane).map_or(self.sent_at, |hedge| hedge.at)
+    }
+
+    /// Returns the lanes that have it.
+    pub fn lanes(&self) -> impl Iterator<Item = usize> + use<> {
+        let first = match self.place {
+            Place::Lane(lane) => Some(lane),
+            Place::Queue | Place::Waiting => None,
+        };
+        first.into_iter().chain(self.hedge.map(|hedge| hedge.lane))
     }
 
     /// Returns the lane that has it besides that one.

@@ -112,13 +112,11 @@ impl Manager {
     /// Gives a stop more time if it is time for that: `is_waiting` tells that something is still in
     /// flight and may take its time.
     pub fn on_drain(&mut self, is_waiting: bool, now: Instant) {
-        match self.extend_at {
-            Some(_) if !is_waiting => self.extend_at = None,
-            Some(at) if at <= now => {
-                self.extend_at = Some(now + EXTENSION_INTERVAL);
+        if self.extend_at.is_some_and(|at| at <= now) {
+            self.extend_at = Some(now + EXTENSION_INTERVAL);
+            if is_waiting {
                 self.tell(extension(), now);
             }
-            _ => (),
         }
     }
 
@@ -252,12 +250,15 @@ mod tests {
             manager.on_drain(true, start + after * SECOND);
         }
         assert_eq!(manager.next_deadline(), Some(start + 10 * SECOND));
-        manager.on_drain(false, start + 7 * SECOND);
-        assert_eq!(manager.next_deadline(), None);
-        manager.on_drain(true, start + 20 * SECOND);
+        manager.on_drain(false, start + 10 * SECOND);
         let extension = "EXTEND_TIMEOUT_USEC=15000000";
         let stopping = "STOPPING=1\nSTATUS=draining; requests in flight: 2";
         assert_eq!(told(&socket), [stopping, extension, extension]);
+        // Where clients wait for the next service, one may ask once more.
+        for after in [11, 15] {
+            manager.on_drain(true, start + after * SECOND);
+        }
+        assert_eq!(told(&socket), [extension]);
         manager.on_reloading(start + 21 * SECOND);
         assert!(!manager.is_look_due(start + 21 * SECOND) && told(&socket).is_empty());
     }

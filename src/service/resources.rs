@@ -44,7 +44,7 @@ pub(super) fn resources(config: &Config) -> Result<Resources, Error> {
     let mut needs = Needs {
         workers: 0,
         programs: 0,
-        io_threads: config.io_threads,
+        io_threads: config.io_thread_count().max(1),
         upstreams: config.upstreams().iter().map(addresses).sum(),
         external_workers: EXTERNAL_WORKERS * config.external().len().min(1),
         status_connections: if config.status.is_some() { status::MAX_CONNECTIONS } else { 0 },

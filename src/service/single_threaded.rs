@@ -108,13 +108,13 @@ impl SingleThreaded {
                     self.tell(wakers)?;
                 }
                 Some(Wake::Hangup) => self.broker.on_hangup(),
-                Some(Wake::Handler | Wake::Message) | None => (),
+                Some(Wake::Handler | Wake::Message | Wake::Io) | None => (),
             }
             if self.is_behind {
                 self.read_all()?;
             }
             // However quick the handler is: libzmq keeps what it has to tell until then.
-            self.broker.expire()?;
+            self.broker.expire(&mut [])?;
             self.broker.forget_gone()?;
             self.is_behind = self.answer_some()?;
             self.broker.end_turn(&[self.lane()])?;
@@ -216,7 +216,9 @@ impl SingleThreaded {
     /// none.
     fn answer_at_once(&mut self) -> Result<bool, Error> {
         let lane = self.ready_lane();
-        if !lane.is_ready || self.broker.drain.has_begun() || self.broker.is_selective() {
+        // Only the dispatcher tells when each request came.
+        let is_deferred = self.handler.times_requests() || self.broker.is_selective();
+        if is_deferred || !lane.is_ready || self.broker.drain.has_begun() {
             return Ok(self.broker.take_request(&[lane])? != Taken::Nothing);
         }
         let handler = &mut self.handler;
@@ -232,6 +234,7 @@ impl SingleThreaded {
             return Ok(false);
         };
         let body = dispatcher.take_body(next.ticket);
+        self.handler.set_arrived(next.onward.arrived);
         let mut reply = self.handler.answer(body)?.reply;
         if self.broker.is_measured() {
             self.broker.now = Instant::now();

@@ -21,11 +21,13 @@ pub(super) enum Wake {
     /// A worker takes requests again, or none any more, or a handler wants its maintenance.
     Handler,
     Message,
+    /// There is something to read or to write.
+    Io,
 }
 
 impl Wake {
     /// The most important one first, and a hangup before what comes of it.
-    const ORDER: [Wake; 7] = [
+    const ORDER: [Wake; 8] = [
         Wake::ThreadEnded,
         Wake::Stop,
         Wake::Hangup,
@@ -33,6 +35,7 @@ impl Wake {
         Wake::Probed,
         Wake::Handler,
         Wake::Message,
+        Wake::Io,
     ];
 }
 

@@ -17,7 +17,7 @@ use crate::sys::fd::{readable_within, set_nonblocking};
 use crate::sys::terminal::size as terminal_size;
 
 /// Time that the service has to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// Time between two looks with `--watch`.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -115,7 +115,7 @@ fn read(endpoint: &Endpoint) -> Result<Value, Error> {
 
 /// Sends the request, and returns all that is answered.
 fn ask(endpoint: &Endpoint) -> io::Result<Vec<u8>> {
-    let ends = Instant::now() + PATIENCE;
+    let ends = Instant::now() + MAX_WAIT;
     let socket = endpoint.connect()?;
     set_nonblocking(&socket)?;
     let mut socket = File::from(socket);

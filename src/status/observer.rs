@@ -13,11 +13,11 @@ use super::snapshot::Snapshot;
 const FRESH: Duration = Duration::from_millis(100);
 
 /// Time that the loop has to tell. It turns at least every few milliseconds when there is work.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// The same where a handler is called in the loop, which is no fault: a health check must succeed
 /// meanwhile, and Kubernetes gives it a second in all.
-const PATIENCE_WITH_HANDLER: Duration = Duration::from_millis(250);
+const MAX_WAIT_FOR_HANDLER: Duration = Duration::from_millis(250);
 
 pub(super) struct Observer {
     probe: Probe,
@@ -71,8 +71,8 @@ impl Observer {
 
     fn ask(&mut self, now: Instant) {
         let is_handled_there = self.facts.is_single_threaded;
-        let patience = if is_handled_there { PATIENCE_WITH_HANDLER } else { PATIENCE };
-        let told = self.probe.ask(patience);
+        let wait = if is_handled_there { MAX_WAIT_FOR_HANDLER } else { MAX_WAIT };
+        let told = self.probe.ask(wait);
         let is_answered = told.is_some();
         self.latest = told.or(self.latest.take());
         // Not before: waiting takes its time.

@@ -184,7 +184,7 @@ fn elsewhere(html: &mut String, report: &Report<'_>) {
             LaneKind::Upstream(name) | LaneKind::External(name) => name.clone(),
             LaneKind::Worker(number) => format!("worker {number}"),
         };
-        let mean = lane.handled.checked_div(u32::try_from(lane.replies).unwrap_or(u32::MAX));
+        let mean = (lane.replies > 0).then(|| lane.handled.div_f64(lane.replies as f64));
         // Names are long here.
         vec![
             Cell { above: Some(who), ..activity_of(lane, report) },

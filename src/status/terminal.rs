@@ -60,10 +60,10 @@ fn requests(text: &mut Text, status: &Value) {
     text.line(format_args!("in flight          {in_flight}, of these queued {queued}"));
     let (total, ok) = (number(status, "/requests/total"), number(status, "/replies/ok"));
     let mut counts = counts(status, "/replies/errors", "error ");
-    for what in ["withdrawn", "retried", "recalled", "late"] {
+    for what in ["withdrawn", "retried", "hedged", "hedges_won", "recalled", "late"] {
         let count = number(status, &format!("/requests/{what}"));
         if count != "0" {
-            counts.push_str(&format!(", {what} {count}"));
+            counts.push_str(&format!(", {} {count}", what.replace('_', " ")));
         }
     }
     text.line(format_args!("since the start    requests {total}, replies {ok}{counts}"));
@@ -243,6 +243,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_has_not_happened_is_left_out() {
+        let text =
+            shown(&json!({"requests": {"total": 9, "hedged": 2, "hedges_won": 1, "late": 0}}));
+        assert!(text.contains("requests 9, replies 0, hedged 2, hedges won 1\n"), "{text}");
+    }
 
     #[test]
     fn what_a_service_says_is_not_trusted() {

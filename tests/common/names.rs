@@ -53,6 +53,8 @@ pub fn name_server(test: &str) -> Option<NameServer> {
 #[derive(Default)]
 struct Zone {
     records: Vec<(String, u32, RData<'static>)>,
+    /// The name about which nothing is answered.
+    secret: Option<String>,
     /// UDP answers are cut.
     cuts: bool,
     /// Answers that are wrong come before the right ones.
@@ -125,6 +127,11 @@ impl NameServer {
         records.extend(data.into_iter().map(|data| (name.to_string(), ttl, data)));
     }
 
+    /// Has it answer nothing at all about that name.
+    pub fn keep_secret(&self, name: &str) {
+        self.0.lock().unwrap().secret = Some(name.into());
+    }
+
     /// Has it cut what it answers over UDP from now on.
     pub fn cut(&self) {
         self.0.lock().unwrap().cuts = true;
@@ -156,6 +163,9 @@ impl Zone {
             }
         }
         let mut owner = question.qname.to_string();
+        if self.secret.as_ref() == Some(&owner) {
+            return Vec::new();
+        }
         if !self.records.iter().any(|(name, ..)| *name == owner) {
             *packet.rcode_mut() = RCODE::NameError;
         }

@@ -1,5 +1,7 @@
 //! A service in a process of its own.
 
+use std::env;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -33,16 +35,25 @@ pub struct Process {
 impl Process {
     /// Starts `repd serve` on a free port of the loopback interface.
     pub fn start(options: &[&str]) -> Process {
-        Process::run(
-            Command::new(REPD).args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options),
-        )
+        Process::of(REPD, options)
+    }
+
+    fn of(program: impl AsRef<OsStr>, options: &[&str]) -> Process {
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "tcp://127.0.0.1:*"]);
+        // So that the tests can be run with another number of them.
+        if let (Ok(count), false) =
+            (env::var("REPD_TEST_IO_THREADS"), options.contains(&"--io-threads"))
+        {
+            command.args(["--io-threads", &count]);
+        }
+        command.args(options);
+        Process::run(&mut command)
     }
 
     /// Starts the example `sleepy` on a free port of the loopback interface.
     pub fn sleepy(options: &[&str]) -> Process {
-        Process::run(
-            Command::new(sleepy()).args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options),
-        )
+        Process::of(sleepy(), options)
     }
 
     /// Sets its soft limit of open files, which may be below what it has open.

@@ -1,6 +1,7 @@
 //! A name that is looked up again and again: when, and to which addresses it leads.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use log::{info, warn};
 
 use super::Found;
 use crate::dns::Srv;
-use crate::endpoint::{Endpoint, NO_SERVICE, Target, addresses_of, enter_all};
+use crate::endpoint::{Endpoint, NO_SERVICE, OwnAddresses, Target, addresses_of, enter_all};
 
 /// Time between two look-ups of a host, for which the system does not tell how long its addresses
 /// hold; and until the next one after one that has failed.
@@ -20,6 +21,7 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct LookUp {
     number: usize,
     endpoint: Endpoint,
+    own: Arc<OwnAddresses>,
     /// When it is to be repeated.
     pub due: Instant,
     /// The SRV records that were read last, each with the last addresses of its target.
@@ -31,10 +33,10 @@ pub(super) struct LookUp {
 }
 
 impl LookUp {
-    pub fn new((number, endpoint): (usize, Endpoint)) -> LookUp {
+    pub fn new(number: usize, endpoint: Endpoint, own: Arc<OwnAddresses>) -> LookUp {
         let now = Instant::now();
         let (records, trouble) = (Vec::new(), None);
-        LookUp { number, endpoint, due: now, records, records_end: now, trouble }
+        LookUp { number, endpoint, own, due: now, records, records_end: now, trouble }
     }
 
     /// Looks the name up, and sends where it leads. While that fails, the last addresses hold.
@@ -45,7 +47,11 @@ impl LookUp {
             false => self.endpoint.addresses().map(plain_targets),
         };
         match targets {
-            Ok(targets) => {
+            Ok(mut targets) => {
+                let is_own = |target: &mut Target| self.own.are_reached_at(target.address);
+                if let Some(own) = targets.extract_if(.., is_own).last() {
+                    trouble = Some(format!("{} is this service itself: left out", own.address));
+                }
                 // Nobody hears of it once the service has ended.
                 let _ = found.send(Found { name: self.number, targets });
                 if self.endpoint.is_srv() {

@@ -175,7 +175,7 @@ fn one_that_answers_others_but_not_this_counts_as_slow() {
     });
     assert!(good.cost(harness.now) < bad.cost(harness.now));
     // Until that was long ago.
-    assert_eq!(bad.forget_late(), [late]);
+    assert_eq!(bad.take_outstanding(), [late]);
     harness.now += 20_000 * MS;
     assert!(bad.cost(harness.now) < good.cost(harness.now));
 }
@@ -206,7 +206,8 @@ fn a_worker_that_does_not_answer_at_all_is_the_last_choice_and_then_none_and_tri
     assert_eq!(peer.admission(harness.now), stuck);
     assert_eq!((peer.in_flight(), peer.awaited()), (8, 0));
     // One is tried.
-    let mut forgotten = peer.forget_late();
+    harness.now += 1000 * MS;
+    let mut forgotten = peer.take_forgotten(harness.now);
     forgotten.sort_unstable();
     assert_eq!(forgotten, tickets);
     assert_eq!(peer.admission(harness.now), Admission::Cost(0.0));
@@ -232,6 +233,7 @@ fn an_upstream_that_does_not_answer_at_all_is_the_last_choice_and_tried_now_and_
         matches!(peer.admission(now), Admission::Doubtful(_)) && !peer.is_willing(now)
     };
     assert!(is_doubtful(&peer, harness.now));
+    assert_eq!(peer.activity(harness.now), (Activity::Stuck, Some(harness.now - 1000 * MS)));
     harness.now += 8000 * MS;
     assert_eq!(peer.admission(harness.now), Admission::Cost(0.0));
     harness.send(&mut peer);
@@ -247,6 +249,35 @@ fn an_upstream_that_does_not_answer_at_all_is_the_last_choice_and_tried_now_and_
     assert_eq!(full.admission(harness.now), Admission::Unavailable(Unavailable::Stuck));
     // What it answers late tells that it is back.
     assert!(peer.on_reply(late[0], harness.now) && peer.is_willing(harness.now));
+}
+
+#[test]
+fn what_it_has_passed_over_keeps_nothing_out() {
+    let mut harness = Harness::new();
+    let mut peer = Peer::new(Concurrency::upstream(2), harness.now);
+    let mut dropped = [(); 2].map(|()| harness.send(&mut peer)).to_vec();
+    harness.now += 1000 * MS;
+    dropped.iter().for_each(|ticket| assert!(peer.on_deadline(*ticket, harness.now)));
+    harness.now += 8000 * MS;
+    harness.serve(&mut peer, 1, MS);
+    assert!(peer.has_forgotten() && peer.is_willing(harness.now));
+    assert_eq!((peer.in_flight(), peer.awaited()), (0, 0));
+    let mut forgotten = peer.take_forgotten(harness.now);
+    forgotten.sort_unstable();
+    assert_eq!(forgotten, dropped);
+    assert!(!peer.has_forgotten() && !peer.on_reply(dropped[0], harness.now));
+    // Of one that was sent before the deadline the reply does not tell that.
+    dropped = [(); 2].map(|()| harness.send(&mut peer)).to_vec();
+    harness.now += 1000 * MS;
+    peer.on_deadline(dropped[0], harness.now);
+    harness.now += MS;
+    assert!(peer.on_reply(dropped[1], harness.now));
+    assert!(!peer.has_forgotten());
+    assert_eq!((peer.in_flight(), peer.awaited()), (1, 0));
+    // Those of a connection that has ended are not forgotten twice, nor not at all.
+    harness.serve(&mut peer, 1, MS);
+    assert_eq!(peer.take_outstanding(), [dropped[0]]);
+    assert_eq!(peer.take_outstanding(), []);
 }
 
 #[test]
@@ -307,4 +338,20 @@ fn only_what_is_outstanding_is_taken_and_what_is_left_is_lost() {
     let ticket = harness.send(&mut one);
     assert!(!other.on_reply(ticket, harness.now));
     assert_eq!(one.take_outstanding(), [ticket]);
+}
+
+#[test]
+fn what_nobody_waits_for_takes_its_place_until_it_is_replied_to() {
+    for concurrency in [Concurrency::serial(1), Concurrency::upstream(1)] {
+        let mut harness = Harness::new();
+        let mut peer = Peer::new(concurrency, harness.now);
+        let given_up = harness.send(&mut peer);
+        peer.on_unawaited(given_up);
+        assert_eq!((peer.awaited(), peer.in_flight()), (0, 1));
+        assert_eq!(peer.admission(harness.now), Admission::Full);
+        // Once more by its deadline.
+        assert!(peer.on_deadline(given_up, harness.now));
+        assert!(peer.on_reply(given_up, harness.now));
+        assert_eq!((peer.awaited(), peer.in_flight()), (0, 0));
+    }
 }

@@ -17,23 +17,24 @@ impl Upstream {
         while let Some(event) = self.link.monitor.next()? {
             may_have_changed = true;
             self.heard = now;
+            if event == Event::Disconnected {
+                self.log_refusals()?;
+            }
             self.on_connection_event(event);
         }
+        self.link.connect_if_due(now)?;
         if self.peer.is_none() && now >= self.heard + SILENCE {
             self.heard = now;
             self.renew();
         }
         if may_have_changed {
-            // Of one that does not shake hands the log was told already.
-            let is_told = !matches!(self.trouble, Some(Trouble::Handshake(_)));
-            self.refusals.log_new(&format!("{}: ", self.name), &self.link.socket, is_told)?;
             match self.link.socket.can_send()? {
-                true if self.is_ready => {
+                true if self.is_ready && self.peer.is_none() => {
                     let concurrency = Concurrency::upstream(self.max_outstanding);
-                    self.peer.get_or_insert_with(|| Peer::new(concurrency, now));
+                    self.peer = Some(Peer::new(concurrency, now));
                 }
                 true => (),
-                false => self.is_disconnecting = self.peer.is_some(),
+                false => self.is_disconnecting |= self.peer.is_some(),
             }
         }
         Ok(())
@@ -47,6 +48,7 @@ impl Upstream {
                 info!("{}: connected", self.name);
                 self.trouble = None;
                 self.is_ready = true;
+                self.link.on_ready(self.heard);
             }
             Event::HandshakeFailed(why) => {
                 self.failed += 1;
@@ -64,7 +66,7 @@ impl Upstream {
             Event::Disconnected => {
                 info!("{}: the connection has ended", self.name);
                 self.is_ready = false;
-                self.is_disconnecting = self.peer.is_some();
+                self.is_disconnecting = true;
             }
             Event::Connected => self.is_retrying = false,
             Event::Closed => self.warn_once(Trouble::Unreachable, "cannot connect"),
@@ -113,17 +115,29 @@ impl Upstream {
         }
     }
 
+    /// Tells the log that libzmq has ended the connection for what the upstream has sent. Of one
+    /// that did not shake hands, the event that comes tells it.
+    fn log_refusals(&mut self) -> Result<(), Error> {
+        let prefix = format!("{}: ", self.name);
+        self.refusals.log_new(&prefix, &self.link.socket, self.is_ready)
+    }
+
     /// Takes account of the end of the connection: what is outstanding is lost.
-    pub(super) fn on_disconnected(&mut self, now: Instant) {
+    pub(super) fn on_disconnected(&mut self, now: Instant) -> Result<(), Error> {
         self.is_disconnecting = false;
-        let Some(mut peer) = self.peer.take() else { return };
-        self.disconnected_since = now;
-        if peer.awaited() > 0 {
-            warn!("{}: requests lost with the connection: {}", self.name, peer.awaited());
+        // The socket may know of the end before its monitor does.
+        self.log_refusals()?;
+        if let Some(mut peer) = self.peer.take() {
+            self.disconnected_since = now;
+            if peer.awaited() > 0 {
+                warn!("{}: requests lost with the connection: {}", self.name, peer.awaited());
+            }
+            self.lost.extend(peer.take_outstanding());
         }
-        self.lost.extend(peer.take_outstanding());
         // The old socket would send over its next connection what it has not sent yet.
-        self.renew();
+        let renewed = self.link.renew_after(self.keys.as_ref(), now);
+        self.on_renewed(renewed);
+        Ok(())
     }
 
     /// Takes account of lists that have changed: an upstream that has another key now is connected
@@ -145,11 +159,15 @@ impl Upstream {
 
     /// Connects to the upstream with a new socket.
     fn renew(&mut self) {
+        let renewed = self.link.renew(self.keys.as_ref());
+        self.on_renewed(renewed);
+    }
+
+    fn on_renewed(&mut self, renewed: Result<(), Error>) {
         // Nor is the old one used, if there can be no new one.
         self.is_ready = false;
-        match (self.connect)(self.keys.as_ref()) {
-            Ok(link) => {
-                self.link = link;
+        match renewed {
+            Ok(()) => {
                 self.refusals.reset();
                 self.failed = 0;
                 self.is_retrying = false;

@@ -14,10 +14,14 @@ impl Serve {
             // Writing to a String never fails.
             let _ = writeln!(text, "--{name} {value}");
         };
-        config.listen.iter().for_each(|endpoint| line("listen", endpoint));
-        config.external().iter().for_each(|endpoint| line("backend", endpoint));
-        config.status.iter().for_each(|endpoint| line("status", endpoint));
-        config.upstreams().iter().for_each(|endpoint| line("upstream", endpoint));
+        for (name, endpoints) in [
+            ("listen", &config.listen[..]),
+            ("backend", config.external()),
+            ("status", config.status.as_slice()),
+            ("upstream", config.upstreams()),
+        ] {
+            endpoints.iter().for_each(|it| line(name, &quoted(&it.to_string())));
+        }
         match &config.backend {
             Backend::External(_) | Backend::Upstream(_) => {
                 line("max-outstanding", &config.max_outstanding);

@@ -63,6 +63,8 @@ pub(crate) struct Copies {
     stderr: Option<Stderr>,
     /// Who has sent the request, if the program is to know.
     client: Option<Client>,
+    /// When the request came.
+    arrived: Instant,
     /// The encoded request.
     input: Vec<u8>,
     /// The buffer that output is read into.
@@ -85,6 +87,7 @@ impl Copies {
             is_ending: false,
             stderr: None,
             client: None,
+            arrived: now,
             input: Vec::new(),
             output: vec![0; PIPE_CAPACITY],
         }
@@ -274,11 +277,16 @@ impl Handler for Copies {
     }
 
     fn handle(&mut self, request: Vec<Frame>) -> Result<Vec<Frame>, Fault> {
+        // Not sooner, however little its client waits: others want the program too.
+        let deadline = self.arrived + self.settings.timeout;
+        if deadline <= Instant::now() {
+            // It has waited too long: that is not the program's fault.
+            return Err(Fault::timeout());
+        }
         self.input.clear();
         self.input.shrink_to(PIPE_CAPACITY);
         let client = self.client.as_ref().map(Client::name);
         self.settings.format.encode(client, &request, &mut self.input)?;
-        let deadline = Instant::now() + self.settings.timeout;
         if self.is_once() {
             return self.run_once(&request, deadline);
         }
@@ -310,6 +318,11 @@ impl Handler for Copies {
 }
 
 impl Copies {
+    /// Sets when the next request came.
+    pub fn set_arrived(&mut self, arrived: Instant) {
+        self.arrived = arrived;
+    }
+
     /// Returns true if a copy waits for a request, or one can be started for it.
     pub fn is_ready(&self) -> bool {
         self.failed.is_none() && (self.is_once() || self.running.is_some())

@@ -8,7 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::env;
 use std::mem::replace;
+use std::num::NonZero;
 use std::panic::catch_unwind;
+use std::thread::{available_parallelism, scope};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -334,13 +336,20 @@ fn whatever_happens_each_request_gets_one_answer_and_none_waits_beside_an_idle_w
     }
     let runs = variable("REPD_SIMULATIONS").unwrap_or(1000);
     let first = fastrand::u64(..u64::MAX - runs);
-    let (mut requests, mut hedges) = (0, 0);
-    for seed in first..first + runs {
+    let run = |seed| {
         let run = catch_unwind(|| Simulation::new(seed).run());
-        let (asked, hedged) =
-            run.unwrap_or_else(|_| panic!("repeat it with REPD_SIMULATION_SEED={seed}"));
-        (requests, hedges) = (requests + asked, hedges + hedged);
-    }
+        run.unwrap_or_else(|_| panic!("repeat it with REPD_SIMULATION_SEED={seed}"))
+    };
+    let sum = |(requests, hedges), (asked, hedged)| (requests + asked, hedges + hedged);
+    let processors = available_parallelism().map_or(1, NonZero::get);
+    let (requests, hedges) = scope(|threads| {
+        let part = |number| {
+            let seeds = (first..first + runs).skip(number).step_by(processors);
+            threads.spawn(move || seeds.map(run).fold((0, 0), sum))
+        };
+        let parts: Vec<_> = (0..processors).map(part).collect();
+        parts.into_iter().map(|part| part.join().unwrap()).fold((0, 0), sum)
+    });
     println!("{runs} runs, {requests} requests, {hedges} hedges");
     assert!(runs < 1000 || hedges > 0, "nothing was hedged");
 }

@@ -60,10 +60,8 @@ impl Upstream {
     }
 
     pub fn next_event(&mut self, now: Instant) -> Option<LaneEvent> {
-        if let Some(peer) =
-            self.peer.as_mut().filter(|it| it.retry_at().is_some_and(|at| at <= now))
-        {
-            self.events.extend(peer.forget_late().into_iter().map(LaneEvent::Lost));
+        if let Some(peer) = &mut self.peer {
+            self.events.extend(peer.take_forgotten(now).into_iter().map(LaneEvent::Lost));
         }
         self.events.pop_front()
     }

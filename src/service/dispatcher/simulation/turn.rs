@@ -6,6 +6,7 @@ use super::{MAX_BYTES, Sent, Simulation, number_of};
 use crate::backend::{Admission, LaneEvent, LaneState, Ticket};
 use crate::fault::Code;
 use crate::frame::Frame;
+use crate::service::account::holds_too_much;
 use crate::service::clients::Handshake;
 use crate::service::dispatcher::{Assignment, Lost, Reply};
 use crate::service::in_flight::{Place, Request};
@@ -19,6 +20,12 @@ impl Simulation {
             }
         }
         while let Some(ticket) = self.dispatcher.overdue(self.now) {
+            let pending = self.dispatcher.in_flight().get(ticket).expect("it has ended");
+            for lane in pending.lanes() {
+                if let Lane::Upstream(Upstream { peer: Some(peer), .. }) = &mut self.lanes[lane] {
+                    peer.on_unawaited(ticket);
+                }
+            }
             self.give_up(ticket, Code::TIMEOUT);
         }
         while let Some((ticket, lane)) = self.dispatcher.next_overrun(self.now) {
@@ -57,17 +64,21 @@ impl Simulation {
         let Load { are_req: is_req, patience, .. } = self.load;
         let mut request = Request { envelope, bytes: 400, ..Request::default() };
         let handshake = |_: &mut Frame| Handshake { is_req, patience, ..Handshake::default() };
-        match self.dispatcher.on_request(&mut request, handshake, &self.lanes, self.now) {
-            Ok(Place::Waiting) => self.dispatch(),
-            Ok(_) => (),
-            Err(fault) => self.answer(number, Some(fault.code())),
+        let placed = self.dispatcher.on_request(&mut request, handshake, &self.lanes, self.now);
+        if let Err(fault) = &placed {
+            self.answer(number, Some(fault.code()));
         }
         // Now and then the service's memory is full.
-        if self.load.is_short_of_memory
-            && self.dispatcher.bytes() > MAX_BYTES
-            && let Some((_, ticket)) = self.dispatcher.greediest()
+        while self.load.is_short_of_memory
+            && let Some((bytes, ticket)) = self.dispatcher.greediest()
+            && holds_too_much(bytes, self.dispatcher.bytes(), MAX_BYTES)
         {
             self.give_up(ticket, Code::UNAVAILABLE);
+        }
+        let is_bounded = !self.load.is_short_of_memory || self.dispatcher.bytes() <= MAX_BYTES;
+        assert!(is_bounded, "more is held than may be");
+        if placed == Ok(Place::Waiting) {
+            self.dispatch();
         }
     }
 
@@ -88,7 +99,7 @@ impl Simulation {
                 if let Some(other) = self.dispatcher.lane_besides(ticket, lane)
                     && let Some(peer) = &mut self.upstream(other).peer
                 {
-                    peer.on_answered_elsewhere(ticket);
+                    peer.on_unawaited(ticket);
                 }
                 match self.dispatcher.on_reply(ticket, lane, self.now) {
                     Reply::First(pending) => Some((pending, None)),
