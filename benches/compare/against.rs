@@ -100,8 +100,7 @@ fn try_rates(
     part: &Plan,
 ) -> Result<[f64; 2], Failure> {
     let start = |binary| {
-        let server =
-            Server::start_repd(binary, *kind, case.workers, case.slow_one_in.is_some(), None)?;
+        let server = Server::start_repd(binary, *kind, case)?;
         let silent = connect_silent(&server, case)?;
         Ok::<_, Failure>((server, silent))
     };

@@ -31,8 +31,8 @@ impl Keys {
     }
 
     /// Returns the secret key of the service, in Z85.
-    pub fn secret(file: &str) -> Result<String, Failure> {
-        let text = std::fs::read_to_string(file)?;
+    pub fn secret(&self) -> Result<String, Failure> {
+        let text = std::fs::read_to_string(&self.service)?;
         let key = text.split("secret-key = \"").nth(1).and_then(|rest| rest.split('"').next());
         Ok(key.ok_or("no secret key")?.into())
     }

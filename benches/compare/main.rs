@@ -36,6 +36,8 @@ struct Figures {
     p50: f64,
     /// 99th percentile of that latency.
     p99: f64,
+    /// Processor time of the server for a request, in microseconds.
+    processor: f64,
 }
 
 /// The figures of each round, by server.
@@ -56,6 +58,8 @@ struct Case {
     keys: Option<Keys>,
     /// Number of clients that are connected and send nothing.
     silent_connections: usize,
+    /// True if the handler of repd is to be a program.
+    has_program: bool,
     peers: Vec<Kind>,
 }
 
@@ -70,6 +74,7 @@ impl Case {
             patience: Duration::from_secs(10),
             keys: None,
             silent_connections: 0,
+            has_program: false,
             peers: peers.into(),
         }
     }
@@ -94,11 +99,20 @@ fn cases() -> Result<Vec<Case>, Failure> {
             cases.push(Case { slow_one_in: Some(one_in), ..Case::new(&name, Req(clients), &pair) });
         }
     }
-    for (name, size) in [("4 KiB", 4 << 10), ("256 KiB", 256 << 10)] {
-        let title = format!("{name}, one REQ client");
-        cases.push(Case { size, ..Case::new(&title, Req(1), &own) });
-        let title = format!("{name}, pipelined 20");
-        cases.push(Case { size, ..Case::new(&title, Pipeline(20), &own) });
+    for (name, size) in [("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("256 KiB", 256 << 10)] {
+        for (clients_are, clients) in [
+            ("one REQ client", Req(1)),
+            ("20 REQ clients", Req(20)),
+            ("pipelined 20", Pipeline(20)),
+        ] {
+            let title = format!("{name}, {clients_are}");
+            cases.push(Case { size, ..Case::new(&title, clients, &own) });
+        }
+    }
+    for (title, clients) in
+        [("a program, one REQ client", Req(1)), ("a program, 20 REQ clients", Req(20))]
+    {
+        cases.push(Case { has_program: true, ..Case::new(title, clients, &[Repd]) });
     }
     for workers in [1, 16] {
         let workers_are =
@@ -146,7 +160,7 @@ fn compare() -> Result<ExitCode, Failure> {
 
 /// Runs each load on all of its servers and prints the tables.
 fn compare_with_others(plan: &Plan) -> Result<(), Failure> {
-    for kind in [Kind::Go, Kind::Nats] {
+    for kind in [Kind::ZmqProxy, Kind::Go, Kind::Nats] {
         if let Err(why) = kind.check_installed() {
             eprintln!("{} is skipped: {why}", kind.name());
         }
@@ -163,6 +177,7 @@ fn compare_with_others(plan: &Plan) -> Result<(), Failure> {
     }
     println!("{}", table(&measured, Kind::Repd, Kind::ZmqProxy));
     println!("{}", table(&measured, Kind::Single, Kind::Rep));
+    println!("{}", processor_times(&measured));
     println!("{}", others(&measured));
     println!("{}", overload::measure(plan)?);
     if plan.only.is_none() {
@@ -181,8 +196,7 @@ fn measure(case: &Case, plan: &Plan) -> Result<Rounds, Failure> {
         let first = round % measured.len();
         for turn in (first..measured.len()).chain(0..first) {
             let (kind, rounds) = &mut measured[turn];
-            let server =
-                Server::start(*kind, case.workers, case.slow_one_in.is_some(), case.keys.as_ref())?;
+            let server = Server::start(*kind, case)?;
             let _silent = connect_silent(&server, case)?;
             rounds.push(figures(&server, *kind, case, plan)?);
         }
@@ -204,26 +218,36 @@ fn connect_silent(server: &Server, case: &Case) -> zmq::Result<Vec<zmq::Socket>>
     (0..case.silent_connections).map(connect).collect()
 }
 
-/// Runs a load on `server` once.
+/// Runs a load on `server` once, after a short one to warm it up.
 ///
 /// # Errors
 /// Returns an error if a reply is missing, wrong or an error reply.
 fn figures(server: &Server, kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
-    let outcome = load(kind, server, case, plan)?;
+    load(kind, server, case, Duration::ZERO, plan.warmup)?;
+    let before = server.processor_time()?;
+    let outcome = load(kind, server, case, Duration::ZERO, plan.time)?;
+    let spent = server.processor_time()? - before;
     if outcome.missing + outcome.wrong > 0 || !outcome.errors.is_empty() {
         return Err(format!("{}: {} lost replies", case.name, kind.name()).into());
     }
     let latency = &outcome.latency[0];
     let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
-    Ok(Figures { rate: outcome.rate(), p50: micros(0.5), p99: micros(0.99) })
+    let processor = spent.as_secs_f64() * 1e6 / outcome.replies as f64;
+    Ok(Figures { rate: outcome.rate(), p50: micros(0.5), p99: micros(0.99), processor })
 }
 
 /// Runs a load on `server` once and returns all results.
-fn load(kind: Kind, server: &Server, case: &Case, plan: &Plan) -> Result<Outcome, Failure> {
+fn load(
+    kind: Kind,
+    server: &Server,
+    case: &Case,
+    warmup: Duration,
+    time: Duration,
+) -> Result<Outcome, Failure> {
     let text = |size: usize| (b'a'..=b'z').cycle().take(size).collect::<Vec<u8>>();
     let quick = text(case.size);
     if kind == Kind::Nats {
-        return nats::load(&server.endpoint, case.clients, &quick, plan.warmup, plan.time);
+        return nats::load(&server.endpoint, case.clients, &quick, warmup, time);
     }
     let reversed = |bytes: &[u8]| Frame::from(bytes.iter().rev().copied().collect::<Vec<u8>>());
     let mut bodies = vec![Body {
@@ -241,8 +265,8 @@ fn load(kind: Kind, server: &Server, case: &Case, plan: &Plan) -> Result<Outcome
         clients: case.clients,
         threads: std::thread::available_parallelism()?.get(),
         bodies,
-        warmup: plan.warmup,
-        end: End::After(plan.time),
+        warmup,
+        end: End::After(time),
         timeout: case.patience,
     };
     // A pipe whose other end stays open never becomes readable.
@@ -300,6 +324,30 @@ fn table(measured: &[(Case, Rounds)], one: Kind, other: Kind) -> String {
     text
 }
 
+/// Returns the table of the processor time that a request takes, of each server.
+fn processor_times(measured: &[(Case, Rounds)]) -> String {
+    let kinds = [Kind::Repd, Kind::ZmqProxy, Kind::Single, Kind::Rep];
+    let mut text = String::from("| load, processor time of a request in µs |");
+    kinds.iter().for_each(|kind| text += &format!(" {} |", kind.name()));
+    text += " repd to zmq_proxy |\n| --- | --- | --- | --- | --- | --- |\n";
+    for (case, figures) in measured {
+        text += &format!("| {} |", case.name);
+        for kind in kinds {
+            text += &figures_of(figures, kind).map_or(" – |".into(), |rounds| {
+                format!(" {:.1} |", median_of(rounds, |f| f.processor))
+            });
+        }
+        let pair = [Kind::Repd, Kind::ZmqProxy].map(|kind| figures_of(figures, kind));
+        text += &match pair {
+            [Some(repd), Some(other)] => {
+                format!(" {:.2}× |\n", ratio(repd, other, |f| f.processor))
+            }
+            _ => " – |\n".into(),
+        };
+    }
+    text
+}
+
 /// Returns the table of rates of the servers that run only some of the loads, beside repd's.
 fn others(measured: &[(Case, Rounds)]) -> String {
     let mut text = String::from("| load | repd, requests/s |");
@@ -328,18 +376,17 @@ fn footprint(rounds: usize) -> Result<String, Failure> {
          | --- | --- | --- | --- | --- |\n",
     );
     let after = Case::new("", Clients::Pipeline(200), &[]);
-    let plan =
-        Plan { rounds: 1, warmup: Duration::ZERO, time: Duration::from_millis(500), only: None };
+    let time = Duration::from_millis(500);
     for kind in [Kind::Repd, Kind::Single, Kind::ZmqProxy, Kind::Rep, Kind::Go] {
         if kind.check_installed().is_err() {
             continue;
         }
         let mut figures: [Vec<f64>; 3] = Default::default();
         for _ in 0..rounds.max(2) * 2 - 1 {
-            let server = Server::start(kind, 5, false, None)?;
+            let server = Server::start(kind, &after)?;
             let idle = server.resident_mebibytes()?;
             let first_reply = server.first_reply()?.as_secs_f64() * 1e3;
-            load(kind, &server, &after, &plan)?;
+            load(kind, &server, &after, Duration::ZERO, time)?;
             let loaded = server.resident_mebibytes()?;
             figures.iter_mut().zip([first_reply, idle, loaded]).for_each(|(all, f)| all.push(f));
         }

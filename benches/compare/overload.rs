@@ -30,18 +30,21 @@ fn cases() -> Vec<Case> {
 
 /// Runs each load on both servers in turn, and returns the table of their replies in time.
 pub fn measure(plan: &Plan) -> Result<String, Failure> {
+    if PEERS.iter().any(|kind| kind.check_installed().is_err()) {
+        return Ok(String::new());
+    }
     let mut table = format!(
         "| load | {}, replies in time/s | {} |\n| --- | --- | --- |\n",
         PEERS[0].name(),
         PEERS[1].name(),
     );
-    let longer = Plan { warmup: plan.warmup * WARMUPS, time: plan.time * TIMES, ..plan.clone() };
+    let [warmup, time] = [plan.warmup * WARMUPS, plan.time * TIMES];
     for case in cases().into_iter().filter(|case| plan.has(&case.name)) {
         let mut goodput = [Vec::new(), Vec::new()];
         for round in 0..plan.rounds {
             for turn in [round % 2, 1 - round % 2] {
-                let server = Server::start(PEERS[turn], case.workers, true, None)?;
-                goodput[turn].push(load(PEERS[turn], &server, &case, &longer)?.goodput());
+                let server = Server::start(PEERS[turn], &case)?;
+                goodput[turn].push(load(PEERS[turn], &server, &case, warmup, time)?.goodput());
             }
         }
         let [one, other] = goodput.map(|all| median(all.into_iter()));

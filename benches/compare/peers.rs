@@ -1,4 +1,4 @@
-//! The servers that are compared, each a process. Those in Rust are this program, started again.
+//! The servers that are compared, each a process. What is Rust is this program, started again.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use repd::{Backend, Config, Frame, reverse, serve};
 
-use crate::Failure;
-use crate::keys::Keys;
+use crate::{Case, Failure};
 
 pub const REPD: &str = env!("CARGO_BIN_EXE_repd");
 
@@ -24,9 +23,9 @@ pub enum Kind {
     Repd,
     /// `repd serve --workers 0`.
     Single,
-    /// The classic multithreaded server around `zmq_proxy`, in Rust, with the libzmq of repd.
+    /// The classic multithreaded server around `zmq_proxy`, in C, with the system's libzmq.
     ZmqProxy,
-    /// One REP socket in a loop, in Rust, with the libzmq of repd.
+    /// One REP socket in a loop, in C, with the system's libzmq.
     Rep,
     /// The classic multithreaded server in Go.
     Go,
@@ -54,39 +53,51 @@ impl Kind {
     /// Checks that what this server needs is installed. The error says what is missing.
     pub fn check_installed(self) -> Result<(), String> {
         match self {
+            Kind::ZmqProxy | Kind::Rep => classic().clone().map(|_| ()),
             Kind::Go => go().clone().map(|_| ()),
             Kind::Nats => Command::new("nats-server")
                 .arg("--version")
                 .output()
                 .map(|_| ())
                 .map_err(|_| "nats-server is not installed".into()),
-            _ => Ok(()),
+            Kind::Repd | Kind::Single => Ok(()),
         }
     }
+}
+
+/// Returns the path of the servers in C, which the first call builds, or why they cannot be built.
+fn classic() -> &'static Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(|| build("classic.c", Command::new("cc").arg("-O2"), &["-lzmq", "-lpthread"]))
 }
 
 /// Returns the path of the server in Go, which the first call builds, or why it cannot be built.
 fn go() -> &'static Result<PathBuf, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare/classic.go");
-        let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("classic-go");
         let path = std::env::var("GOPATH").unwrap_or_else(|_| "/usr/share/gocode".into());
         if !Path::new(&path).join("src/github.com/pebbe/zmq4").exists() {
             return Err(format!("no go with github.com/pebbe/zmq4 in GOPATH={path}"));
         }
-        let built = Command::new("go")
-            .args(["build", "-o"])
-            .args([&binary, &source])
-            .env("GO111MODULE", "off")
-            .env("GOPATH", path)
-            .output()
-            .map_err(|_| "go is not installed")?;
-        if built.status.success() {
-            return Ok(binary);
-        }
-        Err(format!("it cannot be built: {}", String::from_utf8_lossy(&built.stderr)))
+        let mut compiler = Command::new("go");
+        compiler.arg("build").env("GO111MODULE", "off").env("GOPATH", path);
+        build("classic.go", &mut compiler, &[])
     })
+}
+
+/// Builds that source of this folder with `compiler`. Returns the path of the program, or why it
+/// cannot be built.
+fn build(source: &str, compiler: &mut Command, libraries: &[&str]) -> Result<PathBuf, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare").join(source);
+    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.replace('.', "-"));
+    compiler.arg("-o").args([&binary, &path]).args(libraries);
+    let built = compiler
+        .output()
+        .map_err(|_| format!("{} is not installed", compiler.get_program().display()))?;
+    if built.status.success() {
+        return Ok(binary);
+    }
+    Err(format!("it cannot be built: {}", String::from_utf8_lossy(&built.stderr).trim()))
 }
 
 /// A server that listens. Dropping it kills its process.
@@ -99,58 +110,47 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `repd serve` of `binary`. If `has_slow`, its handler is a program that looks for slow
-    /// requests, the same for every build of repd.
-    pub fn start_repd(
-        binary: &Path,
-        kind: Kind,
-        workers: usize,
-        has_slow: bool,
-        keys: Option<&Keys>,
-    ) -> Result<Server, Failure> {
+    /// Starts `repd serve` of `binary`. Where the load is to have a program, or requests may be slow,
+    /// its handler is a program that looks for those, the same for every build of repd.
+    pub fn start_repd(binary: &Path, kind: Kind, case: &Case) -> Result<Server, Failure> {
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "tcp://127.0.0.1:*"]);
-        if let Some(keys) = keys {
+        if let Some(keys) = &case.keys {
             command.arg("--key").arg(&keys.service).arg("--clients").arg(&keys.clients);
         }
-        command.args(["--workers", &kind.workers(workers)]);
-        if has_slow {
+        command.args(["--workers", &kind.workers(case.workers)]);
+        if case.has_program || case.slow_one_in.is_some() {
             command.args(["--framing", "packet", "--"]).arg(std::env::current_exe()?);
             command.args(["serve", "packet", ""]);
         }
         Server::run(&mut command)
     }
 
-    /// Starts a server with that number of workers. If `has_slow`, it looks for slow requests.
-    pub fn start(
-        kind: Kind,
-        workers: usize,
-        has_slow: bool,
-        keys: Option<&Keys>,
-    ) -> Result<Server, Failure> {
+    /// Starts a server for that load.
+    pub fn start(kind: Kind, case: &Case) -> Result<Server, Failure> {
         let program = std::env::current_exe()?;
         let serve = |what: &str| {
             let mut command = Command::new(&program);
-            command.args(["serve", what, &kind.workers(workers)]);
+            command.args(["serve", what, &kind.workers(case.workers)]);
             command
         };
         match kind {
             // The program as users have it: its own handlers do.
-            Kind::Repd | Kind::Single if !has_slow => {
-                Server::start_repd(Path::new(REPD), kind, workers, false, keys)
+            Kind::Repd | Kind::Single if case.slow_one_in.is_none() => {
+                Server::start_repd(Path::new(REPD), kind, case)
             }
             Kind::Repd | Kind::Single => Server::run(&mut serve("repd")),
-            Kind::ZmqProxy => {
-                let mut command = serve("zmq_proxy");
-                if let Some(keys) = keys {
-                    command.arg(&keys.service);
+            Kind::ZmqProxy | Kind::Rep => {
+                let mut command = Command::new(classic().as_ref().map_err(|why| why.as_str())?);
+                command.arg(kind.workers(case.workers));
+                if let Some(keys) = &case.keys {
+                    command.arg(keys.secret()?);
                 }
                 Server::run(&mut command)
             }
-            Kind::Rep => Server::run(&mut serve("rep")),
             Kind::Go => {
                 let binary = go().as_ref().map_err(|why| why.as_str())?;
-                Server::run(Command::new(binary).arg(workers.to_string()))
+                Server::run(Command::new(binary).arg(case.workers.to_string()))
             }
             Kind::Nats => {
                 let mut server =
@@ -197,6 +197,16 @@ impl Server {
         Ok(self.started.elapsed())
     }
 
+    /// Returns the processor time that its threads have taken (sched(7): schedstat).
+    pub fn processor_time(&self) -> Result<Duration, Failure> {
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += text.split_whitespace().next().ok_or("no figure")?.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
     /// Returns the resident memory in MiB (proc_pid_status(5)).
     pub fn resident_mebibytes(&self) -> Result<f64, Failure> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -219,9 +229,6 @@ pub fn serve_if_asked() -> Result<bool, Failure> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["serve", "repd", workers] => repd(workers.parse()?)?,
-        ["serve", "zmq_proxy", workers] => zmq_proxy(workers.parse()?, None)?,
-        ["serve", "zmq_proxy", workers, key] => zmq_proxy(workers.parse()?, Some(key))?,
-        ["serve", "rep", _] => rep()?,
         ["serve", "packet", _] => packet()?,
         ["serve", "nats", workers, address] => crate::nats::respond(address, workers.parse()?)?,
         _ => return Ok(false),
@@ -251,64 +258,12 @@ fn packet() -> Result<(), Failure> {
     while input.read_exact(&mut length).is_ok() {
         let mut text = vec![0; u32::from_be_bytes(length) as usize];
         input.read_exact(&mut text)?;
-        output.write_all(&[&length, &reply_to(text)[..]].concat())?;
+        if text.starts_with(SLOW) {
+            sleep(SLOW_TIME);
+        }
+        text.reverse();
+        output.write_all(&[&length, &text[..]].concat())?;
         output.flush()?;
     }
     Ok(())
-}
-
-/// Returns the text reversed, after [`SLOW_TIME`] if it is slow.
-fn reply_to(mut text: Vec<u8>) -> Vec<u8> {
-    if text.starts_with(SLOW) {
-        sleep(SLOW_TIME);
-    }
-    text.reverse();
-    text
-}
-
-/// Runs the guide's multithreaded server, mtserver; with the secret key in that file, over CURVE.
-fn zmq_proxy(workers: usize, key: Option<&str>) -> Result<(), Failure> {
-    let context = zmq::Context::new();
-    let clients = context.socket(zmq::ROUTER)?;
-    if let Some(file) = key {
-        clients.set_curve_server(true)?;
-        clients.set_curve_secretkey(&zmq::z85_decode(&Keys::secret(file)?)?)?;
-    }
-    let backend = context.socket(zmq::DEALER)?;
-    backend.bind("inproc://workers")?;
-    for _ in 0..workers {
-        let context = context.clone();
-        spawn(move || {
-            answer(&context.socket(zmq::REP)?, |socket| socket.connect("inproc://workers"))
-        });
-    }
-    listen(&clients)?;
-    Ok(zmq::proxy(&clients, &backend)?)
-}
-
-/// Runs the guide's single-threaded server, hwserver.
-fn rep() -> Result<(), Failure> {
-    let context = zmq::Context::new();
-    answer(&context.socket(zmq::REP)?, listen)?;
-    Ok(())
-}
-
-/// Binds `socket` to a free port and says where it listens.
-fn listen(socket: &zmq::Socket) -> zmq::Result<()> {
-    socket.bind("tcp://127.0.0.1:*")?;
-    if let Ok(endpoint) = socket.get_last_endpoint()? {
-        eprintln!("listening on {endpoint}");
-    }
-    Ok(())
-}
-
-/// Binds or connects `socket` by `attach` and answers requests until it fails.
-fn answer(
-    socket: &zmq::Socket,
-    attach: impl Fn(&zmq::Socket) -> zmq::Result<()>,
-) -> zmq::Result<()> {
-    attach(socket)?;
-    loop {
-        socket.send(reply_to(socket.recv_bytes(0)?), 0)?;
-    }
 }
