@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # build-static.sh TARGET: builds a static repd for x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu or
-# armv7-unknown-linux-gnueabihf, on Debian 12 for x86_64, only with Debian's packages. Prints its path.
+# armv7-unknown-linux-gnueabihf, on Debian 12 for x86_64, only with Debian's packages. Prints its path. Beside it is
+# written what is linked in, and under which licences (packaging/bill).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +9,7 @@ targets="x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu or armv7-unknown-li
 usage() { echo "error: $1; give $targets" >&2; exit 2; }
 [ $# = 1 ] || usage "cannot build $# targets"
 target=$1
-packages=(g++ make cargo-web rustc-web) options=()
+packages=(g++ make cargo-web python3 rustc-web) options=()
 case $target in
     x86_64-unknown-linux-gnu) packages+=(libstd-rust-web-dev:amd64) ;;
     aarch64-unknown-linux-gnu) packages+=(libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu) ;;
@@ -40,6 +41,8 @@ export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
 # target: without it the flags would also hold for build scripts and macros, which cannot be linked
 # like that.
 export RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
+# The bytes are the same wherever they are built. What RUSTFLAGS has would become a part of the symbols' names.
+export RUSTC_WRAPPER=$PWD/packaging/without-paths
 /usr/bin/cargo build --release --locked "${options[@]}" --target "$target" >&2
 
 binary=${CARGO_TARGET_DIR:-target}/$target/release/repd
@@ -50,4 +53,5 @@ case $headers in *INTERP*)
     exit 1
     ;;
 esac
+CARGO=/usr/bin/cargo packaging/bill "$binary" "$target"
 echo "$binary"

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 
-# An emulated machine on a busy host: only what hangs takes as long.
+# Seconds, for one wait and for a whole script. An emulated machine on a busy host: only what hangs takes as long.
 LIMIT = 300
+LIFE = 1800
 
 
 def has_zmq(python):
@@ -35,7 +36,7 @@ def arguments(about, tools, **names):
     # By an exception, so that whatever was begun is ended.
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGALRM, end)
-    signal.alarm(600)
+    signal.alarm(LIFE)
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, options in names.items():
         parser.add_argument(name, **options)
