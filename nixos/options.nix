@@ -133,7 +133,7 @@ in
 
         drain = optional types.numbers.nonnegative {
           example = 60;
-          description = "Maximum number of seconds to finish the requests in flight on a stop.";
+          description = "Maximum number of seconds that a stop waits for what workers have.";
         };
 
         max-message-size = optional (sizeWith "kKM") {

@@ -143,7 +143,16 @@ let
   wellFormed =
     name:
     map (text: {
-      assertion = parse text != { } && (name == "upstream" || !(parse text ? srv));
+      assertion =
+        parse text != { }
+        && (name == "upstream" || !(parse text ? srv))
+        && (
+          lib.elem name [
+            "listen"
+            "backend"
+          ]
+          || !(parse text ? socket)
+        );
       message =
         "${option}.settings.${name}: ${builtins.toJSON text} is not an endpoint; give tcp://HOST:PORT, "
         + "with a port from 1 to 65535 or * for any, or ipc://PATH with at most 107 bytes.";

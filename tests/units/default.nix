@@ -270,6 +270,7 @@ in
         { settings.multipart = true; }
         { settings.max-outstanding = 5; }
         { settings.status = "tcp://*"; }
+        { settings.status = "fd://status"; }
         { openStatusFirewall = true; }
         {
           settings.status = "tcp://127.0.0.1:9155";
