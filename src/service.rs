@@ -1,28 +1,25 @@
-//! The service, put together in the order in which it starts and ends.
+//! The service: what one starts, runs and stops.
 
 use std::fmt;
 use std::io::PipeReader;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use log::{info, warn};
 
 use crate::auth::ZapHandler;
-use crate::backend::{Lane, Lanes, Names, Pool, Router, Upstream};
+use crate::backend::Pool;
 use crate::config::{Backend, Config, Workers};
-use crate::endpoint::{Endpoint, Listeners};
 use crate::error::Error;
 use crate::logging::Event;
-use crate::service::frontend::Frontend;
 use crate::service::manager::{Manager, notifier};
 use crate::service::proxy::Proxy;
-use crate::service::resources::{Resources, resources};
+use crate::service::resources::resources;
 use crate::service::single_threaded::SingleThreaded;
 use crate::service::wakers::Wakers;
 use crate::socket::Context;
-use crate::status::{self, Facts, Probed, StatusServer};
+use crate::status::{Probed, StatusServer};
 use crate::sys::sched;
 use crate::sys::secrecy;
 use crate::sys::signals::{self, Signals};
@@ -47,6 +44,7 @@ mod queue;
 mod resources;
 mod running;
 mod single_threaded;
+mod start;
 mod trace;
 mod usage;
 mod wakers;
@@ -168,106 +166,6 @@ impl Service {
     /// program that cannot be run, or too few threads, open files or memory.
     pub fn start(config: &Config) -> Result<Service, Error> {
         Service::assemble(config, resources(config)?)
-    }
-
-    /// Puts the service together.
-    fn assemble(config: &Config, resources: Resources) -> Result<Service, Error> {
-        let Resources { access, workers, clients } = resources;
-        let started = (Instant::now(), SystemTime::now());
-        let (stopping, stop_handle) = running::stop_pipe()?;
-        let listeners = Listeners::bind(config)?;
-        let context = match config.io_thread_count() {
-            0 => Context::without_thread()?,
-            threads => Context::new(threads)?,
-        };
-        context.allow_upstreams(config.max_upstream_lanes())?;
-        // First, since libzmq's threads come with it: if there are too few, no worker and no
-        // program is started.
-        let router = context.router(&config.peer_limits(), clients)?;
-        let io = (config.io_thread_count() == 0).then(|| context.own_io()).transpose()?;
-        let (zap, reload) = match &access {
-            Some(access) => {
-                let (reloading, reload) = running::reload_pipe()?;
-                let zap = ZapHandler::start(&context, Arc::clone(access), reloading)?;
-                (Some(zap), Some(reload))
-            }
-            None => (None, None),
-        };
-        let programs = workers.as_ref().and_then(|(_, new_handler)| new_handler.program_counts());
-        let accepts = access.as_deref();
-        let server = match workers {
-            Some((0, new_handler)) => {
-                let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
-                Server::SingleThreaded(Box::new(SingleThreaded::new(
-                    frontend,
-                    access.clone(),
-                    new_handler,
-                    config,
-                )?))
-            }
-            Some((count, new_handler)) => {
-                let (pool, lanes) = Pool::start(count, &new_handler, config.name_clients)?;
-                // Last, so that who connects is served.
-                match Frontend::listen(router, listeners.listen, accepts, config) {
-                    Ok(frontend) => Server::Proxy(
-                        Box::new(Proxy::new(
-                            frontend,
-                            access.clone(),
-                            Lanes::fixed(lanes),
-                            io,
-                            config,
-                        )),
-                        Some(pool),
-                    ),
-                    Err(error) => {
-                        drop(lanes);
-                        pool.end(Duration::MAX)?;
-                        return Err(error);
-                    }
-                }
-            }
-            None => {
-                let lanes = if listeners.backend.is_empty() {
-                    let (names, places): (Vec<_>, Vec<_>) =
-                        config.upstreams().iter().cloned().partition(Endpoint::is_name);
-                    let mut lanes = Vec::new();
-                    for place in &places {
-                        let upstream = Upstream::new(&context, place, None, accepts, config)?;
-                        lanes.push(Lane::Upstream(Box::new(upstream)));
-                    }
-                    let own = listeners.addresses;
-                    let start = |names| Names::start(&context, names, own, access.clone(), config);
-                    let names = (!names.is_empty()).then(|| start(names)).transpose()?;
-                    Lanes::upstreams(lanes, names)
-                } else {
-                    Lanes::external(Router::listen(&context, listeners.backend, accepts, config)?)
-                };
-                let frontend = Frontend::listen(router, listeners.listen, accepts, config)?;
-                Server::Proxy(
-                    Box::new(Proxy::new(frontend, access.clone(), lanes, io, config)),
-                    None,
-                )
-            }
-        };
-        let status = match listeners.status {
-            Some(listener) => {
-                let facts = Facts {
-                    started: started.0,
-                    started_at: started.1,
-                    endpoints: server.endpoints().to_vec(),
-                    access,
-                    programs,
-                    is_single_threaded: config.is_single_threaded(),
-                    max_memory: config.max_memory_bytes(),
-                    max_clients: clients,
-                };
-                let (probe, probed) = status::probe()?;
-                let accept_check = config.peer_limits().accept_check;
-                Some((probed, StatusServer::start(listener, accept_check, probe, facts)?))
-            }
-            None => None,
-        };
-        Ok(Service { server, zap, context, stop_handle, stopping, reload, status })
     }
 
     /// Returns where clients connect: the endpoints as the system has them, with the ports that it
