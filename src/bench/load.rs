@@ -1,7 +1,7 @@
 //! Runs a load over several threads and adds up its outcome.
 
 use std::collections::BTreeMap;
-use std::io::pipe;
+use std::io::{self, pipe};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -208,10 +208,8 @@ pub fn run(
     let processor_time_before = processor_time();
     let shared = Shared::default();
     let (ended, running) = pipe().map_err(cannot_start)?;
-    let mut outcome = Outcome::new(load.bodies.len());
-    thread::scope(|scope| {
-        let mut parts = Vec::new();
-        for thread in 0..threads {
+    let mut outcome = thread::scope(|scope| {
+        let start = |thread| {
             // The first threads take the remainder.
             let (thread, threads) = (thread as u64, threads as u64);
             let share_of = |total: u64| total / threads + u64::from(thread < total % threads);
@@ -233,18 +231,23 @@ pub fn run(
                 },
                 shared: &shared,
                 outcome: Outcome::new(load.bodies.len()),
-                _running: running.try_clone().map_err(cannot_start)?,
+                _running: running.try_clone()?,
             };
             let sockets = share_of(sockets as u64) as usize;
-            let body = move || part.run(sockets);
-            parts.push(thread::Builder::new().spawn_scoped(scope, body).map_err(cannot_start)?);
-        }
+            thread::Builder::new().spawn_scoped(scope, move || part.run(sockets))
+        };
+        let parts = (0..threads).map(start).collect::<io::Result<Vec<_>>>().map_err(|error| {
+            // Those that have begun end too.
+            shared.stopping.store(true, Ordering::Relaxed);
+            cannot_start(error)
+        })?;
         drop(running);
         wait_for_parts(&ended, stop, &shared, began, progress)?;
+        let mut outcome = Outcome::new(load.bodies.len());
         for part in parts {
             outcome.add(part.join().unwrap_or_else(|_| Err(Error::failed("a client panicked")))?);
         }
-        Ok::<(), Error>(())
+        Ok::<_, Error>(outcome)
     })?;
     outcome.processors =
         (processor_time() - processor_time_before).as_secs_f64() / began.elapsed().as_secs_f64();
@@ -278,7 +281,7 @@ fn wait_for_parts(
     }
 }
 
-fn cannot_start(error: std::io::Error) -> Error {
+fn cannot_start(error: io::Error) -> Error {
     Error::of_system("cannot start the clients", error)
 }
 
