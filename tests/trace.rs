@@ -29,13 +29,10 @@ fn each_request_has_a_number_from_when_it_comes_until_it_is_answered() {
             }
             service.wait_for_line(&format!("debug: request {number}: answered after "));
         }
-        if workers == "1" {
-            drop(client);
-            service.wait_for_line("debug: a client has gone: 127.0.0.1");
-            let came =
-                service.log.iter().filter(|line| line.contains("a client has come: 127.0.0.1"));
-            assert_eq!(came.count(), 1);
-        }
+        drop(client);
+        service.wait_for_line("debug: a client has gone: 127.0.0.1");
+        let came = service.log.iter().filter(|line| line.contains("a client has come: 127.0.0.1"));
+        assert_eq!(came.count(), 1);
     }
 }
 

@@ -157,14 +157,10 @@ impl Broker {
                 let access = self.access.as_deref();
                 trace::received(request, access);
                 if let [first, ..] = &mut request.envelope[..] {
-                    self.naming.put(first, &mut request.body, access);
+                    request.bytes += self.naming.put(first, &mut request.body, access);
                 }
-                let handshake = |frame: &mut Frame| {
-                    let handshake = Handshake::of(frame, access);
-                    handshake.sender.iter().for_each(trace::came);
-                    handshake
-                };
-                match self.dispatcher.on_request(request, handshake, lanes, now) {
+                let greet = |frame: &mut Frame| greet(frame, access);
+                match self.dispatcher.on_request(request, greet, lanes, now) {
                     Ok(Place::Queue) => Taken::Queued,
                     Ok(_) => Taken::Request,
                     Err(fault) => self.refuse(&fault)?,
@@ -192,9 +188,8 @@ impl Broker {
                 if let [first, ..] = &mut self.request.envelope[..] {
                     let access = self.access.as_deref();
                     self.naming.put(first, &mut self.request.body, access);
-                    if self.figures.is_some() {
-                        let handshake = |frame: &mut Frame| Handshake::of(frame, access);
-                        self.dispatcher.count_at_once(first, handshake);
+                    if self.figures.is_some() || trace::is_on() {
+                        self.dispatcher.count_at_once(first, |frame| greet(frame, access));
                     }
                 }
                 let body = std::mem::take(&mut self.request.body);
@@ -433,6 +428,13 @@ impl Broker {
         self.memory.trim_if_due(self.now);
         Ok(())
     }
+}
+
+/// Reads what a client that is new has said of itself, and tells that it has come.
+fn greet(first: &mut Frame, access: Option<&Access>) -> Handshake {
+    let handshake = Handshake::of(first, access);
+    handshake.sender.iter().for_each(trace::came);
+    handshake
 }
 
 /// Sends the reply to a request, and leaves the request's buffers to the next. `timeout` is the time

@@ -27,16 +27,23 @@ impl Naming {
         }
     }
 
-    /// Puts it there, of the client that has sent `first`, the first frame of the message.
-    pub fn put(self, first: &mut Frame, body: &mut Vec<Frame>, access: Option<&Access>) {
+    /// Puts it there, of the client that has sent `first`, the first frame of the message. Returns
+    /// the bytes that this takes.
+    pub fn put(self, first: &mut Frame, body: &mut Vec<Frame>, access: Option<&Access>) -> usize {
         if self == Naming::Nothing {
-            return;
+            return 0;
         }
+        let mut bytes = 0;
+        let mut put = |frame: Frame| {
+            bytes += size_of::<Frame>() + frame.len();
+            body.insert(0, frame);
+        };
         let [name, address] = client_of(first, access).to_frames();
         if self == Naming::NameAndAddress {
-            body.insert(0, address);
+            put(address);
         }
-        body.insert(0, name);
+        put(name);
+        bytes
     }
 }
 
@@ -52,5 +59,23 @@ pub(super) fn client_of(first: &mut Frame, access: Option<&Access>) -> Client {
         // A client over IPv4 is one whatever the endpoint is.
         who @ Who::Address(IpAddr::V4(_)) => Client::new("", &who.to_string()),
         _ => Client::new("", address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_front_is_counted() {
+        for (naming, frames) in
+            [(Naming::Nothing, 0), (Naming::Name, 1), (Naming::NameAndAddress, 2)]
+        {
+            let mut body = vec![Frame::from("ab")];
+            let bytes = naming.put(&mut Frame::default(), &mut body, None);
+            let put: usize = body[..frames].iter().map(|it| size_of::<Frame>() + it.len()).sum();
+            assert_eq!(bytes, put);
+            assert!(body.len() == frames + 1 && body[frames][..] == *b"ab");
+        }
     }
 }
