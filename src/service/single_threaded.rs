@@ -140,11 +140,14 @@ impl SingleThreaded {
     /// Answers requests for a while, those that wait before those that come; returns true if more
     /// may be left.
     fn answer_some(&mut self) -> Result<bool, Error> {
-        let ends = self.broker.now + BURST;
+        let mut began = self.broker.now;
+        let ends = began + BURST;
         while self.answer_next()? || self.answer_at_once()? {
-            let before = std::mem::replace(&mut self.broker.now, Instant::now());
+            // The broker's time may be later: it is that of the reply, if that is measured.
+            let before = std::mem::replace(&mut began, Instant::now());
+            self.broker.now = began;
             self.broker.on_time(before);
-            if self.broker.now >= ends || self.broker.now - before >= SLOW {
+            if began >= ends || began - before >= SLOW {
                 return Ok(true);
             }
         }
