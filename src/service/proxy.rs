@@ -22,7 +22,7 @@ use crate::logging::Event;
 use crate::socket::{OwnIo, PollSet, look_at, readable};
 
 /// Maximum number of messages that are taken from one socket before the others have their turn.
-const BURST: usize = 32;
+const BURST: usize = 64;
 
 /// Time that the loop may go on without polling, and so without noticing the stop, while there is
 /// work.
