@@ -16,6 +16,7 @@ mod peers;
 mod statistics;
 
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use repd::Frame;
@@ -218,16 +219,22 @@ fn connect_silent(server: &Server, case: &Case) -> zmq::Result<Vec<zmq::Socket>>
     (0..case.silent_connections).map(connect).collect()
 }
 
-/// Runs a load on `server` once, after a short one to warm it up.
+/// Runs a load on `server` once, of which nothing counts until it has warmed up and all clients have
+/// shaken hands.
 ///
 /// # Errors
 /// Returns an error if a reply is missing, wrong or an error reply.
 fn figures(server: &Server, kind: Kind, case: &Case, plan: &Plan) -> Result<Figures, Failure> {
-    load(kind, server, case, Duration::ZERO, plan.warmup)?;
-    let before = server.processor_time()?;
-    let outcome = load(kind, server, case, Duration::ZERO, plan.time)?;
-    let spent = server.processor_time()? - before;
-    if outcome.missing + outcome.wrong > 0 || !outcome.errors.is_empty() {
+    let (outcome, before) = thread::scope(|scope| {
+        let warm = scope.spawn(|| {
+            thread::sleep(plan.warmup);
+            server.processor_time()
+        });
+        let outcome = load(kind, server, case, plan.warmup, plan.time);
+        (outcome, warm.join().expect("it does not panic"))
+    });
+    let (outcome, spent) = (outcome?, server.processor_time()? - before?);
+    if outcome.missing + outcome.missing_before + outcome.wrong > 0 || !outcome.errors.is_empty() {
         return Err(format!("{}: {} lost replies", case.name, kind.name()).into());
     }
     let latency = &outcome.latency[0];
