@@ -285,11 +285,12 @@ fn a_programs_time_counts_from_when_its_request_came() {
         case $line in hold) until test -e "$0"; do sleep 0.01; done;; hang) sleep 999;; esac
         echo "$line"
     done"#;
-    let options = ["--framing", "lines", "--workers", "1", "--timeout", "8"];
-    let service = serve(&options, &["sh", "-c", program, &may_end]);
+    let options = ["--framing", "lines", "--workers", "1", "--timeout", "8", "--verbose"];
+    let mut service = serve(&options, &["sh", "-c", program, &may_end]);
     let (client, other) = (Client::dealer(&service.endpoint), Client::dealer(&service.endpoint));
     client.send(&[b"hold"]);
     client.send(&[b"hang"]);
+    service.wait_for_line(r#"request 2: from 127.0.0.1: "hang""#);
     assert_eq!(code(&ask_within(4000, &other, "wait")), Some(504));
     fs::write(&may_end, "").unwrap();
     assert_eq!(client.receive(), [b"hold"]);
