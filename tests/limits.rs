@@ -93,6 +93,23 @@ fn with_too_few_threads_or_files_it_says_so_and_exits() {
 }
 
 #[test]
+fn a_bench_that_cannot_start_its_last_thread_ends_the_others() {
+    let _limit = time_limit(60);
+    if !geteuid().is_root() {
+        common::skipped("it takes root to be a user who has no other process");
+        return;
+    }
+    let limited = Limited::new(3);
+    let service = Process::start(&[]);
+    let load = ["bench", &service.endpoint, "--clients", "2", "--warmup", "0"];
+    let runs = |n: usize, end: [&str; 2]| {
+        limited.runs(&format!("--nproc={n}"), &[&load[..], &end].concat())
+    };
+    let enough = (1..=10).find(|n| runs(*n, ["--requests", "10"])).unwrap();
+    assert!(!runs(enough - 1, ["--duration", "600"]));
+}
+
+#[test]
 fn with_too_few_threads_no_program_is_started() {
     let _limit = time_limit(60);
     if !geteuid().is_root() {

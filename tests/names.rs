@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread::spawn;
 
 use common::keys::Keys;
+use common::status::Status;
 use common::{Client, Process, repd, time_limit};
 use nix::unistd::Uid;
 use repd::{Backend, Config, Fault, Frame, Handler, Service};
@@ -85,6 +86,26 @@ fn workers_and_upstreams_hear_who_asks() {
     let front = keys.serve(&["--upstream", &upstream.endpoint, "--name-clients"]);
     let client = keys.client(zmq::REQ, &front.endpoint, "pump-7");
     assert_eq!(client.ask(&[b"abc"]), [&b"pump-7"[..], b"abc"]);
+}
+
+#[test]
+fn the_name_of_who_asks_counts_in_what_is_held() {
+    let _limit = time_limit(60);
+    let held = |options: &[&str]| {
+        let upstream = zmq::Context::new().socket(zmq::ROUTER).unwrap();
+        upstream.bind("tcp://127.0.0.1:*").unwrap();
+        let at = upstream.get_last_endpoint().unwrap().unwrap();
+        let shown = ["--upstream", &at, "--status", "tcp://127.0.0.1:*"];
+        let mut service = Process::start(&[&shown, options].concat());
+        service.wait_for_line(": connected");
+        let client = Client::req(&service.endpoint);
+        client.send(&[b"abc"]);
+        upstream.recv_multipart(0).unwrap();
+        let shown = Status::of(&service)
+            .until("it is in flight", |shown| shown["upstreams"][0]["in_flight"] == 1);
+        shown["limits"]["memory_held_bytes"].as_u64().unwrap()
+    };
+    assert_eq!(held(&["--name-clients"]) - held(&[]), size_of::<Frame>() as u64);
 }
 
 /// Answers with the name of who asks.

@@ -2,31 +2,32 @@
 //! frontend, are queued and bounded, and replies go out. It never opens a body.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
 use super::account::{ClientLimits, holds_too_much};
 use super::clients::Handshake;
-use super::dispatcher::{Change, Dispatcher, Lost, Reply, Rules, all_unavailable};
+use super::dispatcher::{Change, Dispatcher, Rules, all_unavailable};
 use super::drain::Drain;
 use super::figures::Figures;
 use super::frontend::{Frontend, Received, Stopped};
-use super::in_flight::{Pending, Place, Request};
+use super::in_flight::{Place, Request};
 use super::manager::Manager;
 use super::naming::Naming;
 use super::trace;
-use crate::auth::{Access, CLIENTS};
-use crate::backend::{Lane, LaneState, Ticket};
+use crate::auth::Access;
+use crate::backend::LaneState;
 use crate::config::Config;
 use crate::error::Error;
-use crate::fault::{Code, Fault};
+use crate::fault::Fault;
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::logging::Event;
-use crate::socket::Peer;
 use crate::sys::memory::Memory;
 
 mod ending;
+mod lists;
+mod replies;
 mod telling;
 
 pub(crate) struct Broker {
@@ -221,49 +222,6 @@ impl Broker {
         self.has_rate || self.has_listed_rate || !self.dismissed.is_empty()
     }
 
-    /// Takes account of lists that have changed, or of keys whose time is over: the clients that
-    /// would not be let in now are refused, and their connections end once what is in flight is
-    /// answered. Lanes hear of the keys of upstreams.
-    pub fn on_lists_changed(&mut self, lanes: &mut [Lane]) -> Result<(), Error> {
-        self.manager.on_reloaded(self.now);
-        let Some(access) = self.access.clone() else { return Ok(()) };
-        lanes.iter_mut().for_each(|lane| lane.on_lists_changed(&access));
-        self.dispatcher.set_limits(|name| access.by_name(name));
-        self.has_listed_rate = access.has_rates();
-        let (today, mut count) = (SystemTime::now(), 0);
-        while let Some(Peer { routing_id, user_id }) = self.frontend.next_peer()? {
-            if access.still_lets_in(CLIENTS, &user_id, today)
-                || self.dismissed.contains(&routing_id)
-            {
-                continue;
-            }
-            count += 1;
-            for ticket in self.dispatcher.dismiss(&routing_id, self.now) {
-                self.give_up(ticket, &Fault::not_listed())?;
-            }
-            self.dismissed.push(routing_id);
-        }
-        if count > 0 {
-            info!("connections of clients that are no longer listed: {count}; they end");
-        }
-        self.end_dismissed()
-    }
-
-    /// Ends the connections of clients that are no longer listed, and have their last replies.
-    fn end_dismissed(&mut self) -> Result<(), Error> {
-        let mut left = Vec::new();
-        for routing_id in std::mem::take(&mut self.dismissed) {
-            let awaits = self.dispatcher.awaits_reply(&routing_id);
-            if awaits || self.frontend.outbox().has(&routing_id) {
-                left.push(routing_id);
-            } else {
-                self.frontend.end_peer(&routing_id)?;
-            }
-        }
-        self.dismissed = left;
-        Ok(())
-    }
-
     /// Answers the request that was just read with an error.
     fn refuse(&mut self, fault: &Fault) -> Result<Taken, Error> {
         let Request { number, envelope, body, .. } = &mut self.request;
@@ -310,93 +268,12 @@ impl Broker {
         Ok(())
     }
 
-    /// Tells the clients of requests whose deadline has passed, and the lanes that have these.
-    pub fn expire(&mut self, lanes: &mut [Lane]) -> Result<(), Error> {
-        while let Some(ticket) = self.dispatcher.overdue(self.now) {
-            let pending = self.dispatcher.in_flight().get(ticket);
-            for lane in pending.into_iter().flat_map(Pending::lanes) {
-                // The single-threaded server has no lanes.
-                lanes.get_mut(lane).into_iter().for_each(|lane| lane.on_unawaited(ticket));
-            }
-            self.give_up(ticket, &Fault::timeout())?;
-        }
-        Ok(())
-    }
-
-    /// Answers the requests that wait with an error, if no lane is available.
-    pub fn refuse_waiting(&mut self, lanes: &[impl LaneState]) -> Result<(), Error> {
-        for (ticket, fault) in self.dispatcher.refuse_waiting(lanes, self.now) {
-            self.give_up(ticket, &fault)?;
-        }
-        Ok(())
-    }
-
-    /// Answers a request with an error.
-    pub fn give_up(&mut self, ticket: Ticket, fault: &Fault) -> Result<(), Error> {
-        let Some(pending) = self.dispatcher.give_up(ticket, self.now) else { return Ok(()) };
-        if let Some(figures) = &mut self.figures {
-            figures.on_given_up(pending, self.now);
-        }
-        let until = self.now + self.timeout;
-        let reply = &mut fault.to_frames();
-        deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)
-    }
-
-    /// Answers a request with the reply of that lane; returns why, if it is dropped instead.
-    pub fn answer(
-        &mut self,
-        ticket: Ticket,
-        lane: usize,
-        reply: &mut [Frame],
-    ) -> Result<Option<&'static str>, Error> {
-        let stats = &mut self.frontend.stats;
-        let pending = match self.dispatcher.on_reply(ticket, lane, self.now) {
-            Reply::First(pending) => pending,
-            Reply::Second => return Ok(Some("it came after that of another")),
-            // A worker that ends its program at the deadline says so: that is no reply.
-            Reply::Late if Fault::code_of(reply) == Some(Code::TIMEOUT) => return Ok(None),
-            Reply::Late => {
-                stats.late += 1;
-                return Ok(Some("it came after the deadline"));
-            }
-        };
-        stats.hedges_won += u64::from(pending.hedge.is_some_and(|hedge| hedge.lane == lane));
-        if let Some(figures) = &mut self.figures {
-            figures.on_reply(pending, lane, self.now);
-        }
-        let (until, client) = (pending.deadline, pending.client);
-        deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)?;
-        if self.drain.is_answering() {
-            self.let_go(client)?;
-        }
-        self.bound_memory()?;
-        Ok(None)
-    }
-
     /// Takes a buffer that is not needed any more, in the place of one that was taken.
     pub fn recycle(&mut self, mut body: Vec<Frame>) {
         body.clear();
         body.shrink_to(MAX_IDLE_CAPACITY);
         if self.request.body.capacity() == 0 {
             self.request.body = body;
-        }
-    }
-
-    /// Answers a request that was lost with `reply`, unless it is tried again.
-    pub fn lose(&mut self, ticket: Ticket, lane: usize, reply: &mut [Frame]) -> Result<(), Error> {
-        let Lost::GivenUp(pending) = self.dispatcher.on_lost(ticket, lane) else { return Ok(()) };
-        if let Some(figures) = &mut self.figures {
-            figures.on_given_up(pending, self.now);
-        }
-        let until = self.now + self.timeout;
-        deliver(&mut self.frontend, pending, reply, until, self.timeout, self.now)
-    }
-
-    /// Takes account of a SIGHUP, which has the lists read again if there are some.
-    pub fn on_hangup(&mut self) {
-        self.manager.on_reloading(self.now);
-        if !self.has_lists {
-            self.manager.on_reloaded(self.now);
         }
     }
 
@@ -435,26 +312,4 @@ fn greet(first: &mut Frame, access: Option<&Access>) -> Handshake {
     let handshake = Handshake::of(first, access);
     handshake.sender.iter().for_each(trace::came);
     handshake
-}
-
-/// Sends the reply to a request, and leaves the request's buffers to the next. `timeout` is the time
-/// that any request has.
-fn deliver(
-    frontend: &mut Frontend,
-    pending: &mut Pending,
-    reply: &mut [Frame],
-    until: Instant,
-    timeout: Duration,
-    now: Instant,
-) -> Result<(), Error> {
-    if trace::is_on() {
-        trace::answered(pending.request.number, reply, pending.age(timeout, Instant::now()));
-    }
-    let Request { number, envelope, .. } = &mut pending.request;
-    let sent = frontend.reply(envelope, reply, until, now)?;
-    trace::delivered(*number, sent);
-    // If the client is gone, its frames are still there.
-    envelope.clear();
-    envelope.shrink_to(MAX_IDLE_CAPACITY);
-    Ok(())
 }
