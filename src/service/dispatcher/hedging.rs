@@ -24,6 +24,9 @@ const MAX_HEDGES: u32 = 64;
 /// Least time after which that is done: what is shorter may be a thread that was not scheduled.
 const MIN_DELAY: Duration = Duration::from_millis(1);
 
+/// Number of replies after which the time is known. A service that is seldom asked is hedged soon, too.
+const FIRST_REPLIES: u32 = 32;
+
 /// Number of replies after which the time is determined anew. Those before count for half then.
 const REPLIES: u32 = 256;
 
@@ -71,7 +74,8 @@ impl Hedging {
     pub fn record(&mut self, time: Duration) {
         self.times.record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         self.replies += 1;
-        if self.replies == REPLIES {
+        let due = if self.delay.is_none() { FIRST_REPLIES } else { REPLIES };
+        if self.replies == due {
             self.replies = 0;
             self.delay = self.times.quantile(QUANTILE).map(|time| time.max(MIN_DELAY));
             self.times.halve();
@@ -147,9 +151,11 @@ mod tests {
     fn a_request_is_due_when_it_has_taken_longer_than_95_of_100() {
         let (mut hedging, now) = (Hedging::new(), Instant::now());
         hedging.on_sent(ticket(0), now, true);
-        (1..REPLIES).for_each(|n| hedging.record(MS * (n % 100)));
+        (1..FIRST_REPLIES).for_each(|_| hedging.record(MS / 10));
         assert_eq!(hedging.next_due(now), None, "too little is known");
-        hedging.record(100 * MS);
+        hedging.record(MS / 10);
+        assert_eq!(hedging.next_due(now), Some(now + MIN_DELAY));
+        (0..20 * REPLIES).for_each(|n| hedging.record(MS * (n % REPLIES * 100 / REPLIES + 1)));
         let due = hedging.next_due(now).unwrap() - now;
         assert!(due >= 95 * MS && due <= 95 * MS + 95 * MS / 8, "{due:?}");
         assert_eq!(hedging.next_due(now + due), None, "it is due");
