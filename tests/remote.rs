@@ -426,7 +426,11 @@ fn what_a_server_speaks_that_is_no_upstream_is_told_and_it_gets_no_request() {
         drop(listener);
         service.wait_for_line("cannot connect; retrying");
         let about = format!("upstream {endpoint}: ");
-        assert_eq!(service.log.iter().filter(|line| line.contains(&about)).count(), 2, "{told}");
+        let lines = service.log.iter().filter(|line| line.contains(&about));
+        // On a busy machine the first connection may have no greeting in the time that it has for one.
+        let lines: Vec<_> =
+            lines.skip_while(|line| line.contains("before its handshake")).collect();
+        assert_eq!(lines.len(), 2, "{told}: {lines:#?}");
     }
 }
 
