@@ -29,6 +29,15 @@ pub(crate) enum Received {
     Malformed,
 }
 
+/// What was read of a message, in bytes of content.
+#[derive(Default)]
+struct Parts {
+    is_delimited: bool,
+    /// The envelope and the delimiter.
+    envelope: usize,
+    body: usize,
+}
+
 pub(crate) struct Frontend {
     socket: Socket,
     endpoints: Vec<String>,
@@ -121,7 +130,36 @@ impl Frontend {
 
     /// Receives the next message of a client, if there is one, into the buffers of `request`.
     pub fn receive(&mut self, request: &mut Request) -> Result<Received, Error> {
-        let Request { number, envelope, body, bytes: cost, patience, hops: came_over } = request;
+        let Some(parts) = self.read(request)? else { return Ok(Received::Nothing) };
+        let Request { number, envelope, body, bytes, hops, .. } = request;
+        let frames = (envelope.len() + body.len()) * size_of::<Frame>();
+        *bytes = OVERHEAD + frames + parts.envelope + parts.body;
+        if !parts.is_delimited || body.is_empty() {
+            self.stats.count_malformed();
+            return Ok(Received::Malformed);
+        }
+        self.stats.requests += 1;
+        *number = self.stats.requests;
+        // libzmq hands on what is just over the limit, so that it is seen here, and drops the rest.
+        let what = if body.len() > self.max_frames {
+            format!("has more than {} frames", self.max_frames)
+        } else if parts.body > self.max_message_size {
+            format!("is larger than {} bytes", self.max_message_size)
+        } else if *hops > MAX_HOPS || envelope.len() - 2 > 2 * MAX_HOPS {
+            format!("has come over more than {MAX_HOPS} hops")
+        } else if parts.envelope > MAX_ENVELOPE {
+            format!("has an envelope of more than {MAX_ENVELOPE} bytes")
+        } else {
+            return Ok(Received::Request);
+        };
+        body.clear();
+        Ok(Received::TooLarge(Fault::new(Code::TOO_LARGE, format!("the request {what}"))))
+    }
+
+    /// Reads the frames of the next message, and what those of its envelope say; `None` if there is
+    /// none.
+    fn read(&self, request: &mut Request) -> Result<Option<Parts>, Error> {
+        let Request { envelope, body, patience, hops: came_over, .. } = request;
         (*patience, *came_over) = (None, 0);
         for frames in [&mut *envelope, &mut *body] {
             frames.clear();
@@ -129,10 +167,10 @@ impl Frontend {
         }
         let mut frame = Frame::default();
         if !self.socket.try_recv_frame(&mut frame)? {
-            return Ok(Received::Nothing);
+            return Ok(None);
         }
         let mut more = frame.has_more();
-        let (mut is_delimited, mut envelope_bytes, mut bytes) = (false, 0, 0);
+        let mut parts = Parts::default();
         envelope.push(frame);
         while more {
             let mut frame = Frame::default();
@@ -142,43 +180,22 @@ impl Frontend {
             more = frame.has_more();
             // Looked at once: libzmq is asked where it lies.
             let content = &frame[..];
-            if is_delimited {
-                bytes += content.len();
+            if parts.is_delimited {
+                parts.body += content.len();
                 body.push(frame);
-            } else {
-                is_delimited = content.is_empty();
-                if let Some(said) = deadline::of_frame(content) {
-                    *patience = Some(patience.map_or(said, |before| before.min(said)));
-                } else if !is_delimited {
-                    // Another frame is that of a hop, unless it tells of those before.
-                    *came_over += hops::of_frame(content).unwrap_or(1);
-                }
-                envelope_bytes += content.len();
-                envelope.push(frame);
+                continue;
             }
+            parts.is_delimited = content.is_empty();
+            if let Some(said) = deadline::of_frame(content) {
+                *patience = Some(patience.map_or(said, |before| before.min(said)));
+            } else if !parts.is_delimited {
+                // Another frame is that of a hop, unless it tells of those before.
+                *came_over += hops::of_frame(content).unwrap_or(1);
+            }
+            parts.envelope += content.len();
+            envelope.push(frame);
         }
-        *cost =
-            OVERHEAD + (envelope.len() + body.len()) * size_of::<Frame>() + envelope_bytes + bytes;
-        if !is_delimited || body.is_empty() {
-            self.stats.count_malformed();
-            return Ok(Received::Malformed);
-        }
-        self.stats.requests += 1;
-        *number = self.stats.requests;
-        // libzmq hands on what is just over the limit, so that it is seen here, and drops the rest.
-        let what = if body.len() > self.max_frames {
-            format!("has more than {} frames", self.max_frames)
-        } else if bytes > self.max_message_size {
-            format!("is larger than {} bytes", self.max_message_size)
-        } else if *came_over > MAX_HOPS || envelope.len() - 2 > 2 * MAX_HOPS {
-            format!("has come over more than {MAX_HOPS} hops")
-        } else if envelope_bytes > MAX_ENVELOPE {
-            format!("has an envelope of more than {MAX_ENVELOPE} bytes")
-        } else {
-            return Ok(Received::Request);
-        };
-        body.clear();
-        Ok(Received::TooLarge(Fault::new(Code::TOO_LARGE, format!("the request {what}"))))
+        Ok(Some(parts))
     }
 
     /// Sends a reply. One that its client does not take yet is kept, and tried again until `until`.
