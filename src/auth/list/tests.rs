@@ -16,7 +16,8 @@ fn it_has_a_line_for_each_key() {
     let text = format!(
         "# the pumps\n\n  pump-7\t{KEY}   from=10.0.0.0/8,::1 rate=50 # east\r\n\
          pump_8@x.y {COMMENT_LIKE} #west\n\
-         old {:x} until=2026-12-31 outstanding=9",
+         {} {:x} until=2026-12-31 outstanding=9",
+        "o".repeat(64),
         KeyPair::new().unwrap().public
     );
     let list = List::parse(&text).unwrap();
@@ -76,6 +77,59 @@ fn who_changes_his_key_has_two_for_a_while() {
     assert_eq!(List::parse(&list).unwrap().len(), 2);
     let mistake = List::parse(&list.replace("\na", "\n\n# new\na").replace("=5\n", "=6\n"));
     assert_eq!(mistake.unwrap_err().0, 4);
+}
+
+#[test]
+fn a_client_is_found_by_its_name_with_its_limits() {
+    let list = List::parse(&format!("a {KEY} rate=5 outstanding=9")).unwrap();
+    let limits = Limits { rate: Some(5), outstanding: Some(9), ..Limits::default() };
+    let found = list.by_name("a").unwrap();
+    assert_eq!((&*found.name, found.limits), ("a", limits));
+    assert!(list.by_name("b").is_none());
+    assert!(list.has_rates());
+    assert!(!List::parse(&format!("a {KEY} outstanding=9")).unwrap().has_rates());
+}
+
+#[test]
+fn the_next_key_to_expire_is_the_first_that_is_still_valid() {
+    let [other, third] = [(); 2].map(|()| KeyPair::new().unwrap().public);
+    let text = format!("a {KEY} until=1970-01-03\nb {other} until=1970-01-02\nc {third}");
+    let list = List::parse(&text).unwrap();
+    let [begin, second, third] = [0, 2, 3].map(|days| SystemTime::UNIX_EPOCH + DAY * days);
+    assert_eq!(list.next_expiry(begin), Some(second));
+    assert_eq!(list.next_expiry(second), Some(third), "it is not valid any more");
+    assert_eq!(list.next_expiry(third), None);
+}
+
+#[test]
+fn what_has_changed_in_a_list_is_counted_by_key_and_client() {
+    let other = KeyPair::new().unwrap().public;
+    let parse = |text: &str| List::parse(text).unwrap();
+    let one = parse(&format!("a {KEY}"));
+    for (text, changed) in [
+        (format!("a {KEY} rate=5"), "1 (+0 -0)"),
+        (format!("a {KEY}\nb {other}"), "2 (+1 -0)"),
+        (format!("b {KEY}"), "1 (+1 -1)"),
+        (String::new(), "0 (+0 -1)"),
+    ] {
+        assert_eq!(parse(&text).compared_with(&one), changed, "{text}");
+    }
+}
+
+#[test]
+fn a_mistake_is_quoted_unless_it_may_be_a_secret_key() {
+    for (word, shown) in [
+        ("Rate=5", "\"Rate=5\" is no option"),
+        ("rate=\u{1b}", r#""rate=\u{1b}" is out of range"#),
+        (&"+".repeat(39), &format!("\"{}\" is no option", "+".repeat(39))),
+        (&"+".repeat(40), "a word that looks like a key is no option"),
+        (&"f".repeat(40), "a word that looks like a key is no option"),
+        (&format!("from={KEY}"), "a word that looks like a key is no network"),
+        (&format!("'{KEY}'"), "a word that looks like a key is no option"),
+    ] {
+        let (_, what) = List::parse(&format!("a {KEY} {word}")).unwrap_err();
+        assert!(what.starts_with(shown), "{word:?}: {what}");
+    }
 }
 
 #[test]
