@@ -41,6 +41,7 @@ mod naming;
 mod outbox;
 mod proxy;
 mod queue;
+mod request;
 mod resources;
 mod running;
 mod single_threaded;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::account::ClientLimits;
 use super::clients::{ClientId, Clients, Handshake};
-use super::in_flight::{InFlight, Pending, Place, Request};
+use super::in_flight::InFlight;
 use super::queue::Queue;
+use super::request::{Pending, Place, Request};
 use crate::backend::{LaneState, Onward, Recall, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::in_flight::{Pending, Place};
+use super::request::{Pending, Place};
 use crate::status::Latencies;
 
 /// What was measured.

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::fault::{Code, Fault};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::hops;
-use crate::service::in_flight::Request;
 use crate::service::outbox::{Outbox, Reply};
+use crate::service::request::Request;
 use crate::socket::{Peer, Refusals, Sent, Socket, Watched};
 use crate::status::Stats;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use log::{LevelFilter, debug, max_level};
 
-use super::in_flight::Request;
 use super::naming::client_of;
+use super::request::Request;
 use crate::auth::Access;
 use crate::fault::{Code, Fault};
 use crate::frame::{Excerpt, Frame};

@@ -9,7 +9,7 @@ use crate::fault::{Code, Fault};
 use crate::frame::{Frame, MAX_IDLE_CAPACITY};
 use crate::service::dispatcher::{Lost, Reply};
 use crate::service::frontend::Frontend;
-use crate::service::in_flight::{Pending, Request};
+use crate::service::request::{Pending, Request};
 use crate::service::trace;
 
 impl Broker {

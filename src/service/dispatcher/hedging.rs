@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Assignment, Dispatcher};
 use crate::backend::{Admission, LaneState, Ticket};
-use crate::service::in_flight::{Place, Sent};
+use crate::service::request::{Attempt, Place};
 use crate::status::Histogram;
 
 /// Share of requests that are given to one lane alone.
@@ -118,7 +118,7 @@ impl Dispatcher {
         let lane = self.recent.take(place);
         let pending = self.in_flight.get_mut(ticket)?;
         pending.again += 1;
-        pending.hedge = Some(Sent { lane, at: now });
+        pending.hedge = Some(Attempt { lane, at: now });
         let onward = pending.onward(now);
         let hedging = self.hedging.as_deref_mut()?;
         hedging.budget -= REQUESTS_PER_HEDGE;

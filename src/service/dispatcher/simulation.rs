@@ -20,7 +20,7 @@ use crate::backend::simulated::Availability;
 use crate::backend::{LaneEvent, Ticket};
 use crate::fault::Code;
 use crate::service::account::ClientLimits;
-use crate::service::in_flight::Request;
+use crate::service::request::Request;
 
 use lanes::{Lane, Upstream, Worker};
 use load::{Effect, Load};

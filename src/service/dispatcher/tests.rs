@@ -8,7 +8,7 @@ use crate::fault::Code;
 use crate::frame::Frame;
 use crate::service::account::ClientLimits;
 use crate::service::clients::Handshake;
-use crate::service::in_flight::Request;
+use crate::service::request::Request;
 
 mod again;
 mod choice;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Dispatcher, Late, Lost, Reply};
 use crate::backend::{LaneState, Recall, Ticket};
-use crate::service::in_flight::{Pending, Place, Sent};
+use crate::service::request::{Attempt, Pending, Place};
 
 impl Dispatcher {
     /// Takes account of a request that had ended, and that this lane is done with; returns what its
@@ -22,7 +22,7 @@ impl Dispatcher {
     pub(super) fn end_held(
         &mut self,
         ticket: Ticket,
-        lanes: impl IntoIterator<Item = Sent>,
+        lanes: impl IntoIterator<Item = Attempt>,
         is_second: bool,
     ) -> Option<&mut Pending> {
         let pending = self.in_flight.remove(ticket)?;
@@ -30,7 +30,7 @@ impl Dispatcher {
             (pending.request.number, pending.client, pending.request.bytes);
         // It takes memory once, which counts as long as the first of them has it.
         let mut held = Some(bytes);
-        for Sent { lane, at } in lanes {
+        for Attempt { lane, at } in lanes {
             let overruns_at = at + self.timeout;
             let late = Late { number, client, held: held.take(), overruns_at, is_second };
             self.late.insert((ticket, lane), late);
@@ -114,7 +114,8 @@ impl Dispatcher {
                     hedging.record(now.saturating_duration_since(at));
                     hedging.forget(ticket, at);
                 }
-                return self.end_held(ticket, [Sent { lane, at }].into_iter().chain(hedge), false);
+                let attempts = [Attempt { lane, at }].into_iter().chain(hedge);
+                return self.end_held(ticket, attempts, false);
             }
         }
         self.end(ticket)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lanes::{Lane, Upstream};
 use super::{Asked, Simulation};
 use crate::backend::{Admission, LaneState};
-use crate::service::in_flight::Place;
+use crate::service::request::Place;
 
 /// Time after which a request that waits behind a slow one must be taken back, beside an idle
 /// worker: the recall time once, and once more for a worker whose thread was not scheduled.

@@ -9,7 +9,7 @@ use crate::frame::Frame;
 use crate::service::account::holds_too_much;
 use crate::service::clients::Handshake;
 use crate::service::dispatcher::{Assignment, Lost, Reply};
-use crate::service::in_flight::{Place, Request};
+use crate::service::request::{Place, Request};
 
 impl Simulation {
     /// Does what the proxy's loop does.

@@ -4,7 +4,7 @@ use super::{DISCONNECTED, DOWN, Harness, lanes};
 use crate::backend::Admission::{Cost, Doubtful, Full, Preferred, Standby};
 use crate::frame::Frame;
 use crate::service::clients::Handshake;
-use crate::service::in_flight::{Place, Request};
+use crate::service::request::{Place, Request};
 
 #[test]
 fn a_request_goes_to_the_most_recently_used_lane_with_credit() {
