@@ -175,7 +175,8 @@ impl Config {
         Config { listen: endpoints.into_iter().collect(), ..self }
     }
 
-    /// Sets how many requests may be outstanding with each external worker or upstream: 1 to 100,000, by default 1,000. It does not concern workers of this process.
+    /// Sets how many requests may be outstanding with each external worker or upstream: 1 to
+    /// 100,000, by default 1,000. It does not concern workers of this process.
     pub fn max_outstanding(self, requests: usize) -> Config {
         Config { max_outstanding: requests, ..self }
     }

@@ -34,9 +34,7 @@
 //! - [`Handler`]: what answers; [`Program`] is one in any other language; [`reverse`] and [`echo`]
 //!   come with the crate.
 //! - [`Fault`]: an error reply, with a [`Code`].
-//! - [`Service`]: a service that is stopped by a [`StopHandle`] instead of a signal, such as one in
-//!   a test.
-//!
+//! - [`Service`]: a service that is stopped by a [`StopHandle`] instead of a signal.
 //! - [`Running`]: a service in a thread of its own, such as one in a test.
 //!
 //! What a service has to say goes to the `log` crate; [`logging`] is a logger for it.

@@ -125,7 +125,8 @@ impl Answering {
     fn run(self) -> Result<(), Error> {
         let Answering { socket, access, reload, change } = &self;
         let mut request = Vec::new();
-        let mut expires_at = access.next_expiry(SystemTime::now());
+        let mut seen = SystemTime::now();
+        let mut expires_at = access.next_expiry(seen);
         loop {
             let mut poll = PollSet::with_capacity(2);
             poll.add(Wake::Request, [socket.readable()]);
@@ -140,11 +141,16 @@ impl Answering {
                 self.reload();
             }
             let now = SystemTime::now();
-            if is_told || expires_at.is_some_and(|at| at <= now) {
+            let is_due = is_told || expires_at.is_some_and(|at| at <= now);
+            if is_due {
                 // A full pipe says as much, and one that is closed that the service ends.
                 let _ = (&mut &*change).write(&[0]);
+            }
+            // If the clock was set back, keys are valid again, and expire once more.
+            if is_due || now < seen {
                 expires_at = access.next_expiry(now);
             }
+            seen = now;
             while socket.try_recv_message(&mut request)? {
                 let mut reply = answer(&request, access, now);
                 socket.send_message(&mut reply)?;

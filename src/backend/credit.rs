@@ -206,6 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_may_pause_has_said_so() {
+        let credit = Credit::new();
+        let meter = Meter::new(credit.clone());
+        assert!(!credit.may_pause());
+        meter.set_may_pause();
+        assert!(credit.may_pause());
+    }
+
+    #[test]
+    fn the_risk_allows_one_more_than_the_share_that_may_wait_behind_a_slow_one() {
+        for (slow_share, requests) in [(1.0, 1.001), (0.001, 2.0), (0.0001, 11.0)] {
+            assert!((by_risk(slow_share) - requests).abs() < 1e-9, "{slow_share}");
+        }
+        // What takes just as long is no slow request.
+        assert_eq!(after([vec![SLOW], vec![Duration::ZERO; 2000]].concat()), 256);
+    }
+
+    #[test]
     fn a_lane_starts_with_credit_for_one() {
         assert_eq!(after([]), 1);
         assert_eq!(after([micros(1)]), 1);
