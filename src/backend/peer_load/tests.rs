@@ -355,3 +355,49 @@ fn what_nobody_waits_for_takes_its_place_until_it_is_replied_to() {
         assert_eq!((peer.awaited(), peer.in_flight()), (0, 0));
     }
 }
+
+#[test]
+fn nothing_is_sent_behind_what_a_serial_worker_is_slow_or_late_in() {
+    let mut harness = Harness::new();
+    let mut peer = Peer::new(Concurrency::serial(50), harness.now);
+    harness.serve(&mut peer, 100, MS / 100);
+    // However long it has had nothing to do.
+    harness.now += 1000 * MS;
+    assert!(matches!(peer.admission(harness.now), Admission::Cost(_)));
+    let (begin, tickets) = (harness.now, [(); 2].map(|()| harness.send(&mut peer)));
+    let is_taken = |now| matches!(peer.admission(now), Admission::Cost(_));
+    assert!(is_taken(begin) && is_taken(begin + SLOW_AFTER - MS / 1000));
+    assert_eq!(peer.admission(begin + SLOW_AFTER), Admission::Full);
+    harness.now += SLOW_AFTER;
+    peer.on_reply(tickets[0], harness.now);
+    assert!(matches!(peer.admission(harness.now), Admission::Cost(_)), "it is at the next one");
+    harness.now += 1000 * MS;
+    assert!(peer.on_deadline(tickets[1], harness.now));
+    assert_eq!(peer.admission(harness.now), Admission::Unavailable(Unavailable::Stuck));
+    assert!(peer.on_reply(tickets[1], harness.now));
+    assert!(matches!(peer.admission(harness.now), Admission::Cost(_)));
+}
+
+#[test]
+fn it_is_shown_what_one_is_doing_and_of_a_serial_one_since_when() {
+    for concurrency in [Concurrency::serial(5), Concurrency::upstream(5)] {
+        let mut harness = Harness::new();
+        let is_serial = concurrency.is_serial();
+        let mut peer = Peer::new(concurrency, harness.now);
+        assert_eq!(peer.activity(harness.now), (Activity::Idle, None));
+        let (begin, tickets) = (harness.now, [(); 2].map(|()| harness.send(&mut peer)));
+        peer.on_unawaited(tickets[0]);
+        assert_eq!((peer.awaited(), peer.in_flight()), (1, 2));
+        harness.now += 80 * MS;
+        assert_eq!(peer.activity(harness.now), (Activity::Busy, is_serial.then_some(begin)));
+        assert!(peer.on_reply(tickets[0], harness.now));
+        let replied = harness.now;
+        assert_eq!(peer.activity(harness.now), (Activity::Busy, is_serial.then_some(replied)));
+        // What replies to others in time does not hang; one that is serial is in what is late.
+        harness.now += 20 * MS;
+        assert!(peer.on_deadline(tickets[1], harness.now));
+        let (activity, since) = peer.activity(harness.now);
+        let expected = if is_serial { Activity::Stuck } else { Activity::Idle };
+        assert_eq!((activity, since), (expected, is_serial.then_some(replied)));
+    }
+}
