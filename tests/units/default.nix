@@ -165,6 +165,13 @@ let
     };
   };
 
+  # One beside the other.
+  instance.servers.blue = {
+    settings.listen = [ "ipc:///run/repd-blue/clients" ];
+    keyFile = "/run/secrets/blue.key_secret";
+    clients.pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+  };
+
   # Each option's example, with what it needs.
   examples =
     let
@@ -216,14 +223,7 @@ in
 
       "activated.socket" = unitOf "repd.socket" (machine configurations.activated);
 
-      # One beside the other.
-      "instance.conf" = unitOf "repd@blue.service" (machine {
-        servers.blue = {
-          settings.listen = [ "ipc:///run/repd-blue/clients" ];
-          keyFile = "/run/secrets/blue.key_secret";
-          clients.pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
-        };
-      });
+      "instance.conf" = unitOf "repd@blue.service" (machine instance);
 
       "clients" = (machine configurations.keys).config.environment.etc."repd/clients".text;
 
@@ -318,13 +318,16 @@ in
           number: listen: lib.nameValuePair "listen-${toString number}" { settings = { inherit listen; }; }
         ) listens
       );
+      # Of a machine with several services, one for each.
       check =
         name: settings:
-        map (lib.nameValuePair name) (
+        lib.imap1 (number: lib.nameValuePair "${name}-${toString number}") (
           lib.filter (it: it.name == "repd-check") (machineOf system settings).config.system.checks
         );
     in
     lib.listToAttrs (
-      lib.concatLists (lib.mapAttrsToList check (configurations // examples // listening))
+      lib.concatLists (
+        lib.mapAttrsToList check (configurations // examples // listening // { inherit instance; })
+      )
     );
 }
