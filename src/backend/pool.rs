@@ -1,6 +1,6 @@
 //! The worker threads of a service: started together, ended together.
 
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -38,6 +38,57 @@ impl Drop for EndNotifier {
     }
 }
 
+/// What each worker gets.
+#[derive(Clone)]
+struct Common {
+    context: Context,
+    new_handler: NewHandler,
+    names_clients: bool,
+    ending: Arc<PipeWriter>,
+    change: Arc<PipeWriter>,
+    /// Told of once the worker has its handler.
+    ready: mpsc::Sender<()>,
+}
+
+impl Common {
+    /// Starts the worker of that number; returns the lane to it too.
+    fn start_worker(
+        self,
+        number: usize,
+    ) -> Result<(JoinHandle<Result<(), Error>>, WorkerLane), Error> {
+        let Common { context, new_handler, names_clients, ending, change, ready } = self;
+        let endpoint = format!("inproc://worker-{number}");
+        let (credit, claim) = (Credit::new(), Claim::default());
+        let arrivals = new_handler.times_requests().then(Arrivals::default);
+        let socket = context.lane(&endpoint)?;
+        let lane = WorkerLane::new(socket, credit.clone(), claim.clone(), arrivals.clone());
+        let ending = EndNotifier(ending);
+        let body = move || {
+            let _ending = ending;
+            let socket = context.worker(&endpoint)?;
+            let handler = WorkerHandler::new(number, new_handler, names_clients)?;
+            let on_change = move || {
+                // A full pipe tells as much.
+                let _ = (&*change).write(&[0]);
+            };
+            let meter = Meter::new(credit);
+            let worker = Worker::new(socket, handler, claim, meter, arrivals, on_change);
+            // If another worker could not start, nothing waits for this any more.
+            let _ = ready.send(());
+            drop((context, ready));
+            worker.run()
+        };
+        let thread = Builder::new().name(format!("worker-{number}")).spawn(body);
+        Ok((thread.map_err(cannot_start)?, lane))
+    }
+}
+
+fn cannot_start(error: io::Error) -> Error {
+    Error::config("cannot start a worker")
+        .with_cause(plain(error))
+        .with_remedy("start fewer workers, or allow the process more memory and threads")
+}
+
 impl Pool {
     /// Starts that many workers, numbered from 1; returns the lanes to them too.
     ///
@@ -49,48 +100,26 @@ impl Pool {
         names_clients: bool,
     ) -> Result<(Pool, Vec<Lane>), Error> {
         let context = Context::new(0)?;
-        let cannot = |error| {
-            Error::config("cannot start a worker")
-                .with_cause(plain(error))
-                .with_remedy("start fewer workers, or allow the process more memory and threads")
-        };
-        let (ended, ending) = pipe().map_err(cannot)?;
-        let (changed, change) = pipe().map_err(cannot)?;
-        set_nonblocking(&changed).and(set_nonblocking(&change)).map_err(cannot)?;
-        let (ending, change) = (Arc::new(ending), Arc::new(change));
+        let (ended, ending) = pipe().map_err(cannot_start)?;
+        let (changed, change) = pipe().map_err(cannot_start)?;
+        set_nonblocking(&changed).and(set_nonblocking(&change)).map_err(cannot_start)?;
         let (ready, all_ready) = mpsc::channel();
-        let mut pool = Pool { context: context.clone(), threads: Vec::new(), ended, changed };
+        let common = Common {
+            context: context.clone(),
+            new_handler: new_handler.clone(),
+            names_clients,
+            ending: Arc::new(ending),
+            change: Arc::new(change),
+            ready,
+        };
+        let mut pool = Pool { context, threads: Vec::new(), ended, changed };
         let mut lanes = Vec::new();
         for number in 1..=workers {
-            let endpoint = format!("inproc://worker-{number}");
-            let (credit, claim) = (Credit::new(), Claim::default());
-            let arrivals = new_handler.times_requests().then(Arrivals::default);
-            let socket = context.lane(&endpoint)?;
-            let lane = WorkerLane::new(socket, credit.clone(), claim.clone(), arrivals.clone());
+            let (thread, lane) = common.clone().start_worker(number)?;
+            pool.threads.push(thread);
             lanes.push(Lane::Worker(lane));
-            let (context, ready, new_handler) =
-                (context.clone(), ready.clone(), new_handler.clone());
-            let ending = EndNotifier(Arc::clone(&ending));
-            let change = Arc::clone(&change);
-            let body = move || {
-                let _ending = ending;
-                let socket = context.worker(&endpoint)?;
-                let handler = WorkerHandler::new(number, new_handler, names_clients)?;
-                let on_change = move || {
-                    // A full pipe tells as much.
-                    let _ = (&*change).write(&[0]);
-                };
-                let meter = Meter::new(credit);
-                let worker = Worker::new(socket, handler, claim, meter, arrivals, on_change);
-                // If another worker could not start, nothing waits for this any more.
-                let _ = ready.send(());
-                drop((context, ready));
-                worker.run()
-            };
-            let thread = Builder::new().name(format!("worker-{number}")).spawn(body);
-            pool.threads.push(thread.map_err(cannot)?);
         }
-        drop((ready, context));
+        drop(common);
         match all_ready.iter().count() {
             started if started == workers => Ok((pool, lanes)),
             _ => {

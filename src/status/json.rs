@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::history::{STEP, Step, WINDOWS};
 use super::report::Report;
 use super::snapshot::{Usage, Who};
+use crate::auth::Access;
 use crate::backend::{LaneKind, LaneReport};
 use crate::logging;
 use crate::text::utc;
@@ -47,43 +48,45 @@ fn of(report: &Report<'_>) -> Value {
         ("backend", lanes(report, |kind| matches!(kind, LaneKind::External(_)))),
         ("upstreams", lanes(report, |kind| matches!(kind, LaneKind::Upstream(_)))),
         ("program", program(report)),
-        (
-            "connections",
-            object(vec![
-                ("open", snapshot.connections.into()),
-                ("max", facts.max_clients.into()),
-                ("refused", counts(snapshot.refused.iter().copied())),
-            ]),
-        ),
+        ("connections", connections(report)),
         ("clients", snapshot.clients.iter().map(|usage| client(usage, report)).collect()),
-        (
-            "limits",
-            object(vec![
-                ("memory_held_bytes", snapshot.held_bytes.into()),
-                ("memory_max_bytes", facts.max_memory.into()),
-                ("open_files", report.process.open_files.into()),
-                ("open_files_max", report.process.max_files.into()),
-            ]),
-        ),
-        (
-            "process",
-            object(vec![
-                ("id", std::process::id().into()),
-                ("cpu_seconds", rounded(report.process.cpu.as_secs_f64())),
-                ("resident_bytes", report.process.resident_bytes.into()),
-                ("threads", report.process.threads.into()),
-            ]),
-        ),
-        (
-            "reloads",
-            facts.access.as_ref().map_or(Value::Null, |access| {
-                let [done, failed] = access.reloads();
-                counts([("ok", done), ("failed", failed)])
-            }),
-        ),
+        ("limits", limits(report)),
+        ("process", process(report)),
+        ("reloads", facts.access.as_deref().map_or(Value::Null, reloads)),
         ("log", log()),
         ("history", history(report)),
     ])
+}
+
+fn connections(report: &Report<'_>) -> Value {
+    object(vec![
+        ("open", report.snapshot.connections.into()),
+        ("max", report.facts.max_clients.into()),
+        ("refused", counts(report.snapshot.refused.iter().copied())),
+    ])
+}
+
+fn limits(report: &Report<'_>) -> Value {
+    object(vec![
+        ("memory_held_bytes", report.snapshot.held_bytes.into()),
+        ("memory_max_bytes", report.facts.max_memory.into()),
+        ("open_files", report.process.open_files.into()),
+        ("open_files_max", report.process.max_files.into()),
+    ])
+}
+
+fn process(report: &Report<'_>) -> Value {
+    object(vec![
+        ("id", std::process::id().into()),
+        ("cpu_seconds", rounded(report.process.cpu.as_secs_f64())),
+        ("resident_bytes", report.process.resident_bytes.into()),
+        ("threads", report.process.threads.into()),
+    ])
+}
+
+fn reloads(access: &Access) -> Value {
+    let [done, failed] = access.reloads();
+    counts([("ok", done), ("failed", failed)])
 }
 
 fn requests(report: &Report<'_>) -> Value {
