@@ -266,6 +266,9 @@ fn what_it_has_passed_over_keeps_nothing_out() {
     forgotten.sort_unstable();
     assert_eq!(forgotten, dropped);
     assert!(!peer.has_forgotten() && !peer.on_reply(dropped[0], harness.now));
+    let next = harness.send(&mut peer);
+    assert_eq!((peer.activity(harness.now).0, peer.awaited()), (Activity::Busy, 1));
+    assert!(peer.on_reply(next, harness.now));
     // Of one that was sent before the deadline the reply does not tell that.
     dropped = [(); 2].map(|()| harness.send(&mut peer)).to_vec();
     harness.now += 1000 * MS;
@@ -364,17 +367,19 @@ fn nothing_is_sent_behind_what_a_serial_worker_is_slow_or_late_in() {
     // However long it has had nothing to do.
     harness.now += 1000 * MS;
     assert!(matches!(peer.admission(harness.now), Admission::Cost(_)));
-    let (begin, tickets) = (harness.now, [(); 2].map(|()| harness.send(&mut peer)));
+    let (begin, first) = (harness.now, harness.send(&mut peer));
+    harness.now += SLOW_AFTER / 2;
+    let second = harness.send(&mut peer);
     let is_taken = |now| matches!(peer.admission(now), Admission::Cost(_));
     assert!(is_taken(begin) && is_taken(begin + SLOW_AFTER - MS / 1000));
     assert_eq!(peer.admission(begin + SLOW_AFTER), Admission::Full);
     harness.now += SLOW_AFTER;
-    peer.on_reply(tickets[0], harness.now);
+    peer.on_reply(first, harness.now);
     assert!(matches!(peer.admission(harness.now), Admission::Cost(_)), "it is at the next one");
     harness.now += 1000 * MS;
-    assert!(peer.on_deadline(tickets[1], harness.now));
+    assert!(peer.on_deadline(second, harness.now));
     assert_eq!(peer.admission(harness.now), Admission::Unavailable(Unavailable::Stuck));
-    assert!(peer.on_reply(tickets[1], harness.now));
+    assert!(peer.on_reply(second, harness.now));
     assert!(matches!(peer.admission(harness.now), Admission::Cost(_)));
 }
 
@@ -399,5 +404,33 @@ fn it_is_shown_what_one_is_doing_and_of_a_serial_one_since_when() {
         let (activity, since) = peer.activity(harness.now);
         let expected = if is_serial { Activity::Stuck } else { Activity::Idle };
         assert_eq!((activity, since), (expected, is_serial.then_some(replied)));
+    }
+}
+
+#[test]
+fn what_is_lost_comes_in_the_order_in_which_it_was_sent() {
+    let mut harness = Harness::new();
+    let mut peer = Peer::new(Concurrency::upstream(1000), harness.now);
+    let tickets: Vec<_> = (0..100).map(|_| harness.send(&mut peer)).collect();
+    assert_eq!(peer.take_outstanding(), tickets);
+}
+
+#[test]
+fn one_that_may_handle_many_gets_more_once_it_has_nearly_as_many_as_it_may() {
+    for (requests, limit) in [(7, 16), (8, 17), (16, 22)] {
+        let mut harness = Harness::new();
+        let mut peer = Peer::new(Concurrency::parallel(1000), harness.now);
+        // Each reply to one of many allows one more.
+        while peer.concurrency.limit() < 16 {
+            harness.serve(&mut peer, 1, MS);
+            let full: Vec<_> =
+                (0..peer.concurrency.limit()).map(|_| harness.send(&mut peer)).collect();
+            assert!(peer.on_reply(full[full.len() - 1], harness.now));
+            peer.take_outstanding();
+        }
+        assert_eq!(peer.concurrency.limit(), 16);
+        let tickets: Vec<_> = (0..requests).map(|_| harness.send(&mut peer)).collect();
+        tickets.iter().rev().for_each(|ticket| assert!(peer.on_reply(*ticket, harness.now)));
+        assert_eq!(peer.concurrency.limit(), limit, "{requests}");
     }
 }
