@@ -436,6 +436,25 @@ fn what_a_server_speaks_that_is_no_upstream_is_told_and_it_gets_no_request() {
 
 /// Though its handshake was done.
 #[test]
+fn a_reply_of_an_upstream_that_is_larger_than_the_service_takes_is_a_500() {
+    let _limit = time_limit(60);
+    // As many bytes as it is asked for.
+    let zeros = "head -c \"$(cat)\" /dev/zero";
+    let upstream = Process::start(&["--framing", "once", "--", "sh", "-c", zeros]);
+    let options = ["--upstream", &upstream.endpoint, "--max-message-size", "32k"];
+    let mut service = Process::start(&options);
+    let client = Client::req(&service.endpoint);
+    for _ in 0..2 {
+        assert_eq!(code(&client.ask(&[b"32769"])), Some(500));
+        assert_eq!(client.ask(&[b"32768"]), [vec![0; 32768]]);
+    }
+    service.wait_for_line(": its reply is larger than this service takes");
+    // Far larger: its connection ends.
+    assert_eq!(code(&client.ask(&[b"1000000"])), Some(502));
+    service.wait_for_line("far larger than this service takes");
+}
+
+#[test]
 fn an_upstream_that_is_cut_off_is_told_each_time() {
     let _limit = time_limit(60);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
