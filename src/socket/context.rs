@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use zmq::SocketType;
 
-use super::checks::{self, AcceptCheck};
+use super::checks;
 use super::curve::ClientKeys;
+use super::peer_limits::{PeerLimits, bound_handshakes};
 use super::{
     Monitor, Monitored, OwnIo, Socket, last_error, milliseconds, retry_on_eintr, socket_error,
 };
@@ -47,19 +48,6 @@ impl Drop for RawContext {
             && unsafe { zmq_sys::zmq_errno() } == zmq_sys::errno::EINTR
         {}
     }
-}
-
-/// The limits that a socket sets for each of its peers.
-pub(crate) struct PeerLimits {
-    /// Time of silence after which the peer's host is probed; zero for one minute.
-    pub heartbeat: Duration,
-    /// Maximum number of bytes of a message, all its frames together. A longer one is not received
-    /// whole.
-    pub message_bytes: i64,
-    /// Maximum number of frames of a message. One with more is not received whole.
-    pub message_frames: c_int,
-    /// Asked of each connection that is accepted over TCP, before it counts.
-    pub accept_check: Option<Arc<AcceptCheck>>,
 }
 
 impl Context {
@@ -173,10 +161,10 @@ impl Context {
         socket.set_option(zmq_sys::ZMQ_GONE, 1)?;
         let clients = c_int::try_from(clients).unwrap_or(c_int::MAX);
         socket.set_option(zmq_sys::ZMQ_MAX_CONNECTIONS, clients)?;
-        set_message_limits(&socket, limits)?;
-        set_buffer_limits(&socket, limits)?;
-        set_keepalive(&socket, limits)?;
-        set_handshake_limits(&socket)?;
+        limits.bound_messages(&socket)?;
+        limits.bound_buffers(&socket)?;
+        limits.keep_alive(&socket)?;
+        bound_handshakes(&socket)?;
         self.set_accept_check(&socket, limits)?;
         Ok(socket)
     }
@@ -211,13 +199,13 @@ impl Context {
         socket.set(|s| s.set_router_mandatory(true))?;
         socket.set_option(zmq_sys::ZMQ_GONE, 1)?;
         socket.set_option(zmq_sys::ZMQ_MAX_CONNECTIONS, MAX_WORKERS)?;
-        set_message_limits(&socket, limits)?;
-        set_buffer_limits(&socket, limits)?;
+        limits.bound_messages(&socket)?;
+        limits.bound_buffers(&socket)?;
         // But for what is sent to them: the lanes limit their outstanding requests themselves.
         socket.set(|s| s.set_sndhwm(0))?;
         socket.set_option::<i64>(zmq_sys::ZMQ_SNDHWM_BYTES, 0)?;
-        set_keepalive(&socket, limits)?;
-        set_handshake_limits(&socket)?;
+        limits.keep_alive(&socket)?;
+        bound_handshakes(&socket)?;
         self.set_accept_check(&socket, limits)?;
         Ok(socket)
     }
@@ -234,9 +222,9 @@ impl Context {
         // No high-water marks: the lane limits its outstanding requests itself.
         socket.set(|s| s.set_sndhwm(0))?;
         socket.set(|s| s.set_rcvhwm(0))?;
-        set_message_limits(&socket, limits)?;
-        set_keepalive(&socket, limits)?;
-        set_handshake_limits(&socket)?;
+        limits.bound_messages(&socket)?;
+        limits.keep_alive(&socket)?;
+        bound_handshakes(&socket)?;
         keys.map_or(Ok(()), |keys| socket.use_server_key(keys))?;
         // Not ZMQ_IMMEDIATE: when a connection ends, libzmq 4.3.5 then drops the replies that have
         // come, and aborts if one of them is half received.
@@ -340,77 +328,3 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum time between two attempts to connect to an upstream.
 const MAX_RECONNECT_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Time after which a connection whose handshake is not done is closed.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Maximum number of a socket's connections whose handshake is not done. From half of it on, new
-/// ones are closed at random, so that a host that keeps many open does not keep out all others.
-const MAX_HANDSHAKES: c_int = 8192;
-
-/// Maximum number of such connections from one host, likewise at random from half of it on.
-const MAX_HANDSHAKES_FROM: c_int = 4096;
-
-/// Limits the connections whose handshake is not done.
-fn set_handshake_limits(socket: &Socket) -> Result<(), Error> {
-    socket.set(|s| s.set_handshake_ivl(milliseconds(HANDSHAKE_TIMEOUT)))?;
-    socket.set_option(zmq_sys::ZMQ_MAX_HANDSHAKES, MAX_HANDSHAKES)?;
-    socket.set_option(zmq_sys::ZMQ_MAX_HANDSHAKES_FROM, MAX_HANDSHAKES_FROM)
-}
-
-/// Time of silence after which a host is probed if the heartbeat is zero. Without probes, the
-/// routing id of a client whose host has vanished would stay in use for ever.
-const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(60);
-
-/// Has the system probe a silent peer's host, and close the connection if it does not answer.
-fn set_keepalive(socket: &Socket, limits: &PeerLimits) -> Result<(), Error> {
-    let heartbeat = if limits.heartbeat.is_zero() { DEFAULT_HEARTBEAT } else { limits.heartbeat };
-    let (idle, interval, probes) = keepalive_times(heartbeat);
-    socket.set(|s| s.set_tcp_keepalive(1))?;
-    socket.set(|s| s.set_tcp_keepalive_idle(idle))?;
-    socket.set(|s| s.set_tcp_keepalive_intvl(interval))?;
-    socket.set(|s| s.set_tcp_keepalive_cnt(probes))?;
-    // While data is unacknowledged the system does not probe; this limits that time.
-    socket.set_option(zmq_sys::ZMQ_TCP_MAXRT, milliseconds(2 * heartbeat))
-}
-
-/// Limits the memory that libzmq uses for a client's unread requests and unsent replies, and for
-/// the unread requests of all clients. Even at the last limit it reads one message of a client that
-/// has nothing else unread, so clients that flood the service do not keep others out.
-///
-/// Not to be called once clients may connect: libzmq applies a change to connections that are
-/// ending too, whose other end may be freed already.
-fn set_buffer_limits(socket: &Socket, limits: &PeerLimits) -> Result<(), Error> {
-    let largest = limits.message_bytes;
-    for (option, bytes) in [
-        (zmq_sys::ZMQ_RCVHWM_BYTES, (2 * largest).max(1 << 20)),
-        (zmq_sys::ZMQ_SNDHWM_BYTES, largest.max(1 << 20)),
-        (zmq_sys::ZMQ_RCVHWM_ALL_BYTES, (2 * largest).max(32 << 20)),
-    ] {
-        socket.set_option(option, bytes)?;
-    }
-    socket.set(|s| s.set_rcvhwm(MAX_UNREAD))
-}
-
-/// Maximum number of one client's requests that libzmq holds unread. With more, a client waits
-/// longer for its first reply: client and service take turns on the processors, where both could
-/// work.
-const MAX_UNREAD: c_int = 64;
-
-/// Limits the size of each message that a peer sends.
-fn set_message_limits(socket: &Socket, limits: &PeerLimits) -> Result<(), Error> {
-    socket.set_option(zmq_sys::ZMQ_MAX_MESSAGE_BYTES, limits.message_bytes)?;
-    socket.set_option(zmq_sys::ZMQ_MAX_MESSAGE_FRAMES, limits.message_frames)
-}
-
-/// Returns the seconds of silence before the first probe, those between two probes, and the number
-/// of probes, so that a dead peer is disconnected after two heartbeats.
-///
-/// TCP's probes and not ZMTP's PING: at the high-water mark libzmq does not read a client's
-/// connection, so it would see no PONG and disconnect a healthy client.
-fn keepalive_times(heartbeat: Duration) -> (i32, i32, i32) {
-    const PROBES: i32 = 3;
-    let idle = i32::try_from(heartbeat.as_secs_f64().ceil() as u64).unwrap_or(i32::MAX);
-    let interval = idle / PROBES;
-    if interval == 0 { (idle, 1, idle) } else { (idle, interval, PROBES) }
-}
