@@ -7,17 +7,17 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::account::ClientLimits;
-use super::clients::{ClientId, Clients, Handshake};
+use super::clients::{ClientId, Clients};
 use super::in_flight::InFlight;
 use super::queue::Queue;
-use super::request::{Pending, Place, Request};
+use super::request::{Pending, Place};
 use crate::backend::{LaneState, Onward, Recall, Ticket};
-use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::status::Usage;
 use hedging::Hedging;
 use lanes::Recent;
 
+mod arriving;
 mod hedging;
 mod lanes;
 mod leaving;
@@ -174,16 +174,6 @@ impl Dispatcher {
         self.clients.usages()
     }
 
-    /// Counts a request that is answered as soon as it is read.
-    pub fn count_at_once(
-        &mut self,
-        routing_id: &mut Frame,
-        handshake: impl FnOnce(&mut Frame) -> Handshake,
-    ) {
-        let client = self.enter(routing_id, handshake);
-        self.clients.count_at_once(client);
-    }
-
     /// Returns the number of a request that was taken, and that is not answered or that this lane
     /// still has; `None` if there is none.
     pub fn number_of(&self, ticket: Ticket, lane: usize) -> Option<u64> {
@@ -211,77 +201,6 @@ impl Dispatcher {
     /// Takes the next change that the log was not told yet.
     pub fn next_change(&mut self) -> Option<Change> {
         self.changes.pop_front()
-    }
-
-    /// Refuses the requests that come from now on. Returns those in the queue, which are to be
-    /// refused too.
-    pub fn begin_drain(&mut self, now: Instant) -> Vec<Ticket> {
-        self.is_draining = true;
-        self.queue.drain(now)
-    }
-
-    /// Takes a request, by swapping buffers, so that nothing is allocated. Returns where it is: in
-    /// the queue, or about to be sent. `handshake` tells what its client has said when it connected;
-    /// it is asked once of each client.
-    ///
-    /// # Errors
-    /// The fault that its client is told, if the request is refused.
-    pub fn on_request(
-        &mut self,
-        request: &mut Request,
-        handshake: impl FnOnce(&mut Frame) -> Handshake,
-        lanes: &[impl LaneState],
-        now: Instant,
-    ) -> Result<Place, Fault> {
-        if self.is_draining {
-            return Err(Fault::stopping());
-        }
-        if let Some(fault) = self.refusal(lanes, now) {
-            return Err(fault);
-        }
-        if std::mem::take(&mut self.is_refusing) {
-            self.changes.push_back(Change::Answering);
-        }
-        if request.patience == Some(Duration::ZERO) {
-            return Err(Fault::timeout());
-        }
-        let [routing_id, ..] = &mut request.envelope[..] else { return Ok(Place::Queue) };
-        let client = self.enter(routing_id, handshake);
-        if self.clients.is_dismissed(client) {
-            return Err(Fault::not_listed());
-        }
-        let &Handshake { is_req, patience, .. } = self.clients.handshake(client);
-        if is_req {
-            // Also if this one is refused: its client does not wait for the one before.
-            self.withdraw_queued(client, now);
-        }
-        self.clients.admit(client, request.bytes, now)?;
-        request.patience = request.patience.into_iter().chain(patience).min();
-        let is_next = self.queue.is_empty() && self.waiting.is_empty();
-        if is_next && self.recent.has_capacity(lanes, now) {
-            let ticket = self.in_flight.insert(request, client, Place::Waiting, now);
-            self.queue.on_served(client);
-            self.waiting.push_back(ticket);
-            Ok(Place::Waiting)
-        } else {
-            let ticket = self.in_flight.insert(request, client, Place::Queue, now);
-            self.queue.push(client, ticket, now);
-            Ok(Place::Queue)
-        }
-    }
-
-    fn enter(
-        &mut self,
-        routing_id: &mut Frame,
-        handshake: impl FnOnce(&mut Frame) -> Handshake,
-    ) -> ClientId {
-        if let Some(client) = self.clients.find(routing_id) {
-            return client;
-        }
-        let handshake = handshake(routing_id);
-        let client = self.clients.insert(routing_id, handshake);
-        self.queue.enter(client);
-        client
     }
 
     /// Has a request that a lane has given up wait for another, unless its client has gone.
@@ -342,23 +261,6 @@ impl Dispatcher {
         Some(pending)
     }
 
-    /// Takes all requests that wait, each with what its client is told, if no lane is available.
-    pub fn refuse_waiting(
-        &mut self,
-        lanes: &[impl LaneState],
-        now: Instant,
-    ) -> Vec<(Ticket, Fault)> {
-        if self.waiting.is_empty() && self.queue.is_empty() {
-            return Vec::new();
-        }
-        let Some(unavailable) = self.refusal(lanes, now) else { return Vec::new() };
-        let was_lost = |ticket| self.in_flight.get(ticket).is_some_and(|it| it.again > 0);
-        let refused = self.waiting.drain(..).chain(self.queue.drain(now)).map(|ticket| {
-            (ticket, if was_lost(ticket) { Fault::lost() } else { unavailable.clone() })
-        });
-        refused.collect()
-    }
-
     /// Ends the request to which that lane has replied, unless it had ended before.
     pub fn on_reply(&mut self, ticket: Ticket, lane: usize, now: Instant) -> Reply<'_> {
         let Some(pending) = self.in_flight.get(ticket) else {
@@ -413,29 +315,5 @@ impl Dispatcher {
     pub fn shrink(&mut self) {
         self.in_flight.shrink();
         self.late.shrink_to(MAX_IDLE_REQUESTS);
-    }
-
-    /// Takes account of a change of lanes by itself, so that it is logged before the next request
-    /// comes.
-    pub fn on_lane_changed(&mut self, lanes: &[impl LaneState], now: Instant) {
-        self.refusal(lanes, now);
-    }
-
-    /// Takes account of lanes that may be available again, so that it is logged before the next request
-    /// comes.
-    pub fn on_turn(&mut self, lanes: &[impl LaneState], now: Instant) {
-        if self.is_refusing && self.recent.has_capacity(lanes, now) {
-            self.is_refusing = false;
-            self.changes.push_back(Change::Answering);
-        }
-    }
-
-    /// Returns what clients are told if no lane is available, and logs that once.
-    fn refusal(&mut self, lanes: &[impl LaneState], now: Instant) -> Option<Fault> {
-        let why = all_unavailable(lanes, now)?;
-        if !std::mem::replace(&mut self.is_refusing, true) {
-            self.changes.push_back(Change::Refusing(why));
-        }
-        Some(Fault::new(Code::UNAVAILABLE, why))
     }
 }
