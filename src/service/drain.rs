@@ -125,12 +125,17 @@ mod tests {
     #[test]
     fn requests_are_answered_for_a_while_where_others_wait_for_the_next_service() {
         let (mut drain, start) = (Drain::new(5000 * MS), Instant::now());
+        assert!(!drain.has_begun() && !drain.is_answering() && !drain.should_refuse(start));
+        assert_eq!(drain.linger(start), MIN_LINGER);
         drain.begin(start);
+        assert!(drain.has_begun() && drain.is_answering());
+        assert_eq!(drain.next_deadline(start), Some(start + 100 * MS));
         assert!(!drain.is_over(start + 99 * MS, true) && drain.is_over(start + 100 * MS, true));
         drain.on_request(start + 999 * MS);
         assert!(!drain.should_refuse(start + 999 * MS) && drain.should_refuse(start + 1000 * MS));
         assert_eq!(drain.next_deadline(start + 999 * MS), Some(start + 1000 * MS));
         drain.begin_refusing(start + 1000 * MS);
+        assert!(drain.has_begun() && !drain.is_answering());
         assert!(!drain.should_refuse(start + 1000 * MS));
         drain.on_request(start + 1990 * MS);
         assert!(!drain.is_over(start + 1999 * MS, true) && drain.is_over(start + 2000 * MS, true));

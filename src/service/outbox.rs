@@ -186,7 +186,7 @@ mod tests {
         for text in ["1", "2", "3"] {
             outbox.keep(reply("a", text, now + MAX_RETRY), now);
         }
-        assert!(outbox.has(b"a") && !outbox.has(b"b"));
+        assert!(outbox.has(b"a") && !outbox.has(b"b") && !outbox.is_empty());
         let mut sent = Vec::new();
         let take = |limit: usize, sent: &mut Vec<u8>, reply: &mut Reply| {
             let takes = sent.len() < limit;
@@ -204,6 +204,7 @@ mod tests {
         outbox.retry(now + 4 * MIN_RETRY, false, |reply| take(3, &mut sent, reply)).unwrap();
         assert_eq!((sent.as_slice(), outbox.len(), outbox.bytes), (&b"123"[..], 0, 0));
         assert_eq!((outbox.retry_at(), outbox.dropped()), (None, 0));
+        assert!(outbox.is_empty() && !outbox.has(b"a"));
     }
 
     #[test]
