@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::ClientKeys;
 use crate::cli::Call;
+use crate::config::{FRAMES_RANGE, SIZE_RANGE};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, plain};
 use crate::fault::Fault;
@@ -101,7 +102,7 @@ fn attempt(
         wait(&mut [socket.readable(), monitor.readable()], Some(left))?;
         let mut reply = Vec::new();
         if socket.try_recv_message(&mut reply)? {
-            return Ok(reply);
+            return if is_whole(&reply) { Ok(reply) } else { Err(too_large(endpoint)) };
         }
         connection = connection.after_event(monitor)?;
         let is_broken = !matches!(connection, Connection::Pending | Connection::Established);
@@ -109,6 +110,20 @@ fn attempt(
             return Err(no_reply(endpoint, keys, timeout, connection));
         }
     }
+}
+
+/// Returns true if a reply is no larger than any service can be told to send: of what is larger, only
+/// as much is received as shows that.
+fn is_whole(reply: &[Frame]) -> bool {
+    let bytes: usize = reply.iter().map(|frame| frame.len()).sum();
+    SIZE_RANGE.contains(&bytes.max(1)) && FRAMES_RANGE.contains(&reply.len().max(1))
+}
+
+fn too_large(endpoint: &Endpoint) -> Error {
+    let (bytes, frames) = (SIZE_RANGE.end(), FRAMES_RANGE.end());
+    Error::failed(format!("the reply of {endpoint} is too large"))
+        .with_cause(format!("it has more than {bytes} bytes or {frames} frames"))
+        .with_remedy("is that a server of REQ clients?")
 }
 
 /// The state of the connection to the service.

@@ -3,13 +3,14 @@
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 use std::sync::mpsc::channel;
 use std::thread::spawn;
 
-use common::raw::Raw;
+use common::raw::{MORE, Raw, command, frame, greeting, property};
 use common::{Folder, Process, REPD, has_ipv6, refusing, repd, time_limit, until, with_folder};
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
@@ -163,6 +164,48 @@ fn what_a_server_speaks_is_told_and_it_gets_no_request() {
 }
 
 /// The first address is another host's, where nothing listens; whichever is the first.
+#[test]
+fn of_a_reply_without_an_end_little_is_kept() {
+    let _limit = time_limit(60);
+    let router = [greeting(), command("READY", &property("Socket-Type", b"ROUTER"))].concat();
+    for frames in [1 << 16, (1 << 16) + 1, usize::MAX] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let server = spawn({
+            let router = router.clone();
+            move || {
+                let mut raw = Raw::from_stream(listener.accept().unwrap().0);
+                raw.send(&router);
+                let mut heard = Vec::new();
+                while !heard.ends_with(b"hi") {
+                    heard.push(raw.byte().expect("the request"));
+                }
+                let mut connection = raw.0;
+                connection.write_all(&frame(MORE, b"")).unwrap();
+                let thousand = frame(MORE, b"x").repeat(1000);
+                let mut left = frames - 1;
+                while left >= 1000 && connection.write_all(&thousand).is_ok() {
+                    left -= 1000;
+                }
+                if left < 1000 {
+                    let last = [frame(MORE, b"x").repeat(left), frame(0, b"x")].concat();
+                    connection.write_all(&last).unwrap();
+                }
+                // Until it is closed.
+                while connection.read(&mut [0; 1024]).is_ok_and(|length| length > 0) {}
+            }
+        });
+        let (code, out, error) = said(&repd(&["call", "--timeout=600", &endpoint, "hi"], b""));
+        if frames == 1 << 16 {
+            assert_eq!((code, out.lines().count()), (Some(0), frames), "{error}");
+        } else {
+            let why = "is too large: it has more than 1073741824 bytes or 65536 frames";
+            assert!(code == Some(1) && error.contains(why), "{frames}: {error}");
+        }
+        server.join().unwrap();
+    }
+}
+
 #[test]
 fn each_address_of_a_name_is_tried() {
     let _limit = time_limit(60);

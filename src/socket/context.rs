@@ -11,7 +11,7 @@ use zmq::SocketType;
 
 use super::checks;
 use super::curve::ClientKeys;
-use super::peer_limits::{PeerLimits, bound_handshakes};
+use super::peer_limits::{PeerLimits, bound_handshakes, bound_replies};
 use super::{
     Monitor, Monitored, OwnIo, Socket, last_error, milliseconds, retry_on_eintr, socket_error,
 };
@@ -260,6 +260,7 @@ impl Context {
         keys: Option<&ClientKeys>,
     ) -> Result<Socket, Error> {
         let socket = self.socket(kind)?;
+        bound_replies(&socket)?;
         keys.map_or(Ok(()), |keys| socket.use_server_key(keys))?;
         let property = deadline::to_property(patience);
         socket.set_slice(zmq_sys::ZMQ_METADATA, property.as_bytes())?;

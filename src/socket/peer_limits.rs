@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::checks::AcceptCheck;
 use super::{Socket, milliseconds};
+use crate::config::{FRAMES_RANGE, SIZE_RANGE};
 use crate::error::Error;
 
 /// The limits that a socket sets for each of its peers.
@@ -66,6 +67,15 @@ impl PeerLimits {
         // While data is unacknowledged the system does not probe; this limits that time.
         socket.set_option(zmq_sys::ZMQ_TCP_MAXRT, milliseconds(2 * heartbeat))
     }
+}
+
+/// Limits what a server may send to a client: no service can be told to reply with more.
+pub fn bound_replies(socket: &Socket) -> Result<(), Error> {
+    let bytes = *SIZE_RANGE.end() as i64;
+    socket.set_option(zmq_sys::ZMQ_MAX_MESSAGE_BYTES, bytes)?;
+    socket.set_option(zmq_sys::ZMQ_RCVHWM_BYTES, bytes)?;
+    // The delimiter is one more.
+    socket.set_option(zmq_sys::ZMQ_MAX_MESSAGE_FRAMES, *FRAMES_RANGE.end() as c_int + 1)
 }
 
 /// Time after which a connection whose handshake is not done is closed.
