@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
@@ -11,6 +12,8 @@ use common::keys::Keys;
 use common::{Client, Folder, Killed, LIMIT, Process, REPD, time_limit, with_folder, without_time};
 use nix::pty::openpty;
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 /// Does the same, and says where the journal is that its standard error leads to: by device and
 /// inode.
@@ -320,4 +323,23 @@ fn a_worker_that_passes_its_deadline_is_told_of_and_so_is_a_pool_of_them() {
             service.wait_for_line("warning: every worker or upstream is stuck in requests that have passed their deadline: requests");
         }
     }
+}
+
+#[test]
+fn a_log_file_that_may_not_grow_ends_no_service() {
+    let _limit = time_limit(60);
+    let folder = Folder::new("log-file");
+    let endpoint = format!("ipc://{}", folder.file("clients"));
+    let serve = "ulimit -f 1; exec \"$0\" serve --listen \"$1\" --log-level debug 2>\"$2\"";
+    let mut service = Command::new("env")
+        .args(["--default-signal=XFSZ", "sh", "-c", serve, REPD, &endpoint, &folder.file("log")])
+        .spawn()
+        .unwrap();
+    let client = Client::req(&endpoint);
+    for _ in 0..100 {
+        assert_eq!(client.ask_text("ab"), "ba");
+    }
+    assert!((1..=1024).contains(&fs::metadata(folder.file("log")).unwrap().len()));
+    kill(Pid::from_raw(service.id() as i32), SIGTERM).unwrap();
+    assert_eq!(service.wait().unwrap().code(), Some(0));
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level::pipe};
 
 use crate::error::Error;
@@ -45,6 +45,8 @@ impl Signals {
             flag::register(signal, Arc::clone(&seen)).map_err(cannot)?;
             pipe::register(signal, writer.try_clone().map_err(cannot)?).map_err(cannot)?;
         }
+        // A log file that may not grow (RLIMIT_FSIZE) is no reason to end.
+        flag::register(SIGXFSZ, Arc::default()).map_err(cannot)?;
         signals.thread_unblock().map_err(cannot_block)?;
         Ok(Signals(reader))
     }
