@@ -9,7 +9,7 @@ targets="x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu or armv7-unknown-li
 usage() { echo "error: $1; give $targets" >&2; exit 2; }
 [ $# = 1 ] || usage "cannot build $# targets"
 target=$1
-packages=(g++ make cargo-web python3 rustc-web) options=()
+packages=(ca-certificates g++ make cargo-web python3 rustc-web) options=()
 case $target in
     x86_64-unknown-linux-gnu) packages+=(libstd-rust-web-dev:amd64) ;;
     aarch64-unknown-linux-gnu) packages+=(libstd-rust-web-dev:arm64 g++-aarch64-linux-gnu) ;;

@@ -125,6 +125,10 @@ fn cannot_write(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::AlreadyExists => {
             cannot.with_remedy("no key is overwritten: give another name, or remove it first")
         }
+        io::ErrorKind::NotFound => cannot.with_remedy("make its folder first"),
+        io::ErrorKind::PermissionDenied => {
+            cannot.with_remedy("give a name in a folder that this user may write to")
+        }
         _ => cannot,
     }
 }

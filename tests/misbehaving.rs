@@ -160,7 +160,7 @@ fn whatever_a_program_does_its_client_is_told_and_no_other_client_notices() {
         (b"killed", Err(502), "it ended before it replied (signal: 9"),
         (b"garbage", Err(500), "its reply is longer than 1048576 bytes"),
         (b"half and exit", Err(502), "it ended before it replied"),
-        (b"twice", Err(500), "after its reply; it must write one reply per request"),
+        (b"twice", Err(500), "after its reply; is the length before that right? it must write one"),
         (b"too long", Err(500), "its reply is longer than 1048576 bytes"),
         (b"closes", Err(502), "it ended before it replied"),
         (b"flood", Ok("flooded"), ": xxx"),

@@ -376,7 +376,7 @@ fn a_common_mistake_has_its_hint() {
         (&["serve", "--wrokers", "3"], "did you mean --workers?"),
         (&["serve", "--workers=3x"], "give a whole number"),
         (&["serve", "--verbose=yes"], "--verbose takes no value"),
-        (&["serve", "--max-memory=1M"], "give at least twice as much memory"),
+        (&["serve", "--max-memory=1M"], "give at least 2097152, or smaller messages"),
         (&["serve", "count.sh"], "if it is a program, put -- before it"),
         (&["--workers=3"], "options follow a command"),
         (&["call", "tcp://127.0.0.1:1", "-3"], "put -- before a frame that begins with -"),

@@ -163,7 +163,8 @@ fn the_worker_in_javascript_counts_words_and_ends_without_loss() {
 #[test]
 fn the_worker_in_java_counts_words_and_ends_without_loss() {
     let _limit = time_limit(120);
-    let has_java = Command::new("javac").arg("-version").output().is_ok();
+    let version = Command::new("javac").arg("-version").output();
+    let has_java = version.is_ok_and(|version| version.status.success());
     if !has_java || !Path::new(JEROMQ).exists() {
         skipped("there is no Java compiler, or no libjeromq-java");
         return;

@@ -166,12 +166,18 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
         return Error::config("cannot read a key that is given in the place of its file")
             .with_remedy("give the file NAME.key_secret");
     }
-    let is_moved = error.kind() == ErrorKind::PermissionDenied && landlock::is_restricted();
+    let error_kind = error.kind();
+    let is_moved = error_kind == ErrorKind::PermissionDenied && landlock::is_restricted();
     let cannot = Error::config(format!("cannot read {}", path.display())).with_cause(plain(error));
     if is_moved {
         return cannot.with_remedy("if it has moved to another folder, start repd again");
     }
-    cannot
+    match error_kind {
+        ErrorKind::NotFound => cannot.with_remedy("is that its path?"),
+        ErrorKind::IsADirectory => cannot.with_remedy("give a file in it"),
+        ErrorKind::PermissionDenied => cannot.with_remedy("let the user that repd runs as read it"),
+        _ => cannot,
+    }
 }
 
 /// Returns the error of a line of a list.

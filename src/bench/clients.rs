@@ -249,7 +249,12 @@ impl Part<'_> {
         if request.sent_at >= self.start {
             self.outcome.missing += 1;
             let given_up = request.sent_at + self.load.timeout - self.start;
-            self.outcome.elapsed = self.outcome.elapsed.max(given_up);
+            // A load of a certain time is no longer for what is waited for after it.
+            let ended = match self.load.end {
+                End::After(time) => given_up.min(time),
+                End::Requests(_) => given_up,
+            };
+            self.outcome.elapsed = self.outcome.elapsed.max(ended);
         } else {
             self.outcome.missing_before += 1;
         }
@@ -261,9 +266,9 @@ mod tests {
     use super::super::load::Body;
     use super::*;
 
-    #[test]
-    fn a_reply_that_comes_late_is_missing_even_if_it_comes_before_the_check() {
-        let timeout = Duration::from_secs(1);
+    /// Counts the replies to requests of the begin of a load that come after these times. A reply has
+    /// a second.
+    fn outcome(end: End, waits: &[Duration]) -> Outcome {
         let load = Load {
             endpoint: "tcp://127.0.0.1:1".parse().unwrap(),
             keys: None,
@@ -271,8 +276,8 @@ mod tests {
             threads: 1,
             bodies: vec![Body { bytes: b"a".to_vec(), weight: 1, expected: None }],
             warmup: Duration::ZERO,
-            end: End::Requests(3),
-            timeout,
+            end,
+            timeout: Duration::from_secs(1),
         };
         let start = Instant::now();
         let mut part = Part {
@@ -289,9 +294,25 @@ mod tests {
             _running: std::io::pipe().unwrap().1,
         };
         let request = Pending { sent_at: start, body: 0 };
-        for wait in [timeout / 2, timeout, 2 * timeout] {
-            part.count_reply(request, &[Frame::from("a")], start + wait);
+        for wait in waits {
+            part.count_reply(request, &[Frame::from("a")], start + *wait);
         }
-        assert_eq!((part.outcome.replies, part.outcome.missing), (1, 2));
+        part.outcome
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_reply_that_comes_late_is_missing_even_if_it_comes_before_the_check() {
+        let outcome = outcome(End::Requests(3), &[500 * MS, 1000 * MS, 2000 * MS]);
+        assert_eq!((outcome.replies, outcome.missing), (1, 2));
+        assert_eq!(outcome.elapsed, 1000 * MS);
+    }
+
+    #[test]
+    fn what_is_missing_makes_a_load_of_a_certain_time_no_longer() {
+        let outcome = outcome(End::After(100 * MS), &[50 * MS, 1000 * MS]);
+        assert_eq!((outcome.replies, outcome.missing), (1, 1));
+        assert_eq!(outcome.elapsed, 100 * MS);
     }
 }

@@ -96,7 +96,8 @@ pub enum End {
 /// The results of a load, without its warm-up unless said otherwise.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Time from the end of the warm-up until the last reply came or was given up.
+    /// Time from the end of the warm-up until the last reply came, or was given up; of what is given up
+    /// after a load of a certain time it is that.
     pub elapsed: Duration,
     /// Number of requests sent.
     pub sent: u64,

@@ -142,8 +142,8 @@ pub struct Serve {
     #[argh(option, arg_name = "n", default = "config::MAX_FRAMES", from_str_fn(parse::max_frames))]
     max_frames: usize,
 
-    /// maximum memory for requests and unsent replies together in bytes, 1M to 1024G; at the limit
-    /// the client for which most is held gets a 503 first (default 64M, or four times
+    /// maximum memory for requests and unsent replies together in bytes, 1M to 1024G, and at least
+    /// twice --max-message-size; who holds most gets a 503 first (default 64M, or four times
     /// --max-message-size if that is more)
     #[argh(option, arg_name = "bytes", from_str_fn(parse::max_memory))]
     max_memory: Option<usize>,

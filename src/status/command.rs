@@ -1,5 +1,6 @@
 //! The command `repd status`: reads `/status.json` of a service, and shows it.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write, stdout};
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, plain};
 use crate::sys::fd::{readable_within, set_nonblocking};
 use crate::sys::terminal::size as terminal_size;
+use crate::text::is_escaped;
 
 /// Time that the service has to answer.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -81,7 +83,22 @@ fn cut(text: &str, (rows, columns): (usize, usize)) -> String {
 }
 
 fn shown(status: &Value, is_json: bool) -> String {
-    if is_json { format!("{status}\n") } else { terminal::shown(status) }
+    if is_json { json(status) } else { terminal::shown(status) }
+}
+
+/// Returns it as JSON, in which nothing changes a terminal: what serves there may be no repd.
+fn json(status: &Value) -> String {
+    let mut text = String::new();
+    for c in status.to_string().chars() {
+        if is_escaped(c) {
+            // Each of these has four digits at most. Writing to a String never fails.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text.push('\n');
+    text
 }
 
 /// Reads what the service shows.
@@ -144,6 +161,14 @@ fn ask(endpoint: &Endpoint) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_printed_as_json_is_the_same_and_changes_no_terminal() {
+        let status = serde_json::json!({ "a": "\u{1b}\u{7f}\u{9b}31m \u{202e}é\u{feff}\n" });
+        let printed = json(&status);
+        assert!(!printed.trim_end().contains(is_escaped), "{printed}");
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), status);
+    }
 
     #[test]
     fn what_does_not_fit_a_terminal_is_cut_at_the_end() {

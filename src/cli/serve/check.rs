@@ -58,8 +58,12 @@ impl Serve {
                 .with_remedy("give a program, --backend or --upstream, which can use a name"));
         }
         if self.max_memory.is_some_and(|bytes| bytes < 2 * self.max_message_size) {
-            let what = "cannot use --max-memory with so large a --max-message-size";
-            return Err(Error::config(what).with_remedy("give at least twice as much memory"));
+            let (what, least) = (
+                "cannot use --max-memory that is not twice --max-message-size",
+                2 * self.max_message_size,
+            );
+            return Err(Error::config(what)
+                .with_remedy(format!("give at least {least}, or smaller messages")));
         }
         self.check_log()?;
         self.check_keys()?;

@@ -93,7 +93,12 @@ impl Reader {
         };
         if is_complete && !self.bytes.is_empty() {
             let reason = format!("it wrote {} after its reply", quoted(&self.bytes));
-            let hint = "it must write one reply per request";
+            let hint = match self.format.framing {
+                Framing::Packet => {
+                    "is the length before that right? it must write one reply per request"
+                }
+                _ => "it must write one reply per request",
+            };
             return Err(InvalidReply::Malformed { reason, hint });
         }
         Ok(is_complete.then(|| std::mem::take(&mut self.frames)))
