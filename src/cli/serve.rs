@@ -27,7 +27,7 @@ mod describe;
     note = "Exit codes: 0 stopped, all requests answered; 1 failed while running, or \
             requests were abandoned; 2 bad usage or configuration.",
     example = "{command_name} --listen 'tcp://*:5555' --listen ipc:///run/repd.sock --handler echo",
-    example = "{command_name} --framing lines -- ./count-words.sh"
+    example = "{command_name} --framing lines -- ./words.sh"
 )]
 pub struct Serve {
     /// endpoint where clients connect, tcp://HOST:PORT, ipc://PATH, or fd://NAME for a socket that
