@@ -82,7 +82,7 @@ fn each_stranger_is_refused_and_told_apart() {
         &format!("{} until=2020-12-31", keys.make("expired").trim_end()),
         &format!("{} from=10.0.0.0/8,::1", keys.make("elsewhere").trim_end()),
     ];
-    keys.write("clients", &list.join("\n"));
+    keys.write("clients", &(list.join("\n") + "\n"));
     let mut service = keys.serve(&[]);
     let endpoint = service.endpoint.clone();
     let called = keys.call(&endpoint, "pump-7");
@@ -223,7 +223,7 @@ fn a_list_without_a_key_lets_nobody_in() {
     let refused = keys.call(&service.endpoint, "pump-7");
     assert_eq!((refused.status.code(), refused.stdout.is_empty()), (Some(1), true));
     for line in ["pump-7", "pump-7 ", "pump-7 \t", "pump-7 0", "pump-7 ''"] {
-        keys.write("clients", line);
+        keys.write("clients", &format!("{line}\n"));
         let (key, clients) = (keys.path("service.key_secret"), keys.path("clients"));
         let refused = repd(
             &["serve", "--listen", "tcp://127.0.0.1:*", "--key", &key, "--clients", &clients],
@@ -454,8 +454,8 @@ fn an_upstream_and_its_front_know_each_other() {
     let call = ["call", &refused.endpoint, "--server-key", &server, "--key", &pump, "hello"];
     assert_eq!(repd(&call, b"").stdout, b"olleh\n");
     for (list, why) in [
-        (format!("{endpoint} {server} x"), "unnamed:1: what follows the key"),
-        ("tcp://127.0.0.1:1 key".into(), "unnamed:1: the key of tcp://127.0.0.1:1 is none"),
+        (format!("{endpoint} {server} x\n"), "unnamed:1: what follows the key"),
+        ("tcp://127.0.0.1:1 key\n".into(), "unnamed:1: the key of tcp://127.0.0.1:1 is none"),
         (String::new(), "add the line: tcp://127.0.0.1:1 KEY"),
     ] {
         let list = keys.write("unnamed", &list);

@@ -48,7 +48,12 @@ fn who_is_added_is_served_and_a_list_with_a_mistake_changes_nothing() {
         assert_eq!(keys.call(&endpoint, "new").stdout, b"olleh\n");
         let path = keys.path("clients");
         let set_mode = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        let mistakes: [(&dyn Fn(), &str); 5] = [
+        let mistakes: [(&dyn Fn(), &str); 6] = [
+            // The key alone is there of a line that restricts its client.
+            (
+                &|| _ = keys.write("clients", list(&keys, &["pump-7"]).trim_end()),
+                "clients:1: the file ends amid this line",
+            ),
             (&|| set_mode(0o662), "every user may change it; chmod o-w"),
             (
                 &|| {

@@ -95,7 +95,8 @@ fn read(path: &Path) -> Result<(String, u32), Error> {
 /// Reads a list, which may be read again while the service runs: nothing that may block.
 ///
 /// # Errors
-/// Those of a file; one that is none, such as a pipe; or one that every user may change.
+/// Those of a file; one that is none, such as a pipe; one that every user may change; or one that ends
+/// amid a line, as if it were still being written.
 pub(super) fn read_list(path: &Path) -> Result<String, Error> {
     let (file, metadata) = open(path)?;
     if !metadata.is_file() {
@@ -106,7 +107,13 @@ pub(super) fn read_list(path: &Path) -> Result<String, Error> {
             .with_cause("every user may change it")
             .with_remedy(format!("chmod o-w {}", path.display())));
     }
-    read_text(path, file)
+    let text = read_text(path, file)?;
+    if !text.is_empty() && !text.ends_with('\n') {
+        // What is missing of a line may be what restricts its client.
+        let what = "the file ends amid this line: write it whole, with a line end";
+        return Err(at_line(path, text.lines().count(), what));
+    }
+    Ok(text)
 }
 
 /// Opens a file, and waits for nobody who is to write to it.
