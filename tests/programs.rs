@@ -416,12 +416,13 @@ fn where_programs_cannot_be_watched_none_is_started() {
 #[test]
 fn a_program_inherits_nothing_on_an_old_kernel_either() {
     let _limit = time_limit(60);
-    let program = "while read -r line; do ls /proc/$$/fd | wc -w; done";
+    // Not by a pipe, which would be the shell's own for a moment.
+    let program = "while read -r line; do find /proc/$$/fd -type l -printf x; echo; done";
     let mut command = without(CLOSE_RANGE, nix::errno::Errno::ENOSYS as u32);
     let shell = "exec 9</dev/null; exec \"$0\" \"$@\"";
     command.args(["sh", "-c", shell, common::REPD, "serve", "--listen", "tcp://127.0.0.1:*"]);
     let service = Process::run(command.args(["--framing", "lines", "--", "sh", "-c", program]));
-    assert_eq!(Client::req(&service.endpoint).ask_text("how many?"), "3");
+    assert_eq!(Client::req(&service.endpoint).ask_text("how many?"), "xxx");
 }
 
 #[test]
