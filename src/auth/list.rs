@@ -282,11 +282,12 @@ fn may_hold_key(word: &str) -> bool {
 /// Returns a word of a list in quotes, escaped and shortened. One that may be a secret key, pasted by
 /// mistake, is not repeated.
 fn quoted(word: &str) -> String {
-    if may_hold_key(word) {
-        return "a word that looks like a key".into();
-    }
     let mut text = printable(word.as_bytes());
     shorten(&mut text, 80);
+    // The dots that it ends with may make a key of what was none.
+    if may_hold_key(word) || may_hold_key(&text) {
+        return "a word that looks like a key".into();
+    }
     format!("\"{text}\"")
 }
 
