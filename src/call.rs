@@ -112,11 +112,11 @@ fn attempt(
     }
 }
 
-/// Returns true if a reply is no larger than any service can be told to send: of what is larger, only
-/// as much is received as shows that.
+/// Returns true if a reply has come whole: of one that is too large only as much is received as shows
+/// that.
 fn is_whole(reply: &[Frame]) -> bool {
     let bytes: usize = reply.iter().map(|frame| frame.len()).sum();
-    SIZE_RANGE.contains(&bytes.max(1)) && FRAMES_RANGE.contains(&reply.len().max(1))
+    bytes <= *SIZE_RANGE.end() && reply.len() <= *FRAMES_RANGE.end()
 }
 
 fn too_large(endpoint: &Endpoint) -> Error {

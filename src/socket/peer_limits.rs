@@ -69,7 +69,8 @@ impl PeerLimits {
     }
 }
 
-/// Limits what a server may send to a client: no service can be told to reply with more.
+/// Limits what a server may send to a client: no more than the largest request that any service can be
+/// told to take.
 pub fn bound_replies(socket: &Socket) -> Result<(), Error> {
     let bytes = *SIZE_RANGE.end() as i64;
     socket.set_option(zmq_sys::ZMQ_MAX_MESSAGE_BYTES, bytes)?;

@@ -57,17 +57,20 @@ impl Serve {
             return Err(Error::config("cannot use --name-clients with a built-in handler")
                 .with_remedy("give a program, --backend or --upstream, which can use a name"));
         }
-        if self.max_memory.is_some_and(|bytes| bytes < 2 * self.max_message_size) {
-            let (what, least) = (
-                "cannot use --max-memory that is not twice --max-message-size",
-                2 * self.max_message_size,
-            );
-            return Err(Error::config(what)
-                .with_remedy(format!("give at least {least}, or smaller messages")));
-        }
+        self.check_memory()?;
         self.check_log()?;
         self.check_keys()?;
         self.check_retries()
+    }
+
+    /// Checks that two of the largest messages have place.
+    fn check_memory(&self) -> Result<(), Error> {
+        let least = 2 * self.max_message_size;
+        if self.max_memory.is_none_or(|bytes| bytes >= least) {
+            return Ok(());
+        }
+        Err(Error::config("cannot use --max-memory that is not twice --max-message-size")
+            .with_remedy(format!("give at least {least}, or smaller messages")))
     }
 
     /// Checks that what is said about the log goes together.
