@@ -35,6 +35,7 @@ mod drain;
 mod end;
 mod figures;
 mod frontend;
+mod handshake;
 mod in_flight;
 mod manager;
 mod naming;

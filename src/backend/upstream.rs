@@ -23,6 +23,7 @@ use crate::frame::Frame;
 use crate::hops;
 use crate::socket::{Context, HandshakeFailure, Refusals, Sent, Watched, share};
 
+use connection::Trouble;
 use link::Link;
 use share::Share;
 
@@ -33,25 +34,6 @@ mod share;
 /// Time without news of a connection after which a new socket is made. libzmq tries again within two
 /// seconds, and what it has begun ends within five; but there is what it does not try again.
 const SILENCE: Duration = Duration::from_secs(8);
-
-/// The reason why an upstream is not connected.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Trouble {
-    /// It cannot be reached, or nothing listens there.
-    Unreachable,
-    /// What listens there does not shake hands.
-    Handshake(HandshakeFailure),
-}
-
-impl Trouble {
-    /// Returns true if the log tells the same of both. Of noise each byte is another.
-    fn is_like(self, other: Trouble) -> bool {
-        match (self, other) {
-            (Trouble::Handshake(one), Trouble::Handshake(other)) => one.is_like(other),
-            _ => self == other,
-        }
-    }
-}
 
 pub(crate) struct Upstream {
     name: String,

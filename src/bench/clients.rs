@@ -49,6 +49,10 @@ pub(super) struct Pending {
     body: usize,
 }
 
+/// A place for one outstanding request. Its number differs from request to request, so that a late
+/// reply is not taken for the next one's.
+type Slot = (u32, Option<Pending>);
+
 impl Part<'_> {
     /// Runs this share with the load's DEALER or with this number of REQ sockets. Returns when all
     /// its requests are answered or overdue. An error ends the load for the other threads too.
@@ -120,9 +124,7 @@ impl Part<'_> {
 
     fn run_dealer(mut self, outstanding: usize) -> Result<Outcome, Error> {
         let socket = self.dealer()?;
-        // A slot's number differs from request to request, so that a late reply is not taken for
-        // the next one's.
-        let mut slots: Vec<(u32, Option<Pending>)> = vec![(0, None); outstanding];
+        let mut slots: Vec<Slot> = vec![(0, None); outstanding];
         let mut free: Vec<usize> = (0..outstanding).collect();
         let mut busy = 0;
         let mut next_check = Instant::now() + CHECK_INTERVAL;
@@ -160,14 +162,19 @@ impl Part<'_> {
             let now = Instant::now();
             if now >= next_check {
                 next_check = now + CHECK_INTERVAL;
-                for (slot, (_, pending)) in slots.iter_mut().enumerate() {
-                    if let Some(overdue) = pending.take_if(|it| self.is_overdue(it, now)) {
-                        self.count_missing(overdue);
-                        free.push(slot);
-                    }
-                }
+                self.take_overdue(&mut slots, &mut free, now);
             }
             busy -= free.len();
+        }
+    }
+
+    /// Counts what is overdue as missing, and frees its slots.
+    fn take_overdue(&mut self, slots: &mut [Slot], free: &mut Vec<usize>, now: Instant) {
+        for (slot, (_, pending)) in slots.iter_mut().enumerate() {
+            if let Some(overdue) = pending.take_if(|it| self.is_overdue(it, now)) {
+                self.count_missing(overdue);
+                free.push(slot);
+            }
         }
     }
 

@@ -197,10 +197,6 @@ pub fn run(
     }
     let sockets = load.clients.sockets();
     let threads = load.threads.clamp(1, sockets);
-    let interval = match load.clients {
-        Clients::OpenLoop { rate, .. } => Duration::from_secs(1).div_f64(rate.max(1) as f64),
-        Clients::Req(_) | Clients::Pipeline(_) => Duration::ZERO,
-    };
     let endpoint = &load.endpoint.reached()?;
     let context = Context::new(1)?;
     // For a moment, a socket that is given up exists beside its successor.
@@ -211,25 +207,20 @@ pub fn run(
     let (ended, running) = pipe().map_err(cannot_start)?;
     let mut outcome = thread::scope(|scope| {
         let start = |thread| {
-            // The first threads take the remainder.
-            let (thread, threads) = (thread as u64, threads as u64);
-            let share_of = |total: u64| total / threads + u64::from(thread < total % threads);
+            let share_of = |total| share(total, thread, threads);
             let part = Part {
                 load,
                 endpoint,
                 context: &context,
                 bodies: load.bodies.iter().map(|body| Frame::from(&body.bytes[..])).collect(),
                 // Seeded, so that each run draws the same bodies.
-                rng: fastrand::Rng::with_seed(thread),
+                rng: fastrand::Rng::with_seed(thread as u64),
                 start: began + load.warmup,
                 remaining: match load.end {
                     End::After(_) => u64::MAX,
                     End::Requests(requests) => share_of(requests),
                 },
-                schedule: Schedule {
-                    first: interval * thread as u32,
-                    interval: interval * threads as u32,
-                },
+                schedule: Schedule::of(&load.clients, thread, threads),
                 shared: &shared,
                 outcome: Outcome::new(load.bodies.len()),
                 _running: running.try_clone()?,
@@ -244,15 +235,20 @@ pub fn run(
         })?;
         drop(running);
         wait_for_parts(&ended, stop, &shared, began, progress)?;
-        let mut outcome = Outcome::new(load.bodies.len());
-        for part in parts {
+        parts.into_iter().try_fold(Outcome::new(load.bodies.len()), |mut outcome, part| {
             outcome.add(part.join().unwrap_or_else(|_| Err(Error::failed("a client panicked")))?);
-        }
-        Ok::<_, Error>(outcome)
+            Ok::<_, Error>(outcome)
+        })
     })?;
     outcome.processors =
         (processor_time() - processor_time_before).as_secs_f64() / began.elapsed().as_secs_f64();
     Ok(outcome)
+}
+
+/// Returns how much of `total` is for one thread: the first ones take the remainder.
+fn share(total: u64, thread: usize, threads: usize) -> u64 {
+    let (thread, threads) = (thread as u64, threads as u64);
+    total / threads + u64::from(thread < total % threads)
 }
 
 /// Waits until `ended` is readable: every thread has closed its end of the pipe. Tells the threads

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::clients::{CHECK_INTERVAL, Part, Pending};
-use super::load::Outcome;
+use super::load::{Clients, Outcome};
 use super::watch::Watch;
 use crate::error::Error;
 use crate::frame::Frame;
@@ -19,6 +19,17 @@ pub(super) struct Schedule {
     pub first: Duration,
     /// Time between two of them.
     pub interval: Duration,
+}
+
+impl Schedule {
+    /// Returns the schedule of one thread of `threads`.
+    pub fn of(clients: &Clients, thread: usize, threads: usize) -> Schedule {
+        let interval = match clients {
+            Clients::OpenLoop { rate, .. } => Duration::from_secs(1).div_f64((*rate).max(1) as f64),
+            Clients::Req(_) | Clients::Pipeline(_) => Duration::ZERO,
+        };
+        Schedule { first: interval * thread as u32, interval: interval * threads as u32 }
+    }
 }
 
 /// The requests of one thread that wait for their replies.

@@ -17,14 +17,6 @@ pub fn progress(elapsed: Duration, rate: f64) -> String {
 
 /// Returns the report that people read.
 pub fn text(load: &Load, outcome: &Outcome) -> String {
-    let clients = match load.clients {
-        Clients::Req(1) => "1 REQ client".into(),
-        Clients::Req(clients) => format!("{clients} REQ clients"),
-        Clients::Pipeline(outstanding) => format!("1 DEALER with {outstanding} outstanding"),
-        Clients::OpenLoop { clients, rate } => {
-            format!("{clients} DEALER clients, {} requests/s asked", thousands(rate as f64))
-        }
-    };
     let seconds = outcome.elapsed.as_secs_f64();
     let (sent, received) = outcome.megabytes();
     let mut errors = String::new();
@@ -35,10 +27,11 @@ pub fn text(load: &Load, outcome: &Outcome) -> String {
         let _ = write!(errors, ", not as expected: {}", thousands(outcome.wrong as f64));
     }
     let mut text = format!(
-        "{clients}, {} B, {}\n\
+        "{}, {} B, {}\n\
          requests   {} in {seconds:.2} s\n\
          replies    {}, missing: {}{errors}\n\
          rate       {} requests/s, {sent:.2} MB/s sent, {received:.2} MB/s received\n",
+        clients(&load.clients),
         thousands(load.bodies[0].bytes.len() as f64),
         load.endpoint,
         thousands(outcome.sent as f64),
@@ -69,6 +62,18 @@ pub fn text(load: &Load, outcome: &Outcome) -> String {
         outcome.processors
     );
     text + &histogram(latency)
+}
+
+/// Returns who asks.
+fn clients(clients: &Clients) -> String {
+    match *clients {
+        Clients::Req(1) => "1 REQ client".into(),
+        Clients::Req(clients) => format!("{clients} REQ clients"),
+        Clients::Pipeline(outstanding) => format!("1 DEALER with {outstanding} outstanding"),
+        Clients::OpenLoop { clients, rate } => {
+            format!("{clients} DEALER clients, {} requests/s asked", thousands(rate as f64))
+        }
+    }
 }
 
 /// Returns the histogram of the latency. The upper bounds of its rows grow by the same factor from

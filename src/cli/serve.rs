@@ -10,10 +10,13 @@ use crate::auth::Network;
 use crate::config::{self, Backend, Config};
 use crate::endpoint::Endpoint;
 use crate::handler::{Framing, Handler, Program, echo, reverse};
-use crate::logging::{LevelFilter, Target};
+use crate::logging::LevelFilter;
 
 mod check;
 mod describe;
+mod logging;
+
+use logging::{Format, LogTarget};
 
 /// Run the service.
 #[derive(ArgsInfo, Debug, FromArgs)]
@@ -189,16 +192,21 @@ pub struct Serve {
     heartbeat: Duration,
 
     /// destination of log lines: stderr, journal or syslog (default stderr)
-    #[argh(option, arg_name = "target", default = "LogTarget::default()", from_str_fn(log_target))]
+    #[argh(
+        option,
+        arg_name = "target",
+        default = "LogTarget::default()",
+        from_str_fn(logging::target)
+    )]
     log: LogTarget,
 
     /// format of log lines on standard error: text, or json for an object a line (default text)
-    #[argh(option, arg_name = "name", default = "Format::default()", from_str_fn(log_format))]
+    #[argh(option, arg_name = "name", default = "Format::default()", from_str_fn(logging::format))]
     log_format: Format,
 
     /// least level of the lines that are logged: error, warning, info, or debug for each request
     /// (default info)
-    #[argh(option, arg_name = "level", from_str_fn(log_level))]
+    #[argh(option, arg_name = "level", from_str_fn(logging::level))]
     log_level: Option<LevelFilter>,
 
     /// log each request: the same as --log-level debug
@@ -215,48 +223,7 @@ pub struct Serve {
     program: Vec<String>,
 }
 
-/// What `--log` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum LogTarget {
-    #[default]
-    Stderr,
-    Journal,
-    Syslog,
-}
-
-/// What `--log-format` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Format {
-    #[default]
-    Text,
-    Json,
-}
-
-/// What `--log-level` says, by name.
-const LEVELS: [(&str, LevelFilter); 4] = [
-    ("error", LevelFilter::Error),
-    ("warning", LevelFilter::Warn),
-    ("info", LevelFilter::Info),
-    ("debug", LevelFilter::Debug),
-];
-
 impl Serve {
-    /// Returns where log lines go.
-    pub fn log_target(&self) -> Target {
-        match (self.log, self.log_format) {
-            (LogTarget::Stderr, Format::Text) => Target::Stderr,
-            (LogTarget::Stderr, Format::Json) => Target::Json,
-            (LogTarget::Journal, _) => Target::Journal,
-            (LogTarget::Syslog, _) => Target::Syslog,
-        }
-    }
-
-    /// Returns the level from which on lines are logged.
-    pub fn log_level(&self) -> LevelFilter {
-        let other = if self.verbose { LevelFilter::Debug } else { LevelFilter::Info };
-        self.log_level.unwrap_or(other)
-    }
-
     /// Returns the first positional argument: the program, if `--` is before it. `None` if there
     /// are none.
     pub(super) fn first_positional(&self) -> Option<&str> {
@@ -320,26 +287,4 @@ impl Serve {
 /// Returns the name of a choice as it is given.
 fn lower(choice: impl std::fmt::Debug) -> String {
     format!("{choice:?}").to_lowercase()
-}
-
-fn log_target(name: &str) -> Result<LogTarget, String> {
-    match name {
-        "stderr" => Ok(LogTarget::Stderr),
-        "journal" => Ok(LogTarget::Journal),
-        "syslog" => Ok(LogTarget::Syslog),
-        _ => Err("give stderr, journal or syslog".into()),
-    }
-}
-
-fn log_format(name: &str) -> Result<Format, String> {
-    match name {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        _ => Err("give text or json".into()),
-    }
-}
-
-fn log_level(name: &str) -> Result<LevelFilter, String> {
-    let found = LEVELS.iter().find(|(level, _)| *level == name);
-    found.map(|(_, level)| *level).ok_or_else(|| "give error, warning, info or debug".into())
 }

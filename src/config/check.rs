@@ -57,19 +57,9 @@ impl Config {
         if self.max_memory_bytes() < self.max_message_size.saturating_mul(2) {
             return Some("max_memory: give at least twice max_message_size".into());
         }
-        let upstreams = self.upstreams();
-        let is_twice = |(place, endpoint)| upstreams[..place].contains(endpoint);
-        if let Some((_, upstream)) = upstreams.iter().enumerate().find(|it| is_twice(*it)) {
-            return Some(format!("upstream: {upstream} is given twice; give it once"));
-        }
-        let empty = match &self.backend {
-            _ if self.listen.is_empty() => Some("listen"),
-            Backend::External(endpoints) if endpoints.is_empty() => Some("backend"),
-            Backend::Upstream(endpoints) if endpoints.is_empty() => Some("upstream"),
-            _ => None,
-        };
-        if let Some(name) = empty {
-            return Some(format!("{name}: give at least one endpoint"));
+        let of_endpoints = self.invalid_endpoints();
+        if of_endpoints.is_some() {
+            return of_endpoints;
         }
         match &self.backend {
             _ if !self.hedge => (),
@@ -88,6 +78,22 @@ impl Config {
             .map(|(name, _, range)| format!("{name}: {}", number_hint(&range)))
             .or(memory)
             .or(time.map(|(name, _, range)| format!("{name}: {}", seconds_hint(&range))))
+    }
+
+    /// Returns which endpoints are missing, or given twice.
+    fn invalid_endpoints(&self) -> Option<String> {
+        let upstreams = self.upstreams();
+        let is_twice = |(place, endpoint)| upstreams[..place].contains(endpoint);
+        if let Some((_, upstream)) = upstreams.iter().enumerate().find(|it| is_twice(*it)) {
+            return Some(format!("upstream: {upstream} is given twice; give it once"));
+        }
+        let empty = match &self.backend {
+            _ if self.listen.is_empty() => Some("listen"),
+            Backend::External(endpoints) if endpoints.is_empty() => Some("backend"),
+            Backend::Upstream(endpoints) if endpoints.is_empty() => Some("upstream"),
+            _ => None,
+        };
+        empty.map(|name| format!("{name}: give at least one endpoint"))
     }
 }
 

@@ -13,7 +13,7 @@ pub fn endpoint(bytes: &[u8]) {
             assert_eq!(endpoint.to_string(), text);
             assert_eq!(printable(bytes), text);
             let written = written(&endpoint.address);
-            assert_eq!(address(&written).as_ref(), Ok(&endpoint.address), "{written}");
+            assert_eq!(parse::address(&written).as_ref(), Ok(&endpoint.address), "{written}");
         }
         Err(error) => {
             let socket = text.strip_prefix("tcp://").map(str::parse::<SocketAddr>);
@@ -34,7 +34,7 @@ fn written(address: &Address) -> String {
         Address::Tcp { host: Host::Named(name), port } => format!("tcp://{name}:{port}"),
         Address::Srv { name } => format!("tcp://{name}"),
         Address::Ipc { path } => {
-            assert!(path.as_os_str().len() <= MAX_PATH && path.file_name().is_some());
+            assert!(path.as_os_str().len() <= parse::MAX_PATH && path.file_name().is_some());
             format!("ipc://{}", path.display())
         }
         Address::Abstract { name } => format!("ipc://@{name}"),

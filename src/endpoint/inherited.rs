@@ -9,7 +9,8 @@ use log::warn;
 use nix::sys::socket::{SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt};
 
 use super::Endpoint;
-use super::listener::{Place, identity};
+use super::place::Place;
+use super::socket_file::identity;
 use crate::error::plain;
 use crate::sys::systemd;
 

@@ -1,24 +1,22 @@
 //! Binds the endpoints of a service. libzmq is handed these sockets later: bound by it, errors
 //! would be vague, and an ipc path would be stolen from a live service.
 
-use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
-use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr as RawUnixAddr, bind,
-    connect, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
 };
 
 use crate::config::Config;
 use crate::endpoint::inherited::{self, Inherited};
-use crate::endpoint::{Address, Endpoint, GIVE, Host, ONLY_FOR, is_local};
+use crate::endpoint::place::{Place, is_reached};
+use crate::endpoint::socket_file::{SocketFile, bind_file, explain_ipc, identity};
+use crate::endpoint::{Address, Endpoint, GIVE, Host, ONLY_FOR};
 use crate::error::{Error, plain};
 
 /// The bound endpoints of a service.
@@ -192,63 +190,6 @@ fn cannot_listen(endpoint: &Endpoint) -> Error {
     Error::config(format!("cannot listen on {endpoint}"))
 }
 
-/// The identity of an endpoint in the system.
-#[derive(Debug)]
-pub(super) enum Place {
-    Tcp(SocketAddr),
-    /// Device and inode of the socket file.
-    File((u64, u64)),
-    Abstract(String),
-    /// A socket file that this process does not see.
-    Elsewhere(PathBuf),
-}
-
-impl Place {
-    /// Returns true if only one of the two can be bound.
-    fn overlaps(&self, other: &Place) -> bool {
-        match (self, other) {
-            (Place::Tcp(one), Place::Tcp(other)) => {
-                one.port() == other.port()
-                    && one.port() != 0
-                    && (covers(one.ip(), other.ip()) || covers(other.ip(), one.ip()))
-            }
-            (Place::File(one), Place::File(other)) => one == other,
-            (Place::Abstract(one), Place::Abstract(other)) => one == other,
-            (Place::Elsewhere(one), Place::Elsewhere(other)) => one == other,
-            _ => false,
-        }
-    }
-
-    /// Returns true if a connection to `endpoint` arrives here.
-    fn is_reached_at(&self, endpoint: &Endpoint) -> bool {
-        match (self, endpoint.address()) {
-            (Place::Tcp(own), Address::Tcp { host, port }) => {
-                // A name server may take its time: where such a name leads is seen later.
-                let meant = host.is_known_here().then(|| host.resolve(*port));
-                matches!(meant, Some(Ok(meant)) if is_reached(*own, meant))
-            }
-            (Place::File(own), Address::Ipc { path }) => identity(path).is_ok_and(|it| it == *own),
-            (Place::Abstract(own), Address::Abstract { name }) => own == name,
-            _ => false,
-        }
-    }
-}
-
-/// Returns true if a connection to `address` arrives at a socket of this machine that is bound to `own`.
-fn is_reached(own: SocketAddr, address: SocketAddr) -> bool {
-    own.port() == address.port() && covers(own.ip(), address.ip()) && is_local(address.ip())
-}
-
-/// Returns true if a socket that is bound to `bound` also accepts connections to `ip`.
-fn covers(bound: IpAddr, ip: IpAddr) -> bool {
-    match (bound, ip) {
-        (IpAddr::V4(any), IpAddr::V6(ip)) => {
-            ip.to_ipv4_mapped().is_some_and(|ip| any.is_unspecified() || any == ip)
-        }
-        _ => bound == ip || bound.is_unspecified(),
-    }
-}
-
 /// Returns a socket that is bound to `address` and does not listen yet. One that is bound to every
 /// IPv6 address is bound to every IPv4 address too, whatever `net.ipv6.bindv6only` says.
 fn bind_tcp(address: SocketAddr) -> nix::Result<OwnedFd> {
@@ -260,71 +201,6 @@ fn bind_tcp(address: SocketAddr) -> nix::Result<OwnedFd> {
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(fd)
-}
-
-/// The file of an ipc endpoint. Dropping it removes the file, unless another one took its place.
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
-            // Nothing can be done about a file that is gone, or in a folder that is read-only now.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Returns the device and inode of the file at `path`, without following a symbolic link.
-pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
-}
-
-/// Binds a socket file at `path`, in place of one that no process listens at any more.
-fn bind_file(path: &Path) -> Result<(UnixListener, SocketFile), String> {
-    // Two services may find the same stale file: the lock, held until this returns, makes one wait.
-    // A folder that cannot be opened is no error yet; if it matters, `bind` below fails.
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let _lock = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
-    match fs::symlink_metadata(path) {
-        Ok(file) if file.is_dir() => return Err("that is a folder; name a file in it".into()),
-        Ok(file) if !file.file_type().is_socket() => {
-            return Err("there is a file that is no socket; remove it or give another path".into());
-        }
-        Ok(_) if is_listening(path)? => {
-            return Err("another process listens there; stop it or give another path".into());
-        }
-        Ok(_) => fs::remove_file(path).map_err(|error| {
-            format!("the socket left there cannot be removed: {}", explain_ipc(error))
-        })?,
-        Err(error) if error.kind() == ErrorKind::NotFound => (),
-        Err(error) => return Err(explain_ipc(error)),
-    }
-    let listener = UnixListener::bind(path).map_err(explain_ipc)?;
-    let identity = identity(path).map_err(explain_ipc)?;
-    Ok((listener, SocketFile { path: path.into(), identity }))
-}
-
-/// Returns true if a process listens at `path`. Never waits: EAGAIN comes of a listener whose
-/// backlog is full.
-fn is_listening(path: &Path) -> Result<bool, String> {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None);
-    let address = RawUnixAddr::new(path);
-    let reached = probe.and_then(|probe| connect(probe.as_fd().as_raw_fd(), &address?));
-    match reached {
-        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
-        // Somebody listens there with another type of socket.
-        Err(Errno::EPROTOTYPE) => Ok(true),
-        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
-        Err(error) => Err(format!(
-            "cannot tell whether a process listens there: {}; give another path",
-            plain(error.into())
-        )),
-    }
 }
 
 /// Returns the cause and the remedy of an error on a tcp endpoint.
@@ -343,16 +219,4 @@ fn explain_tcp(error: io::Error, host: &Host, port: u16) -> String {
         }
         _ => format!("{}; give another address", plain(error)),
     }
-}
-
-/// Returns the cause and the remedy of an error on an ipc endpoint.
-fn explain_ipc(error: io::Error) -> String {
-    let remedy = match error.kind() {
-        ErrorKind::NotFound => "make the folder first, or give another path",
-        ErrorKind::NotADirectory => "a file stands where a folder should; give another path",
-        ErrorKind::PermissionDenied => "give a path in a folder that this user may write to",
-        ErrorKind::AddrInUse => "another process listens there; stop it or give another name",
-        _ => "give another path",
-    };
-    format!("{}; {remedy}", plain(error))
 }

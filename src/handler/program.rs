@@ -18,6 +18,7 @@ mod failure;
 mod framing;
 mod process;
 mod reply;
+mod starts;
 mod stderr;
 mod supervisor;
 

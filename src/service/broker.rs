@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use super::account::{ClientLimits, holds_too_much};
-use super::clients::Handshake;
 use super::dispatcher::{Change, Dispatcher, Rules, all_unavailable};
 use super::drain::Drain;
 use super::figures::Figures;
 use super::frontend::{Frontend, Received, Stopped};
+use super::handshake::Handshake;
 use super::manager::Manager;
 use super::naming::Naming;
 use super::request::{Place, Request};

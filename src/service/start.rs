@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::frontend::Frontend;
 use super::proxy::Proxy;
 use super::resources::Resources;
-use super::running::{reload_pipe, stop_pipe};
+use super::running::{ReloadHandle, reload_pipe, stop_pipe};
 use super::single_threaded::SingleThreaded;
 use super::{Server, Service};
 use crate::auth::{Access, ZapHandler};
@@ -14,6 +14,7 @@ use crate::backend::{Lane, Lanes, Names, Pool, Router, Upstream};
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Listener, Listeners, OwnAddresses};
 use crate::error::Error;
+use crate::handler::Counts;
 use crate::socket::Context;
 use crate::status::{self, Facts, Probed, StatusServer};
 
@@ -21,7 +22,6 @@ impl Service {
     /// Puts the service together.
     pub(super) fn assemble(config: &Config, resources: Resources) -> Result<Service, Error> {
         let Resources { access, workers, clients } = resources;
-        let (started, started_at) = (Instant::now(), SystemTime::now());
         let (stopping, stop_handle) = stop_pipe()?;
         let listeners = Listeners::bind(config)?;
         let context = match config.io_thread_count() {
@@ -33,14 +33,8 @@ impl Service {
         // program is started.
         let router = context.router(&config.peer_limits(), clients)?;
         let io = (config.io_thread_count() == 0).then(|| context.own_io()).transpose()?;
-        let (zap, reload) = match &access {
-            Some(access) => {
-                let (reloading, reload) = reload_pipe()?;
-                let zap = ZapHandler::start(&context, Arc::clone(access), reloading)?;
-                (Some(zap), Some(reload))
-            }
-            None => (None, None),
-        };
+        let authenticate = |access| authenticate(&context, access);
+        let (zap, reload) = access.as_ref().map(authenticate).transpose()?.unzip();
         let programs = workers.as_ref().and_then(|(_, new_handler)| new_handler.program_counts());
         // Last, so that who connects is served.
         let listen = || Frontend::listen(router, listeners.listen, access.as_deref(), config);
@@ -63,30 +57,42 @@ impl Service {
                     }
                 }
             }
-            None if listeners.backend.is_empty() => {
-                let lanes = upstreams(&context, listeners.addresses, access.as_ref(), config)?;
+            None => {
+                let (own, access) = (listeners.addresses, access.as_ref());
+                let lanes = match listeners.backend {
+                    none if none.is_empty() => upstreams(&context, own, access, config)?,
+                    some => external(&context, some, access, config)?,
+                };
                 proxy(listen()?, lanes, None)
             }
-            None => {
-                let accepts = access.as_deref();
-                let router = Router::listen(&context, listeners.backend, accepts, config)?;
-                proxy(listen()?, Lanes::external(router), None)
-            }
         };
-        let facts = Facts {
-            started,
-            started_at,
-            endpoints: server.endpoints().to_vec(),
-            access,
-            programs,
-            is_single_threaded: config.is_single_threaded(),
-            max_memory: config.max_memory_bytes(),
-            max_clients: clients,
+        let show = |listener| {
+            let endpoints = server.endpoints().to_vec();
+            show_status(listener, facts(endpoints, access, programs, clients, config), config)
         };
-        let show = |listener| show_status(listener, facts, config);
         let status = listeners.status.map(show).transpose()?;
         Ok(Service { server, zap, context, stop_handle, stopping, reload, status })
     }
+}
+
+/// Starts what answers libzmq who may connect, and reads the lists again when it is told to.
+fn authenticate(
+    context: &Context,
+    access: &Arc<Access>,
+) -> Result<(ZapHandler, ReloadHandle), Error> {
+    let (reloading, reload) = reload_pipe()?;
+    Ok((ZapHandler::start(context, Arc::clone(access), reloading)?, reload))
+}
+
+/// Listens for the external workers.
+fn external(
+    context: &Context,
+    listeners: Vec<Listener>,
+    access: Option<&Arc<Access>>,
+    config: &Config,
+) -> Result<Lanes, Error> {
+    let accepts = access.map(Arc::as_ref);
+    Ok(Lanes::external(Router::listen(context, listeners, accepts, config)?))
 }
 
 /// Connects to the upstreams, and looks up those that are names; `own` are the service's addresses.
@@ -106,6 +112,26 @@ fn upstreams(
     let look_up = |names| Names::start(context, names, own, access.cloned(), config);
     let names = (!names.is_empty()).then(|| look_up(names)).transpose()?;
     Ok(Lanes::upstreams(lanes, names))
+}
+
+/// Returns what the status tells of a service that starts now.
+fn facts(
+    endpoints: Vec<String>,
+    access: Option<Arc<Access>>,
+    programs: Option<Arc<Counts>>,
+    max_clients: usize,
+    config: &Config,
+) -> Facts {
+    Facts {
+        started: Instant::now(),
+        started_at: SystemTime::now(),
+        endpoints,
+        access,
+        programs,
+        is_single_threaded: config.is_single_threaded(),
+        max_memory: config.max_memory_bytes(),
+        max_clients,
+    }
 }
 
 /// Shows there how the service is doing.

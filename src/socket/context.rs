@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +11,7 @@ use zmq::SocketType;
 use super::checks;
 use super::curve::ClientKeys;
 use super::peer_limits::{PeerLimits, bound_handshakes, bound_replies};
-use super::{
-    Monitor, Monitored, OwnIo, Socket, last_error, milliseconds, retry_on_eintr, socket_error,
-};
+use super::{Monitored, OwnIo, Socket, last_error, milliseconds, retry_on_eintr, socket_error};
 use crate::deadline;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -123,7 +120,7 @@ impl Context {
         unsafe { zmq_sys::zmq_ctx_shutdown(self.0.raw) };
     }
 
-    fn socket(&self, kind: SocketType) -> Result<Socket, Error> {
+    pub(super) fn socket(&self, kind: SocketType) -> Result<Socket, Error> {
         // SAFETY: the pointer is a live context's.
         let raw = unsafe { zmq_sys::zmq_socket(self.0.raw, kind as c_int) };
         if raw.is_null() {
@@ -277,21 +274,6 @@ impl Context {
         let monitored = self.monitored(self.client(zmq::REQ, patience, keys)?)?;
         monitored.socket.connect_endpoint(endpoint)?;
         Ok(monitored)
-    }
-
-    /// Adds a monitor to a socket that has no connections yet.
-    pub(super) fn monitored(&self, socket: Socket) -> Result<Monitored, Error> {
-        static MONITORS: AtomicUsize = AtomicUsize::new(0);
-        // A new name for each: that of a closed monitor is free only some time later.
-        let number = MONITORS.fetch_add(1, Ordering::Relaxed);
-        let endpoint = format!("inproc://monitor-{number}");
-        // Not MONITOR_STOPPED: libzmq would wait for ever for a reader that could not be made or is
-        // closed already.
-        let events = zmq::SocketEvent::ALL.to_raw() & !zmq::SocketEvent::MONITOR_STOPPED.to_raw();
-        socket.set(|s| s.monitor(&endpoint, events.into()))?;
-        let reader = self.socket(zmq::PAIR)?;
-        reader.connect(&endpoint)?;
-        Ok(Monitored { socket, monitor: Monitor(reader) })
     }
 
     /// Makes a REQ client of `endpoint`.

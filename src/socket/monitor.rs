@@ -1,6 +1,8 @@
 //! Monitors: what happens to a socket's connections (zmq_socket_monitor(3)).
 
-use super::{Socket, Watched, stranger};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Context, Socket, Watched, stranger};
 use crate::error::Error;
 
 /// What happened to a connection.
@@ -46,8 +48,25 @@ pub(crate) struct Monitored {
     pub monitor: Monitor,
 }
 
+impl Context {
+    /// Adds a monitor to a socket that has no connections yet.
+    pub(super) fn monitored(&self, socket: Socket) -> Result<Monitored, Error> {
+        static MONITORS: AtomicUsize = AtomicUsize::new(0);
+        // A new name for each: that of a closed monitor is free only some time later.
+        let number = MONITORS.fetch_add(1, Ordering::Relaxed);
+        let endpoint = format!("inproc://monitor-{number}");
+        // Not MONITOR_STOPPED: libzmq would wait for ever for a reader that could not be made or is
+        // closed already.
+        let events = zmq::SocketEvent::ALL.to_raw() & !zmq::SocketEvent::MONITOR_STOPPED.to_raw();
+        socket.set(|s| s.monitor(&endpoint, events.into()))?;
+        let reader = self.socket(zmq::PAIR)?;
+        reader.connect(&endpoint)?;
+        Ok(Monitored { socket, monitor: Monitor(reader) })
+    }
+}
+
 /// The PAIR socket that receives the events.
-pub(crate) struct Monitor(pub(super) Socket);
+pub(crate) struct Monitor(Socket);
 
 impl Monitor {
     /// Returns the monitor's entry for [`wait`](super::wait).

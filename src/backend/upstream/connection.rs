@@ -4,10 +4,29 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use super::{Concurrency, Peer, SILENCE, Trouble, Upstream};
+use super::{Concurrency, Peer, SILENCE, Upstream};
 use crate::auth::{Access, ClientKeys};
 use crate::error::Error;
 use crate::socket::{Event, HandshakeFailure};
+
+/// The reason why an upstream is not connected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It cannot be reached, or nothing listens there.
+    Unreachable,
+    /// What listens there does not shake hands.
+    Handshake(HandshakeFailure),
+}
+
+impl Trouble {
+    /// Returns true if the log tells the same of both. Of noise each byte is another.
+    fn is_like(self, other: Trouble) -> bool {
+        match (self, other) {
+            (Trouble::Handshake(one), Trouble::Handshake(other)) => one.is_like(other),
+            _ => self == other,
+        }
+    }
+}
 
 impl Upstream {
     /// Takes the events of the connection. Whether there is one is asked of the socket, which then

@@ -48,19 +48,32 @@ impl Serve {
             return Err(Error::config(format!("cannot use {option} without a program"))
                 .with_remedy("give one at the end: -- PROGRAM ARG..."));
         }
-        if self.max_outstanding.is_some() && !given("--backend") && !given("--upstream") {
-            return Err(Error::config("cannot use --max-outstanding with workers of this process")
-                .with_remedy("give it with --backend or --upstream"));
-        }
-        let is_builtin = self.program.is_empty() && !given("--backend") && !given("--upstream");
-        if self.name_clients && is_builtin {
-            return Err(Error::config("cannot use --name-clients with a built-in handler")
-                .with_remedy("give a program, --backend or --upstream, which can use a name"));
-        }
+        self.check_workers()?;
         self.check_memory()?;
         self.check_log()?;
         self.check_keys()?;
         self.check_retries()
+    }
+
+    /// Checks that what is for others is not given to workers of this process.
+    fn check_workers(&self) -> Result<(), Error> {
+        if self.is_elsewhere() {
+            return Ok(());
+        }
+        if self.max_outstanding.is_some() {
+            return Err(Error::config("cannot use --max-outstanding with workers of this process")
+                .with_remedy("give it with --backend or --upstream"));
+        }
+        if self.name_clients && self.program.is_empty() {
+            return Err(Error::config("cannot use --name-clients with a built-in handler")
+                .with_remedy("give a program, --backend or --upstream, which can use a name"));
+        }
+        Ok(())
+    }
+
+    /// Returns true if others than workers of this process answer.
+    fn is_elsewhere(&self) -> bool {
+        !self.backend.is_empty() || !self.upstream.is_empty()
     }
 
     /// Checks that two of the largest messages have place.
@@ -97,8 +110,7 @@ impl Serve {
 
     /// Checks that what may be lost, or take long, can be given to another.
     fn check_retries(&self) -> Result<(), Error> {
-        let is_elsewhere = !self.backend.is_empty() || !self.upstream.is_empty();
-        if self.hedge && !is_elsewhere {
+        if self.hedge && !self.is_elsewhere() {
             return Err(Error::config("cannot use --hedge with workers of this process")
                 .with_remedy("leave it out, or give --backend or --upstream"));
         }
@@ -107,7 +119,7 @@ impl Serve {
                 .with_cause("it has requests handled twice")
                 .with_remedy("leave it out, or give --retries 1 too"));
         }
-        if self.retries == 0 || is_elsewhere {
+        if self.retries == 0 || self.is_elsewhere() {
             return Ok(());
         }
         let (what, why) = if self.program.is_empty() {

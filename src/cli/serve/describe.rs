@@ -2,7 +2,8 @@
 
 use std::fmt::{Display, Write};
 
-use super::{LEVELS, Serve, lower};
+use super::logging::LEVELS;
+use super::{Serve, lower};
 use crate::config::{Backend, Config};
 
 /// Options, each on a line of its own.

@@ -15,19 +15,14 @@ use super::failure::Failure;
 use super::framing::{Format, Framing, frame_lengths};
 use super::process::{EXIT_DELAY, PIPE_CAPACITY, Process};
 use super::reply::{REPLIES_ONLY, quoted};
+use super::starts::Starts;
 use super::stderr::Stderr;
 use crate::error::plain;
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
 use crate::handler::{Client, Handler};
 
-/// Pause before the next start when a second copy in a row has ended without a reply. It doubles
-/// with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(10);
-
-/// Maximum length of `REPD_FRAMES`: execve(2) takes 128 KiB, name included.
-const MAX_VARIABLE_BYTES: usize = 100 << 10;
+mod once;
 
 /// What makes a program flush its output.
 const FLUSH: &str = "flush(), python3 -u, stdbuf -oL";
@@ -49,15 +44,9 @@ pub(crate) struct Copies {
     running: Option<Process>,
     /// The copy that failed and is not yet ended.
     failed: Option<(Process, Failure)>,
-    /// Time of the last start.
-    started: Instant,
-    /// True if the last copy has replied.
-    has_replied: bool,
+    starts: Starts,
     /// True if any copy has replied.
-    has_ever_replied: bool,
-    /// Number of copies in a row that ended without a reply, or could not be started.
-    failures: u32,
-    next_start: Instant,
+    has_replied: bool,
     /// True once the worker ends: no copy is started any more.
     is_ending: bool,
     stderr: Option<Stderr>,
@@ -79,11 +68,8 @@ impl Copies {
             settings,
             running: None,
             failed: None,
-            started: now,
+            starts: Starts::new(now),
             has_replied: false,
-            has_ever_replied: false,
-            failures: 0,
-            next_start: now,
             is_ending: false,
             stderr: None,
             client: None,
@@ -139,10 +125,11 @@ impl Copies {
             warn!(worker = worker; "worker {worker}: the program {name:?} failed: {reason}{status}");
             return;
         }
-        // A copy that was too slow did start, so its end is no failed start.
-        self.has_replied |= matches!(failure, Failure::Timeout(_));
+        if matches!(failure, Failure::Timeout(_)) {
+            self.starts.on_work();
+        }
         self.record_end(&failure.reason(), failure.hint(), &status);
-        if matches!(failure, Failure::Timeout(None)) && !self.has_ever_replied {
+        if matches!(failure, Failure::Timeout(None)) && !self.has_replied {
             let (worker, name) = (self.worker, self.name());
             let other = match self.settings.format.framing {
                 Framing::Packet => "does it read lines? --framing lines",
@@ -155,20 +142,14 @@ impl Copies {
         }
     }
 
-    /// Logs the end of a copy, and sets the time of the next start.
+    /// Takes account of the end of a copy, and logs it.
     fn record_end(
         &mut self,
         reason: &str,
         hint: Option<&str>,
         status: &io::Result<Option<ExitStatus>>,
     ) {
-        let now = Instant::now();
-        if self.has_replied || now - self.started > MAX_PAUSE {
-            self.failures = 0;
-        }
-        let pause = if self.has_replied { Duration::ZERO } else { self.record_failure() };
-        self.next_start = now + pause;
-        let next = match pause {
+        let next = match self.starts.on_end(Instant::now()) {
             _ if self.is_ending => String::new(),
             Duration::ZERO => "; starting it again".into(),
             pause => format!("; starting it again in {} s", pause.as_secs_f64()),
@@ -179,15 +160,6 @@ impl Copies {
             worker = worker;
             "worker {worker}: lost the program {name:?}: {reason}{status}{hint}{next}"
         );
-    }
-
-    /// Counts a copy that ended without a reply, or could not be started. Returns the pause before
-    /// the next start: zero after the first in a row.
-    fn record_failure(&mut self) -> Duration {
-        let before = self.failures;
-        self.failures = before.saturating_add(1);
-        let doubled = before.checked_sub(1).map(|times| 2_u32.saturating_pow(times));
-        doubled.map_or(Duration::ZERO, |n| FIRST_PAUSE.saturating_mul(n).min(MAX_PAUSE))
     }
 
     /// Counts a copy that has failed.
@@ -226,38 +198,6 @@ impl Copies {
         deadline: Instant,
     ) -> Result<Vec<Frame>, Failure> {
         exchange(process, self.settings.format, &self.input, &mut self.output, deadline)
-    }
-
-    /// Starts the program for `request` alone, and returns its reply.
-    fn run_once(&mut self, request: &[Frame], deadline: Instant) -> Result<Vec<Frame>, Fault> {
-        if frame_lengths(request).len() > MAX_VARIABLE_BYTES {
-            return Err(Fault::new(Code::TOO_LARGE, "the request has too many frames"));
-        }
-        let mut process = self.start(Some(request)).map_err(|error| {
-            self.warn_of_start(error, "");
-            Fault::new(Code::FAILED, "the program cannot be started")
-        })?;
-        match self.exchange(&mut process, deadline) {
-            Ok(reply) => {
-                // The program has ended: this yields its exit status, and ends what it left
-                // running.
-                let status = process.terminate();
-                self.settings.counts.on_ended(self.worker);
-                if matches!(status, Ok(Some(status)) if status.success()) {
-                    return Ok(reply);
-                }
-                self.settings.counts.on_failed(Reason::Status);
-                let status = describe(&status);
-                let (worker, name) = (self.worker, self.name());
-                warn!(worker = worker; "worker {worker}: the program {name:?} failed{status}");
-                Err(Fault::new(Code::FAILED, format!("the program failed{status}")))
-            }
-            Err(failure) => {
-                let fault = failure.to_fault();
-                self.failed = Some((process, failure));
-                Err(fault)
-            }
-        }
     }
 }
 
@@ -300,7 +240,8 @@ impl Handler for Copies {
             };
             match self.exchange(&mut process, deadline) {
                 Ok(reply) => {
-                    (self.has_replied, self.has_ever_replied) = (true, true);
+                    self.has_replied = true;
+                    self.starts.on_work();
                     self.running = Some(process);
                     return Ok(reply);
                 }
@@ -344,11 +285,10 @@ impl Copies {
             return None;
         }
         let now = Instant::now();
-        if now < self.next_start {
-            return Some(self.next_start);
+        if now < self.starts.next() {
+            return Some(self.starts.next());
         }
-        self.started = now;
-        self.has_replied = false;
+        self.starts.on_start(now);
         match self.start(None) {
             Ok(process) => {
                 let (worker, id) = (self.worker, process.id());
@@ -357,11 +297,10 @@ impl Copies {
                 None
             }
             Err(error) => {
-                let pause = self.record_failure().max(FIRST_PAUSE);
-                self.next_start = now + pause;
+                let pause = self.starts.on_failed(now);
                 let next = format!("; trying again in {} s", pause.as_secs_f64());
                 self.warn_of_start(error, &next);
-                Some(self.next_start)
+                Some(self.starts.next())
             }
         }
     }

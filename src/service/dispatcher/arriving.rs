@@ -6,7 +6,8 @@ use super::{Change, Dispatcher, all_unavailable};
 use crate::backend::{LaneState, Ticket};
 use crate::fault::{Code, Fault};
 use crate::frame::Frame;
-use crate::service::clients::{ClientId, Handshake};
+use crate::service::clients::ClientId;
+use crate::service::handshake::Handshake;
 use crate::service::request::{Place, Request};
 
 impl Dispatcher {

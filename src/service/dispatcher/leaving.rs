@@ -5,7 +5,8 @@ use std::time::Instant;
 use super::{Change, Dispatcher};
 use crate::auth::Listed;
 use crate::backend::Ticket;
-use crate::service::clients::{ClientId, Handshake};
+use crate::service::clients::ClientId;
+use crate::service::handshake::Handshake;
 
 impl Dispatcher {
     /// Drops what a client has queued: it does not wait for the replies any more.

@@ -7,7 +7,7 @@ use crate::backend::{Admission, LaneState, Recall, Ticket, Unavailable};
 use crate::fault::Code;
 use crate::frame::Frame;
 use crate::service::account::ClientLimits;
-use crate::service::clients::Handshake;
+use crate::service::handshake::Handshake;
 use crate::service::request::Request;
 
 mod again;

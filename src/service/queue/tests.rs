@@ -5,7 +5,8 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::*;
 use crate::service::account::ClientLimits;
-use crate::service::clients::{Clients, Handshake};
+use crate::service::clients::Clients;
+use crate::service::handshake::Handshake;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -7,8 +7,8 @@ use crate::backend::{Admission, LaneEvent, LaneState, Ticket};
 use crate::fault::Code;
 use crate::frame::Frame;
 use crate::service::account::holds_too_much;
-use crate::service::clients::Handshake;
 use crate::service::dispatcher::{Assignment, Lost, Reply};
+use crate::service::handshake::Handshake;
 use crate::service::request::{Place, Request};
 
 impl Simulation {

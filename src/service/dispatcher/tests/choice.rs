@@ -3,7 +3,7 @@
 use super::{DISCONNECTED, DOWN, Harness, lanes};
 use crate::backend::Admission::{Cost, Doubtful, Full, Preferred, Standby};
 use crate::frame::Frame;
-use crate::service::clients::Handshake;
+use crate::service::handshake::Handshake;
 use crate::service::request::{Place, Request};
 
 #[test]
