@@ -245,7 +245,7 @@ in
       pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
       pump-8 = [
         "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6 rate=50"
-        "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7 until=2027-03-31"
+        "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7 rate=50 until=2027-03-31"
       ];
     };
     description = ''

@@ -186,9 +186,18 @@ let
           settings.${name} = example;
           program = lib.optional (name == "framing") "cat";
         };
+      # Without these no list is read.
+      needs = {
+        clients = { inherit (configurations.keys) keyFile; };
+        backendClients = {
+          inherit (configurations.workers) keyFile clients settings;
+        };
+      };
     in
     lib.mapAttrs' ofSetting (examplesOf (options.settings.type.getSubOptions [ ]))
-    // lib.mapAttrs (name: example: { ${name} = example; }) (examplesOf options);
+    // lib.mapAttrs (name: example: (needs.${name} or { }) // { ${name} = example; }) (
+      examplesOf options
+    );
 
   listens = [
     [ ]
