@@ -11,7 +11,9 @@ use std::sync::mpsc::channel;
 use std::thread::spawn;
 
 use common::raw::{MORE, Raw, command, frame, greeting, property};
-use common::{Folder, Process, REPD, has_ipv6, refusing, repd, time_limit, until, with_folder};
+use common::{
+    Folder, Process, REPD, has_ipv6, refusing, repd, time_limit, until, with_backend, with_folder,
+};
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -142,28 +144,63 @@ fn what_a_server_speaks_is_told_and_it_gets_no_request() {
     let _limit = time_limit(60);
     for (says, told) in [
         (&b"J\0\0\0\n8.0.36\0"[..], r"does not speak ZMTP, but begins with J\x00\x00\x00"),
+        (b"INFO {\"server_id\":\"ND\"}\r\n", "does not speak ZMTP, but begins with INFO"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "speaks SSH, not ZMTP"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP, not ZMTP"),
         // The greeting of a PUB of ZMTP 2.0, and its routing id.
         (b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x01\0\0", "is a PUB, which does not serve REQ clients"),
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
-        let server = spawn(move || {
-            let mut connection = Raw::from_stream(listener.accept().unwrap().0);
-            connection.send(says);
-            connection.rest()
-        });
-        let (status, _, error) = said(&repd(&["call", &endpoint, "in vain"], b""));
-        let heard = server.join().unwrap();
-        assert!(!heard.ends_with(b"in vain"), "{told}: it has got the request");
-        let remedy = "give the endpoint of a repd, or of another server of REQ clients";
-        assert_eq!(error, format!("error: {endpoint} {told}; {remedy}\n"));
-        assert_eq!(status, Some(1));
+        for command in [&["call", "in vain"][..], &["bench", "--requests=1", "--warmup=0"]] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+            let server = spawn(move || {
+                let mut connection = Raw::from_stream(listener.accept().unwrap().0);
+                connection.send(says);
+                connection.rest()
+            });
+            let arguments = [&command[..1], &[&endpoint], &command[1..]].concat();
+            let (status, _, error) = said(&repd(&arguments, b""));
+            let heard = server.join().unwrap();
+            assert!(!heard.ends_with(b"in vain"), "{told}: it has got the request");
+            let remedy = "give the endpoint of a repd, or of another server of REQ clients";
+            assert_eq!(error, format!("error: {endpoint} {told}; {remedy}\n"), "{command:?}");
+            assert_eq!(status, Some(1));
+        }
+    }
+    let (_service, backend) = with_backend(&[]);
+    for command in [&["call"][..], &["bench", "--requests=1", "--warmup=0"]] {
+        let (status, _, error) = said(&repd(&[command, &[&*backend]].concat(), b""));
+        assert!(error.contains("does it serve REQ clients"), "{command:?}: {error}");
+        assert_eq!((status, error.lines().count()), (Some(1), 1));
     }
 }
 
-/// The first address is another host's, where nothing listens; whichever is the first.
+#[test]
+fn what_cannot_be_reached_is_told_and_nobody_hangs() {
+    let _limit = time_limit(60);
+    let ends = |files: u32, command: &str, endpoint: &str| {
+        let run = format!("ulimit -n {files}; exec {REPD} {command} '{endpoint}' --timeout 2");
+        let (status, out, error) = said(&Command::new("sh").args(["-c", &run]).output().unwrap());
+        assert!(matches!(status, Some(1 | 2)) && out.is_empty(), "{run}: {status:?}, {out}");
+        assert!(error.starts_with("error: ") && error.lines().count() == 1, "{run}: {error}");
+    };
+    let nowhere = "tcp://127.0.0.1:1";
+    for command in ["call", "bench --clients 1 --requests 1 --warmup 0"] {
+        for _ in 0..20 {
+            for endpoint in [
+                nowhere,
+                "tcp://no.such.invalid:1",
+                "tcp://*:1",
+                "tcp://none99:1",
+                "ipc:///no/such",
+            ] {
+                ends(1024, command, endpoint);
+            }
+        }
+        (4..12).cycle().take(80).for_each(|files| ends(files, command, nowhere));
+    }
+}
+
 #[test]
 fn of_a_reply_without_an_end_little_is_kept() {
     let _limit = time_limit(60);
@@ -206,6 +243,7 @@ fn of_a_reply_without_an_end_little_is_kept() {
     }
 }
 
+/// The first address is another host's, where nothing listens; whichever is the first.
 #[test]
 fn each_address_of_a_name_is_tried() {
     let _limit = time_limit(60);

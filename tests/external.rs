@@ -297,6 +297,21 @@ fn who_only_looks_whether_the_backends_port_is_open_is_no_news() {
     }
 }
 
+/// Each of those who scan it says something.
+#[test]
+fn a_scan_of_the_backends_port_is_summed_up() {
+    let _limit = time_limit(60);
+    let (mut service, backend) = with_backend(&[]);
+    for _ in 0..300 {
+        let mut stranger = Raw::connect(&backend);
+        stranger.send(b"GET / HTTP/1.0\r\n\r\n");
+        stranger.rest();
+    }
+    service.wait_for_line("so far: 300");
+    let told = service.log.iter().filter(|line| line.contains("refused")).count();
+    assert!(told <= 5, "{:?}", service.log);
+}
+
 /// A worker that says what nobody asked it, in every way, harms nobody.
 #[test]
 fn what_no_worker_should_send_is_dropped() {

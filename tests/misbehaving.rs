@@ -310,7 +310,10 @@ fn a_lost_request_is_given_to_another_as_often_as_is_allowed_and_no_oftener() {
         let allowed = retries.parse::<usize>().unwrap() + 1;
         assert_eq!(tries, allowed.min(deaths + 1), "{retries}, {deaths}");
         assert_eq!(client.ask_text("a"), "a");
-        marked.stop();
+        let log = marked.stop();
+        let told = log.split("retried: ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let expected = (tries > 1).then(|| (tries - 1).to_string());
+        assert_eq!(told, expected.as_deref(), "{log}");
     }
 }
 

@@ -17,10 +17,11 @@ const MIB: u64 = 1 << 20;
 
 /// A service whose handlers wait, each until it is let go on by one message.
 struct Gated {
+    /// Before the service, which waits for what its handlers have begun.
+    gate: Sender<()>,
     service: Local,
     /// Hears of each request that a handler has begun, by its text.
     begun: Receiver<String>,
-    gate: Sender<()>,
 }
 
 impl Gated {

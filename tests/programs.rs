@@ -207,14 +207,21 @@ fn of_what_is_sent_to_a_single_threaded_server_only_the_lost_request_is_lost() {
 #[test]
 fn a_program_that_ends_after_each_reply_loses_no_request() {
     let _limit = time_limit(120);
-    let program = "read -r line; echo \"$line\"";
-    for workers in ["0", "1", "4"] {
-        let options = ["--framing", "lines", "--workers", workers];
-        let service = serve(&options, &["sh", "-c", program]);
+    let line = ["sh", "-c", "read -r line; echo \"$line\""];
+    // A packet of one byte.
+    let packet = ["head", "-c", "5"];
+    for (workers, framing, program) in [
+        ("0", "lines", &line[..]),
+        ("1", "lines", &line),
+        ("4", "lines", &line),
+        ("0", "packet", &packet),
+        ("4", "packet", &packet),
+    ] {
+        let service = serve(&["--framing", framing, "--workers", workers], program);
         let client = Client::dealer(&service.endpoint);
         (0..10).for_each(|_| client.send(&[b"a"]));
         for number in 0..300 {
-            assert_eq!(client.receive(), [b"a"], "{workers} workers, reply {number}");
+            assert_eq!(client.receive(), [b"a"], "{workers}, {framing}, reply {number}");
             client.send(&[b"a"]);
         }
     }

@@ -487,7 +487,6 @@ fn an_upstream_that_ends_each_connection_is_connected_to_less_and_less() {
     assert!(began.elapsed() >= Duration::from_millis(100 + 200 + 400 + 800 + 1600));
 }
 
-/// ZMTP 1.0 is what libzmq 2 speaks, 2.0 what libzmq 3 does.
 /// Each of them at every attempt, of which there are many.
 #[test]
 fn what_is_no_upstream_in_the_same_way_again_is_told_once() {
@@ -525,6 +524,7 @@ fn what_is_no_upstream_in_the_same_way_again_is_told_once() {
     }
 }
 
+/// ZMTP 1.0 is what libzmq 2 speaks, 2.0 what libzmq 3 does.
 #[test]
 fn an_upstream_of_an_older_protocol_is_served() {
     let _limit = time_limit(60);

@@ -363,13 +363,18 @@ fn what_a_reader_sends_after_its_request_is_dropped_and_not_for_long() {
 fn slow_readers_are_bounded_and_in_nobodys_way() {
     let _limit = time_limit(60);
     let (service, status) = serve(&[]);
-    let before = service.descriptors();
     let client = Client::req(&service.endpoint);
+    assert_eq!((status.get("/").0, client.ask_text("abc")), (200, "cba".into()));
+    let (before, memory) = (service.descriptors(), service.memory());
     let mut slow: Vec<TcpStream> = Vec::new();
     for number in 0..1000 {
         let mut stream = connect(&status.0);
-        // Half a request, or one whose answer is not read.
-        let bytes = if number % 2 == 0 { "GET / HTT" } else { "GET / HTTP/1.1\r\n\r\n" };
+        // Half a request, one whose answer is not read, or much of one.
+        let bytes = match number % 3 {
+            0 => "GET / HTT".into(),
+            1 => "GET / HTTP/1.1\r\n\r\n".into(),
+            _ => format!("GET / HTTP/1.1\r\n{}", "x: y\r\n".repeat(1000)),
+        };
         let _ = stream.write_all(bytes.as_bytes());
         slow.push(stream);
         if number % 50 == 0 {
@@ -378,7 +383,13 @@ fn slow_readers_are_bounded_and_in_nobodys_way() {
         }
     }
     assert!(service.descriptors() <= before + 40, "{} of {before}", service.descriptors());
-    status.until("all are counted", |shown| shown["requests"]["total"] == 20);
+    assert!(service.memory() <= memory + (2 << 20), "{} of {memory}", service.memory());
+    status.until("all are counted", |shown| shown["requests"]["total"] == 21);
+    // Nobody may be slow for ever.
+    let mut half = connect(&status.0);
+    half.write_all(b"GET / HTT").unwrap();
+    half.set_read_timeout(None).unwrap();
+    let _ = half.read_to_end(&mut Vec::new());
 }
 
 #[test]

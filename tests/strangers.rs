@@ -233,8 +233,8 @@ fn a_handshake_that_does_not_end_is_ended() {
     let _limit = time_limit(120);
     let mut service = sleepy("5");
     let client = Client::req(&service.endpoint);
-    client.send(&[b"15000"]);
-    service.wait_for_line("request \"15000\"");
+    client.send(&[b"9000"]);
+    service.wait_for_line("request \"9000\"");
     let ready = raw::command("READY", &ready(0, 0).concat());
     let whole = [raw::greeting(), ready].concat();
     let beginnings = [0, 1, 11, 12, 63, 64, 65, whole.len() - 1];

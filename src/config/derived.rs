@@ -84,3 +84,23 @@ impl Config {
         Some(Arc::new(Box::new(move |address| admits(&allow, &deny, address))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::reverse;
+
+    #[test]
+    fn the_proxys_thread_does_io_where_neither_a_handler_nor_a_handshake_holds_it_up() {
+        let workers = |count| Config::new(Backend::workers(count, |_| reverse));
+        for (config, threads) in [
+            (workers(5), 0),
+            (workers(0), 1),
+            (workers(5).key("a file"), 1),
+            (workers(5).io_threads(2), 2),
+            (workers(0).io_threads(2), 2),
+        ] {
+            assert_eq!(config.io_thread_count(), threads, "{config:?}");
+        }
+    }
+}
