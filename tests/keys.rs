@@ -93,6 +93,7 @@ fn each_stranger_is_refused_and_told_apart() {
         assert!(said(&called).contains(said_there), "{called:?}");
         let line = service.wait_for_line("refused ");
         assert!(line.contains("127.0.0.1") && line.contains(said_here), "{line}");
+        line
     };
     let unlisted = keys.make("unlisted");
     let key = unlisted.split(' ').nth(1).unwrap().trim_end();
@@ -106,12 +107,12 @@ fn each_stranger_is_refused_and_told_apart() {
             keys.path("clients")
         ),
     );
-    refused(keys.call(&endpoint, "expired"), "does not let this key in", "refused expired from");
-    refused(
-        keys.call(&endpoint, "elsewhere"),
-        "does not let this key in",
-        "refused elsewhere from",
-    );
+    for (name, why) in
+        [("expired", "its key is no longer valid"), ("elsewhere", "it may not connect from there")]
+    {
+        let line = refused(keys.call(&endpoint, name), "does not let this key in", why);
+        assert!(line.contains(&format!("refused {name} from")), "{line}");
+    }
     refused(
         repd(&["call", &endpoint, "hello"], b""),
         "wants keys or a password; if keys, give --server-key",
@@ -151,7 +152,6 @@ fn a_service_without_keys_says_so_to_who_has_some() {
 fn no_other_mechanism_and_no_older_protocol_gets_in() {
     let _limit = time_limit(60);
     let keys = Keys::new("mechanisms");
-    let service = keys.serve(&["--handler", "echo"]);
     let greeting = |mechanism: &str| {
         let mut greeting = raw::greeting();
         greeting[12..32].fill(0);
@@ -161,24 +161,30 @@ fn no_other_mechanism_and_no_older_protocol_gets_in() {
     let hello = raw::command("HELLO", b"\x05admin\x05admin");
     let ready = raw::ready(b"");
     let [_, older] = raw::handshakes(b"");
-    for (greeting, then) in [
-        (greeting("NULL"), ready.clone()),
-        (greeting("PLAIN"), hello),
-        (greeting("CURVE"), ready),
-        (older, Vec::new()),
-        (b"\x01\0".to_vec(), Vec::new()),
+    let request = raw::request(b"let me in");
+    let (no_key, no_client) = ("has no key", "no ZeroMQ client, or breaks the protocol");
+    for (greeting, then, request, why) in [
+        (greeting("NULL"), ready.clone(), &request, no_key),
+        (greeting("PLAIN"), hello, &request, no_key),
+        (greeting("CURVE"), ready, &request, no_client),
+        (older, Vec::new(), &request, no_client),
+        // Frames of ZMTP 1.0 (RFC 13): a length, which counts the flags.
+        (b"\x01\0".to_vec(), Vec::new(), &b"\x01\x01\x0a\0let me in".to_vec(), no_client),
     ] {
+        let mut service = keys.serve(&["--handler", "echo"]);
         let mut stranger = Raw::connect(&service.endpoint);
         stranger.send(&greeting);
         // Its greeting the service sends in any case.
         let _ = stranger.0.read_exact(&mut [0; 64]);
         stranger.send(&then);
         let _ = stranger.0.read(&mut [0; 64]);
-        stranger.send(&raw::request(b"let me in"));
+        stranger.send(request);
         let rest = stranger.rest();
         assert!(!rest.windows(9).any(|it| it == b"let me in"), "{rest:?}");
+        let line = service.wait_for_line("refused ");
+        assert!(line.contains(why), "{line}");
+        assert_eq!(keys.call(&service.endpoint, "pump-7").stdout, b"hello\n");
     }
-    assert_eq!(keys.call(&service.endpoint, "pump-7").stdout, b"hello\n");
 }
 
 #[test]
@@ -612,11 +618,15 @@ fn what_a_client_calls_itself_counts_for_nothing() {
     keys.write("clients", &format!("{} rate=1\n", line.trim_end()));
     let path = keys.path("socket");
     let service = keys.serve(&["--listen", &format!("ipc://{path}")]);
-    // Over ipc nobody is asked for a key, and this one says that it is the listed client.
+    // Over ipc nobody is asked for a key, and this one says that it is the listed client, in the
+    // words of the ZAP handler.
+    let user_id = format!("{} 127.0.0.1", line.trim_end());
+    assert!(user_id.starts_with("hurried ") && user_id.split(' ').count() == 3, "{user_id}");
     let mut impostor = UnixStream::connect(&path).unwrap();
     impostor.set_read_timeout(Some(common::LIMIT)).unwrap();
     let properties =
-        [raw::property("Socket-Type", b"DEALER"), raw::property("User-Id", b"hurried")].concat();
+        [raw::property("Socket-Type", b"DEALER"), raw::property("User-Id", user_id.as_bytes())]
+            .concat();
     impostor.write_all(&raw::greeting()).unwrap();
     impostor.read_exact(&mut [0; 64]).unwrap();
     impostor.write_all(&raw::command("READY", &properties)).unwrap();

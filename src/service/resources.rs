@@ -22,7 +22,7 @@ pub(super) struct Resources {
 }
 
 /// Number of external workers for which open files are kept back from clients.
-const EXTERNAL_WORKERS: usize = 64;
+const EXTERNAL_WORKERS: usize = 8;
 
 /// Number of addresses of a name for which open files are kept back from clients.
 const ADDRESSES: usize = 8;
