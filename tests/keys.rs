@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
@@ -704,6 +705,29 @@ done"#;
     let arguments = fs::read(format!("/proc/{}/cmdline", service.pid())).unwrap();
     let secret = keys.secret("service");
     assert!(!arguments.windows(secret.len()).any(|it| it == secret.as_bytes()));
+}
+
+/// What a process leaves when it is aborted has all that it knew.
+#[test]
+fn a_service_with_a_key_leaves_no_core() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("core");
+    let (key, clients) = (keys.path("service.key_secret"), keys.path("clients"));
+    let leaves_core = |options: &[&str]| {
+        let folder = Folder::new("core-of");
+        let run = "ulimit -c unlimited; exec \"$0\" serve --listen 'tcp://127.0.0.1:*' \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", run, REPD]).args(options).current_dir(&folder.0);
+        let mut service = Process::run(&mut command);
+        service.signal(nix::sys::signal::Signal::SIGABRT);
+        assert_eq!(service.wait().signal(), Some(6));
+        fs::read_dir(&folder.0).unwrap().count() > 0
+    };
+    if !leaves_core(&[]) {
+        // It may be no failure in CI: the system says where cores go.
+        return println!("no process leaves a core here: /proc/sys/kernel/core_pattern");
+    }
+    assert!(!leaves_core(&["--key", &key, "--clients", &clients]));
 }
 
 #[test]

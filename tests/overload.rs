@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::raw::{self, Raw};
-use common::{Client, Local, Process, code, time_limit, until};
+use common::{Client, Local, Process, code, time_limit, until, with_backend};
 use nix::sys::signal::Signal::{SIGKILL, SIGTERM};
 use repd::{Backend, Config, Frame};
 
@@ -381,6 +381,34 @@ fn a_hung_upstream_is_given_no_more_than_it_may_have_outstanding() {
         clients[0].send(&[b"x"]);
         clients[0].receive_code() == 504
     });
+}
+
+/// What waits for a worker that hangs, in this process or elsewhere, is let go at its deadline.
+#[test]
+fn what_waits_for_a_worker_that_hangs_takes_no_memory() {
+    let _limit = time_limit(120);
+    let (external, backend) = with_backend(&["--timeout", "0.2"]);
+    let deaf = Client::dealer(&backend);
+    let own = Process::sleepy(&["--workers", "1", "--timeout", "0.2", "--drain", "0"]);
+    for mut service in [external, own] {
+        let stuck = Client::req(&service.endpoint);
+        stuck.send(&[b"never"]);
+        assert_eq!(stuck.receive_code(), 504);
+        let before = service.memory();
+        let clients: Vec<Client> = (0..10).map(|_| Client::req(&service.endpoint)).collect();
+        let body = vec![7; 512 << 10];
+        for _ in 0..40 {
+            clients.iter().for_each(|client| client.send(&[&body]));
+            clients.iter().for_each(|client| {
+                assert!(matches!(client.receive_code(), 503 | 504));
+            });
+        }
+        let kept = service.memory().saturating_sub(before) / MIB;
+        assert!(kept < 64, "{kept} MiB");
+        service.signal(SIGTERM);
+        service.wait();
+    }
+    drop(deaf);
 }
 
 #[test]

@@ -108,7 +108,8 @@ fn who_is_taken_off_the_list_is_disconnected() {
     let all = ["idle", "silent", "stays"];
     for workers in ["2", "0"] {
         keys.write("clients", &list(&keys, &all));
-        let mut service = keys.serve(&["--workers", workers]);
+        // Long before any of them would be probed.
+        let mut service = keys.serve(&["--workers", workers, "--heartbeat", "3600"]);
         let connect = |name| keys.watched(zmq::REQ, &service.endpoint, name);
         let ((idle, idle_ends), (_silent, silent_ends), (stays, stays_ends)) =
             (connect("idle"), connect("silent"), connect("stays"));
@@ -216,7 +217,7 @@ fn a_long_reply_reaches_its_client_before_the_connection_ends() {
 fn who_is_taken_off_in_the_middle_of_a_message_is_disconnected() {
     let _limit = time_limit(60);
     let keys = Keys::new("half");
-    let mut service = keys.serve(&["--verbose"]);
+    let mut service = keys.serve(&["--verbose", "--heartbeat", "3600"]);
     let forwarder = Forwarder::new(&service.endpoint, 100_000);
     let client = keys.client(zmq::REQ, &forwarder.endpoint, "pump-7");
     client.send(&[&[7; 500_000]]);

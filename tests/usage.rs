@@ -363,6 +363,14 @@ fn a_value_may_be_behind_an_equals_sign_and_a_time_may_have_a_unit() {
     for line in expected {
         assert!(printed.lines().any(|printed| printed == line), "{printed}");
     }
+    // They are taken, and it goes on to connect.
+    for arguments in [
+        &["call", "--timeout", "500ms", "tcp://*:1", "x"][..],
+        &["bench", "--duration=1s", "--warmup", "0s", "--timeout=2m", "tcp://*:1"],
+    ] {
+        let run = repd(arguments, b"");
+        assert!(line(&run).contains("cannot connect to tcp://*:1"), "{run:?}");
+    }
 }
 
 #[test]

@@ -69,6 +69,20 @@ fn the_man_pages_options_are_the_helps() {
     }
 }
 
+#[test]
+fn the_table_of_a_lists_options_is_the_programs() {
+    let source = file("src/auth/list.rs");
+    let parse = source.split("fn parse_option(").nth(1).unwrap().split("\nfn ").next().unwrap();
+    let arms = parse.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" =>"));
+    let taken: BTreeSet<String> = arms.map(|(name, _)| name.into()).collect();
+    let page = file("docs/security.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let listed = rows.filter_map(|(option, _)| option.split_once('='));
+    let listed: BTreeSet<String> = listed.map(|(name, _)| name.into()).collect();
+    assert!(!taken.is_empty());
+    assert_eq!(listed, taken);
+}
+
 /// Returns the codes of error replies that the program has, from its source.
 fn codes() -> Vec<String> {
     let source = file("src/fault.rs");
