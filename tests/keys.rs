@@ -3,18 +3,20 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use common::keys::Keys;
 use common::raw::{self, Raw};
-use common::{Client, Folder, Forwarder, Process, REPD, code, repd, skipped, time_limit, until};
+use common::{
+    Client, Folder, Forwarder, Killed, Process, REPD, code, repd, skipped, time_limit, until,
+};
 use nix::unistd::{Gid, Uid, chown};
 use repd::{Backend, Config, Service};
 
@@ -705,6 +707,40 @@ done"#;
     let arguments = fs::read(format!("/proc/{}/cmdline", service.pid())).unwrap();
     let secret = keys.secret("service");
     assert!(!arguments.windows(secret.len()).any(|it| it == secret.as_bytes()));
+}
+
+/// Who asks whether a client may connect would wait for its answer for ever.
+#[test]
+fn a_service_ends_when_the_thread_that_says_who_may_connect_does() {
+    let _limit = time_limit(60);
+    let keys = Keys::new("zap");
+    let mut service = keys.serve(&[]);
+    let tasks = fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap();
+    let names = tasks.map(|task| task.unwrap().path());
+    let is_zap =
+        |task: &std::path::PathBuf| fs::read_to_string(task.join("comm")).unwrap() == "zap\n";
+    let thread = names.into_iter().find(is_zap).unwrap();
+    let thread = thread.file_name().unwrap().to_str().unwrap();
+    let inject = "--inject=poll,ppoll:error=ENOMEM";
+    let tracer = Command::new("strace")
+        .args(["--trace=poll,ppoll", inject, "--attach", thread])
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut tracer = match tracer {
+        Ok(tracer) => Killed(tracer),
+        Err(error) => return skipped(&format!("there is no strace: {error}")),
+    };
+    let mut said = BufReader::new(tracer.0.stderr.take().unwrap()).lines();
+    let attached = said.find(|line| line.as_ref().unwrap().contains("attached"));
+    assert!(attached.is_some() || std::env::var_os("CI").is_none(), "allow ptrace(2)");
+    if attached.is_none() {
+        return skipped("strace may not trace");
+    }
+    keys.make("unlisted");
+    assert_ne!(keys.call(&service.endpoint, "unlisted").status.code(), Some(0));
+    assert_eq!(service.wait().code(), Some(1), "{:?}", service.log);
+    let log = service.rest_of_log();
+    assert!(log.lines().last().unwrap().contains("error: "), "{log}");
 }
 
 /// What a process leaves when it is aborted has all that it knew.
