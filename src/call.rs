@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, plain};
 use crate::fault::Fault;
 use crate::frame::Frame;
-use crate::socket::{Context, Event, HandshakeFailure, Monitor, Monitored, wait};
+use crate::socket::{Context, Event, HandshakeFailure, Monitored, wait};
 use crate::text::printable;
 
 #[cfg(any(test, fuzzing))]
@@ -104,7 +104,7 @@ fn attempt(
         if socket.try_recv_message(&mut reply)? {
             return if is_whole(&reply) { Ok(reply) } else { Err(too_large(endpoint)) };
         }
-        connection = connection.after_event(monitor)?;
+        connection = connection.after(monitor.next()?);
         let is_broken = !matches!(connection, Connection::Pending | Connection::Established);
         if (is_broken && !can_retry) || left == Duration::ZERO {
             return Err(no_reply(endpoint, keys, timeout, connection));
@@ -141,9 +141,9 @@ enum Connection {
 }
 
 impl Connection {
-    /// Takes the next event from `monitor`, if there is one, and returns the state after it.
-    fn after_event(self, monitor: &Monitor) -> Result<Connection, Error> {
-        Ok(match (self, monitor.next()?) {
+    /// Returns the state after an event, or after none.
+    fn after(self, event: Option<Event>) -> Connection {
+        match (self, event) {
             (Connection::Lost | Connection::NotTaken | Connection::Denied(_), _) => self,
             (_, Some(Event::HandshakeFailed(HandshakeFailure::Other))) => Connection::NotTaken,
             (_, Some(Event::HandshakeFailed(why))) => Connection::Denied(why),
@@ -151,7 +151,7 @@ impl Connection {
             (_, Some(Event::Disconnected)) => Connection::Lost,
             (Connection::Pending, Some(Event::Retried)) => Connection::Refused,
             _ => self,
-        })
+        }
     }
 }
 

@@ -52,8 +52,9 @@ pub trait Handler {
     ///
     /// # Errors
     /// A [`Fault`] is sent to the client as an error reply. But with
-    /// [`Config::retries`](crate::Config::retries), a request that ends with [`Code::LOST`] or
-    /// [`Code::UNAVAILABLE`] is first given to other workers, as often as configured.
+    /// [`Config::retries`](crate::Config::retries), a request that ends with
+    /// [`Code::LOST`](crate::Code::LOST) or [`Code::UNAVAILABLE`](crate::Code::UNAVAILABLE) is first
+    /// given to other workers, as often as configured.
     ///
     /// # Panics
     /// A panic is a 500 for this client; the worker goes on with a new handler.

@@ -33,7 +33,7 @@ mod stranger;
 pub(crate) use checks::{AcceptCheck, UserCheck};
 pub(crate) use context::Context;
 pub(crate) use listening::ServerKeys;
-pub(crate) use monitor::{Event, HandshakeFailure, Monitor, Monitored};
+pub(crate) use monitor::{Event, HandshakeFailure, Monitored};
 pub(crate) use own_io::OwnIo;
 pub(crate) use peer_limits::PeerLimits;
 pub(crate) use peers::{Newcomer, Peer};
