@@ -143,7 +143,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, Er
             let (name, info) = command_of(&words, &info);
             Ok(Action::Print(help::help(&name, info)))
         }
-        Err(exit) => Err(usage::usage_error(&exit.output, &words, &info)),
+        Err(exit) => Err(usage::error(&exit.output, &words, &info)),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::text::shorten;
 const MAX_WORD: usize = 400;
 
 /// Returns argh's message as an error of one line, with a remedy.
-pub(super) fn usage_error(message: &str, words: &[&str], info: &CommandInfoWithArgs) -> Error {
+pub(super) fn error(message: &str, words: &[&str], info: &CommandInfoWithArgs) -> Error {
     let mut message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     for word in words.iter().filter(|word| word.len() > MAX_WORD) {
         let mut short = word.to_string();
