@@ -5,6 +5,8 @@ mod common;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -384,6 +386,8 @@ struct Flood {
     message: Vec<u8>,
     /// How often each sends it.
     times: usize,
+    /// Number of bytes that the service has taken.
+    taken: Arc<AtomicUsize>,
 }
 
 impl Flood {
@@ -394,29 +398,28 @@ impl Flood {
             (stranger, 0)
         };
         let strangers = (0..strangers).map(connect).collect();
-        Flood { strangers, message: message.to_vec(), times }
+        Flood { strangers, message: message.to_vec(), times, taken: Arc::default() }
     }
 
     /// Sends what the service takes by now, up to a share for each; how many bytes that was.
     fn send(&mut self) -> usize {
         let most = (16 << 20) / self.strangers.len().clamp(1, 16);
-        let mut taken = 0;
+        let before = self.taken.load(Relaxed);
         self.strangers.retain_mut(|(stranger, sent)| {
             let mut share = 0;
             while share < most && *sent / self.message.len() < self.times {
                 match stranger.0.write(&self.message[*sent % self.message.len()..]) {
-                    Ok(written) => (*sent, share) = (*sent + written, share + written),
-                    // One that is cut off is done.
-                    Err(error) => {
-                        taken += share;
-                        return error.kind() == ErrorKind::WouldBlock;
+                    Ok(written) => {
+                        (*sent, share) = (*sent + written, share + written);
+                        self.taken.fetch_add(written, Relaxed);
                     }
+                    // One that is cut off is done.
+                    Err(error) => return error.kind() == ErrorKind::WouldBlock,
                 }
             }
-            taken += share;
             true
         });
-        taken
+        self.taken.load(Relaxed) - before
     }
 }
 
@@ -487,6 +490,40 @@ fn what_strangers_send_and_do_not_read_is_bounded() {
             let kept = || service.memory().saturating_sub(before);
             until("the memory is given back", || kept() < 16 * MIB);
         }
+        ends_well(service);
+    }
+}
+
+/// Each look at the network reads something of each stranger, but not all that there is.
+#[test]
+fn who_asks_for_little_does_not_wait_for_a_hundred_who_send_much() {
+    let _limit = time_limit(120);
+    for options in [&[][..], &["--io-threads", "1"]] {
+        let service = echo("5", options);
+        let connect = || Raw::dealer(&service.endpoint, b"");
+        let mut flood = Flood::start(100, connect, &request(&[7; 1 << 20]), usize::MAX);
+        let (sent, is_done) = (Arc::clone(&flood.taken), AtomicBool::new(false));
+        scope(|threads| {
+            threads.spawn(|| {
+                while !is_done.load(Relaxed) {
+                    flood.send();
+                }
+            });
+            let innocent = Client::req(&service.endpoint);
+            innocent.ask_text("is connected");
+            until("they send", || sent.load(Relaxed) > 200 << 20);
+            let mut replies = 0;
+            while sent.load(Relaxed) < 700 << 20 {
+                innocent.ask_text("little");
+                replies += 1;
+            }
+            is_done.store(true, Relaxed);
+            println!("{options:?}: replies while they sent half a GiB: {replies}");
+            // With a megabyte of each at a look it would be two or three.
+            assert!(replies > 20, "{replies}");
+        });
+        drop(flood);
+        until("it knows that they are gone", || service.connections().is_empty());
         ends_well(service);
     }
 }
