@@ -30,6 +30,7 @@ mod broker;
 mod check;
 mod clients;
 mod confinement;
+mod demand;
 mod dispatcher;
 mod drain;
 mod end;

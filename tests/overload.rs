@@ -301,6 +301,24 @@ fn clients_take_turns_however_much_one_of_them_asks_for() {
     (0..GREEDY).for_each(|_| drop(greedy.receive()));
 }
 
+/// More waits for the workers than they can do at once, all the time: that is no overload.
+#[test]
+fn who_waits_for_each_reply_gets_it_in_its_turn() {
+    let _limit = time_limit(60);
+    let service = Process::sleepy(&["--workers", "5", "--timeout", "4"]);
+    let client = Client::dealer(&service.endpoint);
+    let ask = |number: u32| {
+        client.socket.send_multipart([&number.to_be_bytes()[..], b"", b"20"], 0).unwrap();
+    };
+    (0..100).for_each(ask);
+    // A hundred are done in 0.4 seconds.
+    for next in 100..1600 {
+        let reply = client.socket.recv_multipart(0).expect("a reply");
+        assert_eq!(code(&reply[2..]), None, "{:?} of {next}", reply[0]);
+        ask(next);
+    }
+}
+
 #[test]
 fn what_leaves_again_takes_no_memory_while_workers_are_busy() {
     let _limit = time_limit(60);

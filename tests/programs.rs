@@ -16,13 +16,22 @@ fn serve(options: &[&str], program: &[&str]) -> Process {
     Process::start(&[options, &["--"], program].concat())
 }
 
+/// Maximum size of a request.
+const MOST: usize = 1 << 16;
+
+/// Returns what the bodies of requests are pieces of, the same each time.
+fn noise(letter: fn(&mut fastrand::Rng) -> u8) -> Vec<u8> {
+    let mut dice = fastrand::Rng::with_seed(0);
+    (0..2 * MOST).map(|_| letter(&mut dice)).collect()
+}
+
 /// Returns the body of a request of that number, the same each time: up to 64 KiB, more of them
 /// small.
-fn body(number: u64, letter: fn(&mut fastrand::Rng) -> u8) -> Vec<u8> {
+fn body(number: u64, noise: &[u8]) -> Vec<u8> {
     let mut dice = fastrand::Rng::with_seed(number);
-    let most = 1_usize << dice.u32(0..=16);
-    let length = dice.usize(0..=most);
-    (0..length).map(|_| letter(&mut dice)).collect()
+    let most = 1_usize << dice.u32(0..=MOST.ilog2());
+    let (start, length) = (dice.usize(..MOST), dice.usize(0..=most));
+    noise[start..start + length].to_vec()
 }
 
 /// Asks 100,000 times, a hundred at a time, and compares each reply with what is expected of it.
@@ -33,8 +42,9 @@ fn hammer(
 ) {
     const REQUESTS: u64 = 100_000;
     let client = Client::dealer(&service.endpoint);
+    let noise = noise(letter);
     let send = |number: u64| {
-        let message = [number.to_be_bytes().to_vec(), vec![], body(number, letter)];
+        let message = [number.to_be_bytes().to_vec(), vec![], body(number, &noise)];
         client.socket.send_multipart(message, 0).unwrap();
     };
     (0..100).for_each(send);
@@ -44,7 +54,7 @@ fn hammer(
         let number = u64::from_be_bytes(reply[0][..].try_into().unwrap());
         assert!(!std::mem::replace(&mut seen[number as usize], true), "{number} came twice");
         assert_eq!(reply.len(), 3, "{number}");
-        assert!(reply[2] == expected(body(number, letter)), "{number} is another's or nobody's");
+        assert!(reply[2] == expected(body(number, &noise)), "{number} is another's or nobody's");
         if next < REQUESTS {
             send(next);
         }

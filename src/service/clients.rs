@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::account::{Account, ClientLimits};
+use super::demand::Demand;
 use super::handshake::Handshake;
 use super::usage::Usages;
 use crate::auth::Listed;
@@ -57,6 +58,7 @@ struct Client {
     is_dismissed: bool,
     /// Number of its requests that were taken and not answered.
     outstanding: usize,
+    demand: Demand,
     /// Number of its requests that are held: also those that were answered by their deadline, and
     /// that a lane still has.
     held: usize,
@@ -101,6 +103,7 @@ impl Clients {
             is_gone: false,
             is_dismissed: false,
             outstanding: 0,
+            demand: Demand::default(),
             held: 0,
             bytes: 0,
         };
@@ -146,6 +149,7 @@ impl Clients {
         self.usages.count(client.usage, admitted.is_err());
         admitted?;
         client.outstanding += 1;
+        client.demand.on_asked(client.outstanding);
         client.held += 1;
         client.bytes += bytes;
         self.bytes += bytes;
@@ -164,10 +168,22 @@ impl Clients {
     /// Takes account of a request that has ended; with `is_held` a lane still has it.
     pub fn on_ended(&mut self, id: ClientId, bytes: usize, is_held: bool) {
         self.account_mut(id).on_ended();
-        self.clients[id.index()].outstanding -= 1;
+        let client = &mut self.clients[id.index()];
+        client.outstanding -= 1;
+        client.demand.on_ended(client.outstanding);
         if !is_held {
             self.release(id, bytes);
         }
+    }
+
+    /// Takes account of a request that is given up, in the queue.
+    pub fn on_given_up(&mut self, id: ClientId) {
+        self.clients[id.index()].demand.on_given_up();
+    }
+
+    /// Returns true if a client asks for more than it gets, and does not wait for the replies.
+    pub fn asks_too_much(&self, id: ClientId) -> bool {
+        self.clients[id.index()].demand.is_too_much()
     }
 
     /// Takes account of a request that is not held any more.

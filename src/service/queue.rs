@@ -4,7 +4,8 @@
 //! Clients take turns: who was served least recently comes first.
 //!
 //! While the queue stands, many clients give up before their turn comes, and what is done for one
-//! that is about to do so is of no use. So the newest request of a client comes first; of the
+//! that is about to do so is of no use. So the newest request comes first of a client that asks for
+//! more than it gets (of one that waits for its replies, the oldest would never be answered); of the
 //! clients that were never served, the newest; and of the others the one that was served least
 //! recently among a few, drawn by chance, but for those whose requests are about as old as others
 //! were when they were given up. (In strict order the first in line is the one about to give up.)
@@ -71,8 +72,18 @@ struct Line {
     /// Its place in `fresh` or `served`.
     rank: u64,
     was_served: bool,
+    /// While the queue stands, its newest request comes first.
+    prefers_newest: bool,
     /// Its place in `drawn_from`.
     seat: usize,
+}
+
+impl Line {
+    /// Removes the next request; `stands` tells that the queue does.
+    fn pop(&mut self, stands: bool) -> Option<(Ticket, Instant)> {
+        let is_newest = stands && self.prefers_newest;
+        if is_newest { self.requests.pop_back() } else { self.requests.pop_front() }
+    }
 }
 
 impl Queue {
@@ -116,6 +127,11 @@ impl Queue {
         *line = Line::default();
     }
 
+    /// Says which request of a client comes first while the queue stands: its newest, or its oldest.
+    pub fn set_prefers_newest(&mut self, client: ClientId, prefers_newest: bool) {
+        self.lines[client.index()].prefers_newest = prefers_newest;
+    }
+
     /// Takes account of a turn that a client had without waiting here.
     pub fn on_served(&mut self, client: ClientId) {
         self.leave(client);
@@ -127,7 +143,7 @@ impl Queue {
 
     /// Takes a client out of the order.
     fn leave(&mut self, client: ClientId) {
-        let &Line { rank, seat, was_served, ref requests } = &self.lines[client.index()];
+        let &Line { rank, seat, was_served, ref requests, .. } = &self.lines[client.index()];
         if requests.is_empty() {
             return;
         }
@@ -244,8 +260,9 @@ impl Queue {
     /// Returns the next request, which stays, and the client whose turn it is.
     pub fn peek(&self, now: Instant) -> Option<(ClientId, Ticket)> {
         let client = self.first(now)?;
-        let line = &self.lines[client.index()].requests;
-        let next = if self.stands(now) { line.back() } else { line.front() };
+        let Line { requests, prefers_newest, .. } = &self.lines[client.index()];
+        let is_newest = *prefers_newest && self.stands(now);
+        let next = if is_newest { requests.back() } else { requests.front() };
         next.map(|(ticket, _)| (client, *ticket))
     }
 
@@ -255,8 +272,7 @@ impl Queue {
         // Of one alone the turns need no order.
         let is_alone = self.fresh.is_empty() && self.served.len() == 1;
         if is_alone && self.lines[client.index()].requests.len() > 1 {
-            let line = &mut self.lines[client.index()];
-            let next = if stands { line.requests.pop_back() } else { line.requests.pop_front() };
+            let next = self.lines[client.index()].pop(stands);
             return self.on_popped(next, stands, now);
         }
         self.leave(client);
@@ -264,7 +280,7 @@ impl Queue {
             self.thrown = std::array::from_fn(|_| self.dice.f64());
         }
         let line = &mut self.lines[client.index()];
-        let next = if stands { line.requests.pop_back() } else { line.requests.pop_front() };
+        let next = line.pop(stands);
         self.count += 1;
         (line.rank, line.was_served) = (self.count, true);
         self.join(client);

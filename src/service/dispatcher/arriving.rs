@@ -56,6 +56,7 @@ impl Dispatcher {
             Ok(Place::Waiting)
         } else {
             let ticket = self.in_flight.insert(request, client, Place::Queue, now);
+            self.queue.set_prefers_newest(client, self.clients.asks_too_much(client));
             self.queue.push(client, ticket, now);
             Ok(Place::Queue)
         }

@@ -106,7 +106,10 @@ impl Dispatcher {
     pub fn give_up(&mut self, ticket: Ticket, now: Instant) -> Option<&mut Pending> {
         let pending = self.in_flight.get(ticket)?;
         match pending.place {
-            Place::Queue => self.queue.remove(pending.client, ticket, now),
+            Place::Queue => {
+                self.clients.on_given_up(pending.client);
+                self.queue.remove(pending.client, ticket, now);
+            }
             Place::Waiting => self.waiting.retain(|waiting| *waiting != ticket),
             Place::Lane(lane) => {
                 let (at, hedge) = (pending.sent_at, pending.hedge);

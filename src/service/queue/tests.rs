@@ -30,6 +30,7 @@ impl Harness {
         self.clients.find(name.as_bytes()).unwrap_or_else(|| {
             let client = self.clients.insert(name.as_bytes(), Handshake::default());
             self.queue.enter(client);
+            self.queue.set_prefers_newest(client, true);
             client
         })
     }
@@ -161,11 +162,20 @@ fn while_it_stands_nobody_is_served_much_more_often_than_another() {
 }
 
 #[test]
-fn while_it_stands_a_clients_newest_request_comes_first() {
+fn while_it_stands_a_clients_newest_request_comes_first_unless_it_waits_for_all() {
     let mut harness = standing("aa", 1);
     assert_eq!(harness.pop(1), [1]);
     harness.push("a");
     assert_eq!(harness.pop(9), [2, 0]);
+    let mut harness = standing("aab", 2);
+    for client in ['a', 'b'] {
+        let client = harness.client(client);
+        harness.queue.set_prefers_newest(client, false);
+    }
+    harness.push("a");
+    assert!(harness.queue.stands(harness.now));
+    let of_a: Vec<u32> = harness.pop(9).into_iter().filter(|asked| *asked != 2).collect();
+    assert_eq!(of_a, [0, 1, 3]);
 }
 
 #[test]
