@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -502,26 +502,27 @@ fn who_asks_for_little_does_not_wait_for_a_hundred_who_send_much() {
         let service = echo("5", options);
         let connect = || Raw::dealer(&service.endpoint, b"");
         let mut flood = Flood::start(100, connect, &request(&[7; 1 << 20]), usize::MAX);
-        let (sent, is_done) = (Arc::clone(&flood.taken), AtomicBool::new(false));
-        scope(|threads| {
-            threads.spawn(|| {
-                while !is_done.load(Relaxed) {
-                    flood.send();
+        let sent = Arc::clone(&flood.taken);
+        let replies = scope(|threads| {
+            let innocent = threads.spawn(|| {
+                let client = Client::req(&service.endpoint);
+                client.ask_text("is connected");
+                until("they send", || sent.load(Relaxed) > 200 << 20);
+                let mut replies = 0;
+                while sent.load(Relaxed) < 700 << 20 {
+                    client.ask_text("little");
+                    replies += 1;
                 }
+                replies
             });
-            let innocent = Client::req(&service.endpoint);
-            innocent.ask_text("is connected");
-            until("they send", || sent.load(Relaxed) > 200 << 20);
-            let mut replies = 0;
-            while sent.load(Relaxed) < 700 << 20 {
-                innocent.ask_text("little");
-                replies += 1;
+            while !innocent.is_finished() {
+                flood.send();
             }
-            is_done.store(true, Relaxed);
-            println!("{options:?}: replies while they sent half a GiB: {replies}");
-            // With a megabyte of each at a look it would be two or three.
-            assert!(replies > 20, "{replies}");
+            innocent.join().unwrap()
         });
+        println!("{options:?}: replies while they sent half a GiB: {replies}");
+        // With a megabyte of each at a look it would be two or three.
+        assert!(replies > 20, "{replies}");
         drop(flood);
         until("it knows that they are gone", || service.connections().is_empty());
         ends_well(service);

@@ -57,14 +57,19 @@ impl Account {
         self.limits = limits;
     }
 
+    /// Returns true if no more may be outstanding.
+    pub fn is_full(&self) -> bool {
+        self.outstanding >= self.limits.outstanding
+    }
+
     /// Takes account of one more request.
     ///
     /// # Errors
     /// The fault that its client is told if that is more than it may: the request does not count
     /// then.
     pub fn admit(&mut self, now: Instant) -> Result<(), Fault> {
-        let most = self.limits.outstanding;
-        if self.outstanding >= most {
+        if self.is_full() {
+            let most = self.limits.outstanding;
             let text = format!("the client has {most} requests outstanding, and may have no more");
             return Err(Fault::new(Code::TOO_MANY, text));
         }

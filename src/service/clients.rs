@@ -144,8 +144,12 @@ impl Clients {
     /// # Errors
     /// The fault that it is told if that is more than it may: the request does not count then.
     pub fn admit(&mut self, id: ClientId, bytes: usize, now: Instant) -> Result<(), Fault> {
-        let admitted = self.account_mut(id).admit(now);
+        let account = self.account_mut(id);
+        let (is_full, admitted) = (account.is_full(), account.admit(now));
         let client = &mut self.clients[id.index()];
+        if is_full {
+            client.demand.on_too_much();
+        }
         self.usages.count(client.usage, admitted.is_err());
         admitted?;
         client.outstanding += 1;
@@ -176,9 +180,9 @@ impl Clients {
         }
     }
 
-    /// Takes account of a request that is given up, in the queue.
-    pub fn on_given_up(&mut self, id: ClientId) {
-        self.clients[id.index()].demand.on_given_up();
+    /// Takes account of a request that has passed its deadline in the queue.
+    pub fn on_overdue(&mut self, id: ClientId) {
+        self.clients[id.index()].demand.on_too_much();
     }
 
     /// Returns true if a client asks for more than it gets, and does not wait for the replies.

@@ -107,7 +107,9 @@ impl Dispatcher {
         let pending = self.in_flight.get(ticket)?;
         match pending.place {
             Place::Queue => {
-                self.clients.on_given_up(pending.client);
+                if pending.deadline <= now {
+                    self.clients.on_overdue(pending.client);
+                }
                 self.queue.remove(pending.client, ticket, now);
             }
             Place::Waiting => self.waiting.retain(|waiting| *waiting != ticket),

@@ -18,6 +18,38 @@ fn what_a_req_has_queued_is_dropped_when_it_asks_anew_and_what_a_dealer_has_is_n
 }
 
 #[test]
+fn while_the_queue_stands_who_waits_is_answered_in_order_and_who_asks_for_too_much_the_newest_first()
+ {
+    let (full, free) = (lanes([Full]), lanes([Preferred]));
+    let mut harness = Harness::new(1);
+    (0..9).for_each(|_| harness.ask(&full).unwrap());
+    harness.now += TIMEOUT / 4;
+    let answer = |harness: &mut Harness| {
+        let next = harness.next(&free).unwrap();
+        let number =
+            harness.dispatcher.in_flight().get(next.ticket).unwrap().request.envelope[1][0];
+        assert!(harness.reply(next.ticket, 0));
+        number
+    };
+    for number in 0..3 {
+        assert_eq!(answer(&mut harness), number);
+        harness.ask(&full).unwrap();
+    }
+    assert!(harness.ask(&full).unwrap_err().starts_with("429 "));
+    assert_eq!(answer(&mut harness), 3);
+    harness.ask(&full).unwrap();
+    assert_eq!(answer(&mut harness), 13);
+    // What is overdue says the same; the first one that comes after a round without is the last.
+    harness.now += TIMEOUT;
+    while let Some(ticket) = harness.dispatcher.overdue(harness.now) {
+        harness.dispatcher.give_up(ticket, harness.now);
+    }
+    (0..3).for_each(|_| harness.ask(&full).unwrap());
+    harness.now += TIMEOUT / 4;
+    assert_eq!([answer(&mut harness), answer(&mut harness)], [16, 15]);
+}
+
+#[test]
 fn what_a_req_has_given_up_does_not_count_against_it() {
     let mut harness = Harness::new(1);
     for _ in 0..8 {
