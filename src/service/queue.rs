@@ -295,7 +295,7 @@ impl Queue {
     ) -> Option<Ticket> {
         let (ticket, since) = next?;
         self.len -= 1;
-        // While it stands, the newest come first: that they have not waited says nothing.
+        // While it stands, the newest may come first: that they have not waited says nothing.
         if self.is_empty() || (!stands && now.saturating_duration_since(since) < TARGET) {
             self.calm_at = now;
         }
