@@ -508,13 +508,13 @@ fn a_log_that_nobody_reads_does_not_stop_chatty_programs_nor_the_service() {
     };
     // Each time the pipe fills up, it may be two that want the last of its room.
     for _ in 0..60 {
-        (0..80).for_each(|_| client.send(&[b"a"]));
-        (0..80).for_each(|_| assert_eq!(client.receive(), [b"a"]));
+        (0..16).for_each(|_| client.send(&[b"a"]));
+        (0..16).for_each(|_| assert_eq!(client.receive(), [b"a"]));
         until("no thread waits for the reader", || !waits_for_reader());
         reader.read_exact(&mut [0; 40_000]).unwrap();
     }
-    (0..80).for_each(|_| client.send(&[b"a"]));
-    (0..80).for_each(|_| assert_eq!(client.receive(), [b"a"]));
+    (0..16).for_each(|_| client.send(&[b"a"]));
+    (0..16).for_each(|_| assert_eq!(client.receive(), [b"a"]));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.0.id() as i32), SIGTERM).unwrap();
     let mut status = None;
     until("it ends", || {
