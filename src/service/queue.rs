@@ -111,10 +111,14 @@ impl Queue {
         self.len == 0
     }
 
-    /// Returns true if that request of a client is here.
+    /// Returns each request that is here, behind its client's place in a table.
     #[cfg(test)]
-    pub fn contains(&self, client: ClientId, ticket: Ticket) -> bool {
-        self.lines[client.index()].requests.iter().any(|(it, _)| *it == ticket)
+    pub fn all(&self) -> impl Iterator<Item = (usize, Ticket)> {
+        let of_line = |(client, line): (usize, &Line)| {
+            let tickets = line.requests.iter().map(|(ticket, _)| *ticket);
+            tickets.map(move |ticket| (client, ticket)).collect::<Vec<_>>()
+        };
+        self.lines.iter().enumerate().flat_map(of_line)
     }
 
     /// Makes place for a client that is new.

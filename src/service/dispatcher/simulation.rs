@@ -114,6 +114,8 @@ struct Simulation {
     /// The clients' routing ids, each of which names one connection.
     names: Vec<String>,
     asked: Vec<Asked>,
+    /// What each client has asked and not given up, by its number.
+    asked_by: Vec<Vec<usize>>,
 }
 
 /// What the proxy hears of clients.
@@ -157,6 +159,7 @@ impl Simulation {
             frontend: VecDeque::new(),
             names: Vec::new(),
             asked: Vec::new(),
+            asked_by: Vec::new(),
             dice,
         };
         for lane in (0..count).filter(|_| !are_workers) {
@@ -164,6 +167,7 @@ impl Simulation {
         }
         for client in 0..simulation.dice.usize(1..=12) {
             simulation.names.push(simulation.load.name(client, 0));
+            simulation.asked_by.push(Vec::new());
             if simulation.load.are_leaving {
                 simulation.leave_later(client);
             }
@@ -270,6 +274,7 @@ impl Simulation {
             self.give_up_all_of(client);
         }
         self.frontend.push_back(Sent::Request(self.asked.len()));
+        self.asked_by[client].push(self.asked.len());
         self.asked.push(Asked {
             client,
             is_given_up: false,
@@ -286,8 +291,9 @@ impl Simulation {
     }
 
     fn give_up_all_of(&mut self, client: usize) {
-        let of_client = self.asked.iter_mut().filter(|asked| asked.client == client);
-        of_client.for_each(|asked| asked.is_given_up = true);
+        for number in self.asked_by[client].drain(..) {
+            self.asked[number].is_given_up = true;
+        }
     }
 
     fn leave_later(&mut self, client: usize) {

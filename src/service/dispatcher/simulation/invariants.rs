@@ -4,12 +4,27 @@ use std::time::Duration;
 
 use super::lanes::{Lane, Upstream};
 use super::{Asked, Simulation};
-use crate::backend::{Admission, LaneState};
+use crate::backend::{Admission, LaneState, Ticket};
 use crate::service::request::Place;
 
 /// Time after which a request that waits behind a slow one must be taken back, beside an idle
 /// worker: the recall time once, and once more for a worker whose thread was not scheduled.
 const RECALL_TIME: Duration = Duration::from_micros(2100);
+
+/// Returns the requests of clients in a table, by their tickets' slots.
+fn by_slot<C: Copy>(requests: impl Iterator<Item = (C, Ticket)>) -> Vec<Option<(C, Ticket)>> {
+    let mut table = Vec::new();
+    for (client, ticket) in requests {
+        let slot = ticket.slot as usize;
+        table.resize(table.len().max(slot + 1), None);
+        table[slot] = Some((client, ticket));
+    }
+    table
+}
+
+fn has<C: PartialEq>(table: &[Option<(C, Ticket)>], client: C, ticket: Ticket) -> bool {
+    table.get(ticket.slot as usize) == Some(&Some((client, ticket)))
+}
 
 impl Simulation {
     /// Asserts, at the end, that each request had one answer, or nobody who waits for it any more,
@@ -42,18 +57,20 @@ impl Simulation {
     /// Asserts that each request in flight waits, or is outstanding on a lane: that its answer is
     /// not left to its deadline.
     pub(super) fn assert_all_somewhere(&self) {
-        for ticket in self.dispatcher.in_flight().all() {
+        let dispatcher = &self.dispatcher;
+        let queued = by_slot(dispatcher.queue.all());
+        let waiting = by_slot(dispatcher.waiting.iter().map(|ticket| ((), *ticket)));
+        for ticket in dispatcher.in_flight().all() {
             let is_there = |lane: &Lane| match lane {
                 Lane::Worker(worker) => worker.window.is_outstanding(ticket),
                 Lane::Upstream(Upstream { peer, .. }) => {
                     peer.as_ref().is_some_and(|peer| peer.is_outstanding(ticket))
                 }
             };
-            let dispatcher = &self.dispatcher;
             let pending = dispatcher.in_flight().get(ticket).expect("it is in flight");
             let is_somewhere = match pending.place {
-                Place::Queue => dispatcher.queue.contains(pending.client, ticket),
-                Place::Waiting => dispatcher.waiting.contains(&ticket),
+                Place::Queue => has(&queued, pending.client.index(), ticket),
+                Place::Waiting => has(&waiting, (), ticket),
                 Place::Lane(lane) => is_there(&self.lanes[lane]),
             };
             let is_somewhere =
