@@ -34,7 +34,7 @@ pub(crate) use upstream::Upstream;
 pub(crate) use worker_lane::WorkerLane;
 
 /// The parts of lanes and workers that have no sockets and threads, for the simulation.
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 pub(crate) mod simulated {
     pub(crate) use super::claim::Claim;
     pub(crate) use super::concurrency::Concurrency;

@@ -5,14 +5,14 @@
 //! before it. One word holds two such numbers, so that a request is either started or revoked,
 //! never both.
 
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 use loom::sync::{Arc, Mutex};
 use std::sync::PoisonError;
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 use std::sync::{Arc, Mutex};
 
 /// Shared by a lane and its worker.
@@ -98,7 +98,7 @@ impl Claim {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 
@@ -168,9 +168,8 @@ mod tests {
     }
 }
 
-/// Every order in which the two sides can meet: `RUSTFLAGS="--cfg loom" cargo test --lib
-/// every_order`.
-#[cfg(all(test, loom))]
+/// Every order in which the two sides can meet: `.ci/loom every_order`.
+#[cfg(all(test, feature = "loom"))]
 mod every_order {
     use loom::sync::mpsc::channel;
     use loom::thread::spawn;

@@ -1,13 +1,13 @@
 //! A lane's credit: how many requests may be outstanding on it, from what its handler has taken for
 //! those before.
 
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 use loom::sync::Arc;
-#[cfg(loom)]
+#[cfg(feature = "loom")]
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 use std::sync::Arc;
-#[cfg(not(loom))]
+#[cfg(not(feature = "loom"))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -175,7 +175,7 @@ impl Meter {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 
@@ -264,7 +264,7 @@ mod tests {
 }
 
 /// Every order in which the two sides can meet: see `claim`.
-#[cfg(all(test, loom))]
+#[cfg(all(test, feature = "loom"))]
 mod every_order {
     use loom::sync::mpsc::channel;
     use loom::thread::spawn;

@@ -176,7 +176,7 @@ impl LaneState for Window {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
     use crate::backend::credit::{Availability, Meter};

@@ -24,7 +24,7 @@ mod leaving;
 
 pub(super) use lanes::all_unavailable;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod simulation;
 #[cfg(test)]
 mod tests;

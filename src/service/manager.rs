@@ -201,7 +201,7 @@ pub(super) fn extension() -> String {
     format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros())
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
