@@ -114,11 +114,9 @@ impl Queue {
     /// Returns each request that is here, behind its client's place in a table.
     #[cfg(test)]
     pub fn all(&self) -> impl Iterator<Item = (usize, Ticket)> {
-        let of_line = |(client, line): (usize, &Line)| {
-            let tickets = line.requests.iter().map(|(ticket, _)| *ticket);
-            tickets.map(move |ticket| (client, ticket)).collect::<Vec<_>>()
-        };
-        self.lines.iter().enumerate().flat_map(of_line)
+        self.lines.iter().enumerate().flat_map(|(client, line)| {
+            line.requests.iter().map(move |(ticket, _)| (client, *ticket))
+        })
     }
 
     /// Makes place for a client that is new.
