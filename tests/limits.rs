@@ -64,8 +64,8 @@ fn with_too_few_threads_or_files_it_says_so_and_exits() {
         [&check[..], &["--backend", "tcp://127.0.0.1:*", "--io-threads", "3"]].concat(),
         [&check[..], &["--upstream", endpoint]].concat(),
         vec!["call", endpoint, "ab"],
-        // One client: of several, one may use the files that another has done with.
         vec!["bench", endpoint, "--clients", "1", "--requests", "10", "--warmup", "0"],
+        vec!["bench", endpoint, "--clients", "2", "--requests", "10", "--warmup", "0"],
     ];
     for command in &commands {
         // Who has other processes, as an ordinary user who runs this has, may have none at all.
@@ -87,7 +87,9 @@ fn with_too_few_threads_or_files_it_says_so_and_exits() {
             limited.runs("--nofile=90", command)
         };
         let few = [1; 10].map(more);
-        assert!(few.iter().all(|runs| !runs), "{command:?}: {few:?}");
+        // Of two clients, one may use the files that the other has done with.
+        let always_needs_as_many = !command.contains(&"2");
+        assert!(!always_needs_as_many || few.iter().all(|runs| !runs), "{command:?}: {few:?}");
     }
 }
 
