@@ -20,7 +20,6 @@ use crate::service::single_threaded::SingleThreaded;
 use crate::service::wakers::Wakers;
 use crate::socket::Context;
 use crate::status::{Probed, StatusServer};
-use crate::sys::sched;
 use crate::sys::secrecy;
 use crate::sys::signals::{self, Signals};
 use crate::sys::systemd::{self, Notifier};
@@ -60,10 +59,9 @@ pub use running::{ReloadHandle, Running, StopHandle};
 ///
 /// The first signal drains the service; a second ends the process at once, with exit code 128 and
 /// the signal's number. The signals stay caught after that: this is for one service in a process.
-/// The soft limit of open files is raised to the hard one, and the threads run under SCHED_BATCH
-/// (sched(7)), unless this one has another policy than the usual. systemd is told what the service
-/// does (sd_notify(3)), and that its loop turns. With lists of clients, workers or upstreams, SIGHUP
-/// has them read again; without, it ends the process, as usual, but for one that systemd has started,
+/// The soft limit of open files is raised to the hard one. systemd is told what the service does
+/// (sd_notify(3)), and that its loop turns. With lists of clients, workers or upstreams, SIGHUP has
+/// them read again; without, it ends the process, as usual, but for one that systemd has started,
 /// which goes on. With [`Config::key`] the process writes no core, other processes of its user cannot
 /// look into it, and its programs gain no privileges.
 ///
@@ -93,7 +91,6 @@ fn serve_after(config: &Config, confine: impl FnOnce()) -> Result<(), Error> {
     if config.keys.has_lists() || notifier.is_some() {
         signals::ignore_hangups().map_err(cannot_catch)?;
     }
-    sched::use_batch_policy();
     if config.keys.key.is_some() {
         // Before the key is read.
         secrecy::begin()

@@ -14,6 +14,7 @@ use crate::error::{Error, plain};
 use crate::handler::{NewHandler, WorkerHandler, kill_all};
 use crate::socket::{Context, readable, wait};
 use crate::sys::fd::set_nonblocking;
+use crate::sys::sched;
 
 /// The REP workers, each a thread behind a lane of its own.
 pub(crate) struct Pool {
@@ -65,6 +66,7 @@ impl Common {
         let ending = EndNotifier(ending);
         let body = move || {
             let _ending = ending;
+            sched::use_batch_policy();
             let socket = context.worker(&endpoint)?;
             let handler = WorkerHandler::new(number, new_handler, names_clients)?;
             let on_change = move || {

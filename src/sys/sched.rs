@@ -9,11 +9,11 @@ use nix::libc::{
     syscall,
 };
 
-/// Puts this thread, and those that it starts from now on, under SCHED_BATCH (sched(7)).
+/// Puts this thread, and programs that it starts, under SCHED_BATCH (sched(7)).
 ///
-/// A thread that wakes another is then not interrupted by it, so the other finds more to do at a
-/// time. With a free processor the other starts as soon as before. If another policy was chosen, as
-/// by systemd's CPUSchedulingPolicy=, or the change is not allowed, nothing changes.
+/// When it is woken, it does not interrupt the thread that runs, so that the one that woke it finds
+/// more to do at a time; with a free processor it starts as soon as before. If another policy was
+/// chosen, as by systemd's CPUSchedulingPolicy=, or the change is not allowed, nothing changes.
 pub(crate) fn use_batch_policy() {
     // System calls, since musl's functions of these names always fail.
     // SAFETY: no conditions; 0 is the calling thread.
