@@ -6,10 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 tool=cargo-deb@3.8.0 cache=${XDG_CACHE_HOME:-$HOME/.cache}/repd
 
-packaging/build-static.sh "$@" >&2
+binary=$(packaging/build-static.sh "$@")
 gzip --best --no-name --stdout packaging/debian/NEWS >packaging/debian/NEWS.gz
 sed --file packaging/instance.sed packaging/repd.service >packaging/repd@.service
 export CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc
-grep -qs "\"${tool/@/ } " "$cache/.crates.toml" || "$CARGO" install --quiet --locked --root "$cache" "$tool" >&2
+grep -qs "\"${tool/@/ } " "$cache/.crates.toml" || "$CARGO" install --quiet --debug --locked --root "$cache" "$tool" >&2
 # The binary is built and stripped already.
+export CARGO_TARGET_DIR=${binary%"/$1/release/repd"}
 "$cache/bin/cargo-deb" --quiet --no-build --no-strip --target "$1"

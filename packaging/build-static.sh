@@ -19,7 +19,8 @@ case $target in
         # like this.
         packages+=(rust-web-src g++-arm-linux-gnueabihf)
         options+=(-Zbuild-std=std,panic_unwind)
-        export RUSTC_BOOTSTRAP=1
+        # RUSTC_BOOTSTRAP has all be built again: not what others build.
+        export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/bootstrap
         ;;
     *) usage "cannot build '$target'" ;;
 esac
