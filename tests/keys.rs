@@ -86,7 +86,7 @@ fn each_stranger_is_refused_and_told_apart() {
         &format!("{} from=10.0.0.0/8,::1", keys.make("elsewhere").trim_end()),
     ];
     keys.write("clients", &(list.join("\n") + "\n"));
-    let mut service = keys.serve(&[]);
+    let mut service = keys.serve(&["--verbose"]);
     let endpoint = service.endpoint.clone();
     let called = keys.call(&endpoint, "pump-7");
     assert_eq!(called.stdout, b"olleh\n", "{called:?}");
@@ -147,7 +147,7 @@ fn a_service_without_keys_says_so_to_who_has_some() {
     let called = keys.call(&service.endpoint, "pump-7");
     assert!(said(&called).contains("has no keys; leave out --key and --server-key"), "{called:?}");
     service.wait_for_line(
-        "it wants keys or a password, and this service has none; see --key; so far: 1",
+        "it wants keys or a password, and this service has none; see --key (it offers CURVE); so far: 1",
     );
 }
 
@@ -165,14 +165,20 @@ fn no_other_mechanism_and_no_older_protocol_gets_in() {
     let ready = raw::ready(b"");
     let [_, older] = raw::handshakes(b"");
     let request = raw::request(b"let me in");
-    let (no_key, no_client) = ("has no key", "no ZeroMQ client, or breaks the protocol");
+    let no_client = "is no ZeroMQ client, or breaks the protocol;";
     for (greeting, then, request, why) in [
-        (greeting("NULL"), ready.clone(), &request, no_key),
-        (greeting("PLAIN"), hello, &request, no_key),
+        (greeting("NULL"), ready.clone(), &request, "this service (it offers NULL);"),
+        (greeting("PLAIN"), hello, &request, "this service (it offers PLAIN);"),
+        (greeting("PEPPER"), ready.clone(), &request, "and the public key of this service;"),
         (greeting("CURVE"), ready, &request, no_client),
-        (older, Vec::new(), &request, no_client),
+        (older, Vec::new(), &request, "it speaks ZMTP 2.0, which has no keys;"),
         // Frames of ZMTP 1.0 (RFC 13): a length, which counts the flags.
-        (b"\x01\0".to_vec(), Vec::new(), &b"\x01\x01\x0a\0let me in".to_vec(), no_client),
+        (
+            b"\x01\0".to_vec(),
+            Vec::new(),
+            &b"\x01\x01\x0a\0let me in".to_vec(),
+            "it speaks ZMTP 1.0, which has no keys;",
+        ),
     ] {
         let mut service = keys.serve(&["--handler", "echo"]);
         let mut stranger = Raw::connect(&service.endpoint);

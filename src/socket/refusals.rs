@@ -95,11 +95,9 @@ impl Refusals {
             let count = socket.get_int(*count)?;
             if replace(logged, count) != count && is_logged {
                 let last = socket.get_string(*last)?;
-                let (address, first) = last.split_once(' ').unwrap_or((&last, ""));
+                let (address, said) = last.split_once(' ').unwrap_or((&last, ""));
                 let (ip, peer) = (ip_of(address), name_of(address));
-                let says =
-                    u32::from_str_radix(first, 16).map(|said| stranger::says(said.to_be_bytes()));
-                let reason = says.map_or_else(|_| reason.clone(), |says| format!("it {says}"));
+                let reason = reason_of(reason, said);
                 warn!(
                     event = Event::Refused, peer = ip;
                     "{prefix}{action} {peer}: {reason}; so far: {count}"
@@ -119,6 +117,20 @@ impl Refusals {
     /// Starts counting at zero, for a new socket.
     pub fn reset(&mut self) {
         self.kinds.iter_mut().for_each(|kind| kind.logged = 0);
+    }
+}
+
+/// Returns why a peer was refused that has said that: its first four bytes in hexadecimal digits, its
+/// version, its mechanism, or nothing of interest.
+fn reason_of(reason: &str, said: &str) -> String {
+    if said.is_empty() {
+        reason.into()
+    } else if let Ok(first) = u32::from_str_radix(said, 16) {
+        format!("it {}", stranger::says(first.to_be_bytes()))
+    } else if said.starts_with("ZMTP ") {
+        format!("it speaks {said}, which has no keys")
+    } else {
+        format!("{reason} (it offers {said})")
     }
 }
 
