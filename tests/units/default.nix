@@ -163,6 +163,12 @@ let
       logTarget = "syslog";
       environmentFile = "/run/secrets/repd";
     };
+    before-program = {
+      framing = "lines";
+      program = [ "cat" ];
+    };
+    before-backend.backend = [ "tcp://127.0.0.1:5556" ];
+    before-upstream.upstream = [ "tcp://10.0.0.1:5555" ];
   };
 
   # One beside the other.
@@ -243,81 +249,99 @@ in
         perLine (map (listen: "${builtins.toJSON listen}: ${ports listen}") listens)
         + perLine [ "the status: ${statusPorts "tcp://*:9155"}" ];
 
-      "refused" = lib.concatMapStrings refused [
-        { settings.listen = [ "tcp:/*:5555" ]; }
-        {
-          settings.listen = [
-            "tcp://*"
-            "tcp://:1"
-            "tcp://*:65536"
-            "tcp://*:-1"
-            "tcp://::1:5"
-            "tcp://a/b:1"
-            "udp://*:1"
-            "ipc://"
-            "ipc:///run/"
-            "ipc://a b"
+      "refused" = lib.concatMapStrings refused (
+        # What answers is one thing.
+        lib.mapCartesianProduct ({ here, elsewhere }: lib.recursiveUpdate here elsewhere) {
+          here = [
+            { settings.handler = "echo"; }
+            { program = [ "cat" ]; }
+            { settings.workers = 3; }
+            {
+              settings.framing = "lines";
+              program = [ "cat" ];
+            }
+          ];
+          elsewhere = [
+            { settings.backend = [ "tcp://127.0.0.1:5556" ]; }
+            { settings.upstream = [ "tcp://10.0.0.1:5555" ]; }
           ];
         }
-        { settings.upstream = [ "tcp://*:5555" ]; }
-        {
-          settings.handler = "echo";
-          program = [ "cat" ];
-        }
-        {
-          settings.backend = [ "tcp://*:5556" ];
-          settings.upstream = [ "tcp://10.0.0.1:5555" ];
-        }
-        {
-          settings.workers = 3;
-          settings.backend = [ "tcp://*:5555" ];
-          allowAnyone = true;
-        }
-        { settings.framing = "lines"; }
-        { settings.check = true; }
-        { settings.help = true; }
-        { settings.multipart = true; }
-        { settings.max-outstanding = 5; }
-        { settings.status = "tcp://*"; }
-        { settings.status = "fd://status"; }
-        { openStatusFirewall = true; }
-        {
-          settings.status = "tcp://127.0.0.1:9155";
-          openStatusFirewall = true;
-        }
-        {
-          settings.log = "journal";
-          settings.log-format = "json";
-        }
-        {
-          settings.listen = [ "tcp://*:*" ];
-          openFirewall = true;
-        }
-        { group = "repd"; }
-        { servers.blue = { }; }
-        { servers."not-this" = { }; }
-        {
-          socketActivation = true;
-          settings.listen = [
-            "tcp://eth0:5555"
-            "ipc:///run/clients"
-          ];
-        }
-        { openFirewall = true; }
-        { clients.pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"; }
-        {
-          keyFile = "/run/secrets/repd.key_secret";
-          clients."pump 7" = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
-          settings.backend = [ "tcp://*:5556" ];
-          settings.key = "/run/secrets/repd.key_secret";
-        }
-        {
-          extraArgs = [
-            "--retries"
-            "1"
-          ];
-        }
-      ];
+        ++ [
+          { settings.listen = [ "tcp:/*:5555" ]; }
+          {
+            settings.listen = [
+              "tcp://*"
+              "tcp://:1"
+              "tcp://*:65536"
+              "tcp://*:-1"
+              "tcp://::1:5"
+              "tcp://a/b:1"
+              "udp://*:1"
+              "ipc://"
+              "ipc:///run/"
+              "ipc://a b"
+            ];
+          }
+          { settings.upstream = [ "tcp://*:5555" ]; }
+          {
+            settings.handler = "echo";
+            program = [ "cat" ];
+          }
+          {
+            settings.backend = [ "tcp://*:5556" ];
+            settings.upstream = [ "tcp://10.0.0.1:5555" ];
+          }
+          {
+            settings.workers = 3;
+            settings.backend = [ "tcp://*:5555" ];
+            allowAnyone = true;
+          }
+          { settings.framing = "lines"; }
+          { settings.check = true; }
+          { settings.help = true; }
+          { settings.multipart = true; }
+          { settings.max-outstanding = 5; }
+          { settings.status = "tcp://*"; }
+          { settings.status = "fd://status"; }
+          { openStatusFirewall = true; }
+          {
+            settings.status = "tcp://127.0.0.1:9155";
+            openStatusFirewall = true;
+          }
+          {
+            settings.log = "journal";
+            settings.log-format = "json";
+          }
+          {
+            settings.listen = [ "tcp://*:*" ];
+            openFirewall = true;
+          }
+          { group = "repd"; }
+          { servers.blue = { }; }
+          { servers."not-this" = { }; }
+          {
+            socketActivation = true;
+            settings.listen = [
+              "tcp://eth0:5555"
+              "ipc:///run/clients"
+            ];
+          }
+          { openFirewall = true; }
+          { clients.pump-7 = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"; }
+          {
+            keyFile = "/run/secrets/repd.key_secret";
+            clients."pump 7" = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+            settings.backend = [ "tcp://*:5556" ];
+            settings.key = "/run/secrets/repd.key_secret";
+          }
+          {
+            extraArgs = [
+              "--retries"
+              "1"
+            ];
+          }
+        ]
+      );
     };
 
   checks =
