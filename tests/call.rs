@@ -142,20 +142,23 @@ fn a_service_is_called_by_name_by_ipv6_and_by_path() {
 #[test]
 fn what_a_server_speaks_is_told_and_it_gets_no_request() {
     let _limit = time_limit(60);
+    let publisher = [greeting(), command("READY", &property("Socket-Type", b"PUB"))].concat();
     for (says, told) in [
         (&b"J\0\0\0\n8.0.36\0"[..], r"does not speak ZMTP, but begins with J\x00\x00\x00"),
         (b"INFO {\"server_id\":\"ND\"}\r\n", "does not speak ZMTP, but begins with INFO"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "speaks SSH, not ZMTP"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP, not ZMTP"),
+        (&publisher, "is a PUB, which does not serve REQ clients"),
         // The greeting of a PUB of ZMTP 2.0, and its routing id.
         (b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x01\0\0", "is a PUB, which does not serve REQ clients"),
     ] {
         for command in [&["call", "in vain"][..], &["bench", "--requests=1", "--warmup=0"]] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+            let says = says.to_vec();
             let server = spawn(move || {
                 let mut connection = Raw::from_stream(listener.accept().unwrap().0);
-                connection.send(says);
+                connection.send(&says);
                 connection.rest()
             });
             let arguments = [&command[..1], &[&endpoint], &command[1..]].concat();

@@ -67,6 +67,7 @@ impl Mesh {
         let mut said: Value = serde_json::from_str(&said).expect(&said);
         let errors = said["errors_by_code"].take();
         assert_eq!(status.success(), errors == json!({}), "{said}");
+        assert_eq!([&said["missing"], &said["wrong"]], [&json!(0), &json!(0)], "{said}");
         errors
     }
 

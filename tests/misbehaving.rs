@@ -79,9 +79,13 @@ struct Marked {
 
 impl Marked {
     fn start(name: &str, options: &[&str], program: &[&str]) -> Marked {
+        Marked::start_by(Command::new(REPD), name, options, program)
+    }
+
+    /// Starts it by a command that ends with the path of repd.
+    fn start_by(mut command: Command, name: &str, options: &[&str], program: &[&str]) -> Marked {
         let mark = format!("REPD_TEST={name}-{}", std::process::id());
         let (variable, value) = mark.split_once('=').unwrap();
-        let mut command = Command::new(REPD);
         command.args(["serve", "--listen", "tcp://127.0.0.1:*"]).args(options);
         command.arg("--").args(program).env(variable, value);
         Marked { service: Process::run(&mut command), mark }
@@ -266,18 +270,22 @@ fn a_program_that_keeps_dying_is_started_less_and_less_and_requests_hear_so_at_o
 
 #[test]
 fn a_program_that_vanishes_is_missed_and_found_again_when_it_is_back() {
-    let _limit = time_limit(60);
+    let _limit = time_limit(120);
     let folder = Folder::new("vanishing");
     let (path, away) = in_a_file(&folder);
-    let mut marked = Marked::start("vanishing", &["--workers", "2"], &[&path]);
-    let client = Client::req(&marked.service.endpoint);
-    assert_eq!(client.ask_text("a"), "a");
-    fs::rename(&path, &away).unwrap();
-    until("both are lost", || code(&client.ask(&[b"exit"])) == Some(503));
-    marked.service.wait_for_line(": No such file or directory; trying");
-    fs::rename(&away, &path).unwrap();
-    until("it is back", || client.ask(&[b"b"]) == [b"b"]);
-    marked.stop();
+    for trap in ["", "trap '' CHLD; "] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{trap}exec \"$@\""), "sh", REPD]);
+        let mut marked = Marked::start_by(shell, "vanishing", &["--workers", "2"], &[&path]);
+        let client = Client::req(&marked.service.endpoint);
+        assert_eq!(client.ask_text("a"), "a");
+        fs::rename(&path, &away).unwrap();
+        until("both are lost", || code(&client.ask(&[b"exit"])) == Some(503));
+        marked.service.wait_for_line(": No such file or directory; trying");
+        fs::rename(&away, &path).unwrap();
+        until("it is back", || client.ask(&[b"b"]) == [b"b"]);
+        marked.stop();
+    }
 }
 
 /// Dies of a request as often as it is told, and notes each time.

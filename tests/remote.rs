@@ -436,6 +436,19 @@ fn what_a_server_speaks_that_is_no_upstream_is_told_and_it_gets_no_request() {
 
 /// Though its handshake was done.
 #[test]
+fn a_request_that_is_larger_than_an_upstream_takes_is_refused_and_others_are_answered() {
+    let _limit = time_limit(60);
+    let mut upstream = Process::start(&["--handler", "echo", "--max-message-size", "1k"]);
+    let service = Process::start(&["--upstream", &upstream.endpoint]);
+    let client = Client::req(&service.endpoint);
+    assert_eq!(code(&client.ask(&[&[7; 2000]])), Some(413));
+    // Far larger: its connection ends.
+    assert_eq!(code(&client.ask(&[&[7; 100_000]])), Some(502));
+    upstream.wait_for_line("far larger than this service takes");
+    assert_eq!(client.ask(&[b"again"]), [b"again"]);
+}
+
+#[test]
 fn a_reply_of_an_upstream_that_is_larger_than_the_service_takes_is_a_500() {
     let _limit = time_limit(60);
     // As many bytes as it is asked for.
