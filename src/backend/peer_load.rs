@@ -19,6 +19,10 @@ const HALF_LIFE: Duration = Duration::from_secs(1);
 /// Time to a reply that one counts for which has not answered yet, in seconds: others come first.
 const UNKNOWN: f64 = 1.0;
 
+/// Most seconds that one counts for which refuses what it is asked: it is tried again in four of
+/// [`HALF_LIFE`] even so.
+const MOST_REFUSED: f64 = 1000.0;
+
 /// Share of the time that a late request has had, for which nothing has come of a peer that hangs. What
 /// came first may be the reply to one before.
 const SILENCE: f64 = 0.75;
@@ -225,9 +229,10 @@ impl Peer {
     }
 
     /// Takes account of a 503, which comes quickly: it makes a peer no quicker than one reply in
-    /// [`HALF_LIFE`].
+    /// [`HALF_LIFE`], and slower each time. So it soon comes behind others, also those who have much
+    /// to do and have not replied yet.
     pub fn on_refusal(&mut self, now: Instant) {
-        self.ewma = self.ewma.max(HALF_LIFE.as_secs_f64());
+        self.ewma = (2.0 * self.ewma).clamp(HALF_LIFE.as_secs_f64(), MOST_REFUSED);
         (self.measured, self.refused) = (now, Some(now));
     }
 

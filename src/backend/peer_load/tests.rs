@@ -317,6 +317,33 @@ fn one_that_refuses_is_not_quick() {
 }
 
 #[test]
+fn one_that_refuses_gets_little_also_while_nothing_has_come_of_the_other() {
+    let mut harness = Harness::new();
+    let (mut other, mut bad) = (
+        Peer::new(Concurrency::upstream(1000), harness.now),
+        Peer::new(Concurrency::upstream(1000), harness.now),
+    );
+    let mut refused = 0;
+    for _ in 0..200 {
+        if bad.cost(harness.now) < other.cost(harness.now) {
+            harness.serve(&mut bad, 1, MS);
+            bad.on_refusal(harness.now);
+            refused += 1;
+        } else {
+            harness.send(&mut other);
+        }
+    }
+    assert!((1..20).contains(&refused), "{refused}");
+    // However often it has refused, it is tried again.
+    for _ in 0..5000 {
+        harness.serve(&mut bad, 1, MS);
+        bad.on_refusal(harness.now);
+    }
+    harness.now += 4 * HALF_LIFE;
+    assert!(bad.cost(harness.now) < 0.1);
+}
+
+#[test]
 fn one_that_is_stuck_or_has_just_refused_is_not_willing() {
     let mut harness = Harness::new();
     let mut peer = Peer::new(Concurrency::upstream(1), harness.now);
