@@ -434,7 +434,6 @@ fn what_a_server_speaks_that_is_no_upstream_is_told_and_it_gets_no_request() {
     }
 }
 
-/// Though its handshake was done.
 #[test]
 fn a_request_that_is_larger_than_an_upstream_takes_is_refused_and_others_are_answered() {
     let _limit = time_limit(60);
