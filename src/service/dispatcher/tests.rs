@@ -16,6 +16,7 @@ mod clients;
 mod deadlines;
 mod hedging;
 mod refusals;
+mod requests;
 
 const MS: Duration = Duration::from_millis(1);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,9 +76,11 @@ impl Harness {
 
     /// Gives it the next request, of that client. It is a REQ if its name begins so.
     fn ask_as(&mut self, client: &str, lanes: &[Says]) -> Result<(), String> {
-        let envelope = vec![Frame::from(client), Frame::from(&[self.asked][..])];
+        let number = Frame::from(&[self.asked][..]);
+        let (envelope, body) = (vec![Frame::from(client), number.clone()], vec![number]);
+        let number = self.asked.into();
         self.asked = self.asked.wrapping_add(1);
-        let mut request = Request { envelope, bytes: 100, ..Request::default() };
+        let mut request = Request { number, envelope, body, bytes: 100, ..Request::default() };
         let handshake = |name: &mut Frame| Handshake {
             is_req: name.starts_with(b"req"),
             patience: name.starts_with(b"hurried").then_some(50 * MS),

@@ -30,6 +30,14 @@ fn without_credit_it_goes_where_it_costs_least_and_of_equals_to_the_least_recent
 }
 
 #[test]
+fn a_lane_that_is_new_gets_requests_too() {
+    let mut harness = Harness::new(1);
+    harness.dispatcher.on_new_lane(0);
+    harness.dispatcher.on_new_lane(1);
+    assert_eq!(harness.lane([Full, Preferred]), Some(1));
+}
+
+#[test]
 fn one_that_stands_by_takes_nothing_that_was_not_lost() {
     let mut harness = Harness::new(2);
     assert_eq!(harness.lane([Standby(1.0), Cost(9.0)]), Some(1));
