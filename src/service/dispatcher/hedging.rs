@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::{Assignment, Dispatcher};
-use crate::backend::{Admission, LaneState, Ticket};
+use crate::backend::{LaneState, Ticket};
 use crate::service::request::{Attempt, Place};
 use crate::status::Histogram;
 
@@ -110,8 +110,7 @@ impl Dispatcher {
             let Place::Lane(own) = pending.place else { return None };
             let place = self.recent.choose(lanes, Some(own), now)?;
             let lane = self.recent.lane(place);
-            let is_doubtful = matches!(lanes[lane].admission(now), Admission::Doubtful(_));
-            let is_in_vain = lane == own || is_doubtful || self.clients.is_gone(pending.client);
+            let is_in_vain = lane == own || self.clients.is_gone(pending.client);
             (!is_in_vain).then_some((*ticket, place))
         });
         let (ticket, place) = { candidates }.next()?;

@@ -13,15 +13,20 @@ const BUSY: Admission = Cost(2.0);
 /// Returns a dispatcher of two lanes that has seen many requests, which may be retried so often.
 fn experienced(retries: usize) -> Harness {
     let mut harness = Harness::with(2, retries, true);
-    for _ in 0..1000 {
-        let ticket = harness.send(&lanes([FREE, BUSY]));
-        harness.now += USUAL;
-        assert!(harness.reply(ticket, 0));
-    }
+    harness.answer(1000);
     harness
 }
 
 impl Harness {
+    /// Has that many requests sent and answered, one after the other.
+    fn answer(&mut self, requests: usize) {
+        for _ in 0..requests {
+            let ticket = self.send(&lanes([FREE, BUSY]));
+            self.now += USUAL;
+            assert!(self.reply(ticket, 0));
+        }
+    }
+
     /// Returns the ticket and the lane of the next hedge.
     fn hedge(&mut self, admissions: [Admission; 2]) -> Option<(Ticket, usize)> {
         let hedge = self.dispatcher.next_hedge(&lanes(admissions), self.now);
@@ -98,6 +103,30 @@ fn at_most_one_of_twenty_is_hedged() {
 }
 
 #[test]
+fn at_most_64_are_hedged_at_a_time_however_many_there_were_before() {
+    for (before, hedges) in [(0, 55), (1000, 64)] {
+        let mut harness = experienced(1);
+        harness.answer(before);
+        for client in 0..100 {
+            harness.ask_as(&format!("client {client}"), &lanes([FREE, BUSY])).unwrap();
+            assert!(harness.next(&lanes([FREE, BUSY])).is_some());
+        }
+        harness.now += LONG;
+        let taken = std::iter::from_fn(|| harness.hedge([BUSY, FREE])).count();
+        assert_eq!(taken, hedges);
+    }
+}
+
+#[test]
+fn what_a_client_that_has_gone_had_asked_for_is_not_hedged() {
+    let mut harness = experienced(1);
+    harness.send(&lanes([FREE, BUSY]));
+    harness.now += LONG;
+    harness.dispatcher.on_gone(b"dealer", harness.now);
+    assert_eq!(harness.hedge([BUSY, FREE]), None);
+}
+
+#[test]
 fn what_one_of_two_lanes_loses_is_left_to_the_other() {
     for [first, second] in [[0, 1], [1, 0]] {
         let mut harness = experienced(1);
@@ -140,9 +169,12 @@ fn what_a_lane_does_not_take_may_be_hedged_again() {
     let mut harness = experienced(1);
     let ticket = harness.send(&lanes([FREE, BUSY]));
     harness.now += LONG;
-    let free = lanes([FREE, FREE]);
-    let hedge = harness.dispatcher.next_hedge(&free, harness.now).unwrap();
-    harness.dispatcher.on_unsent_hedge(hedge);
-    assert_eq!(harness.dispatcher.lane_besides(ticket, 0), None);
-    assert_eq!(harness.hedge([FREE, FREE]), Some((ticket, 1)));
+    // As often as that happens, which takes nothing from what others may have.
+    for _ in 0..100 {
+        let hedge = harness.dispatcher.next_hedge(&lanes([FREE, FREE]), harness.now).unwrap();
+        assert_eq!((hedge.ticket, hedge.lane), (ticket, 1));
+        harness.dispatcher.on_unsent_hedge(hedge);
+        assert_eq!(harness.dispatcher.lane_besides(ticket, 0), None);
+    }
+    assert!(matches!(harness.dispatcher.on_lost(ticket, 0), Lost::Waiting), "its one retry");
 }

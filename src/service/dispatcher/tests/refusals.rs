@@ -32,6 +32,19 @@ fn with_no_lane_available_requests_are_refused_with_the_reason() {
 }
 
 #[test]
+fn that_no_lane_is_left_or_one_is_back_is_told_before_anybody_asks() {
+    let mut harness = Harness::new(1);
+    harness.dispatcher.on_lane_changed(&lanes([DOWN]), harness.now);
+    harness.dispatcher.on_lane_changed(&lanes([DOWN]), harness.now);
+    harness.dispatcher.on_turn(&lanes([DOWN]), harness.now);
+    harness.dispatcher.on_turn(&lanes([Preferred]), harness.now);
+    harness.dispatcher.on_turn(&lanes([Preferred]), harness.now);
+    let changes = std::iter::from_fn(|| harness.dispatcher.next_change());
+    let expected = [Change::Refusing("no worker has a running program"), Change::Answering];
+    assert_eq!(changes.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn who_waits_already_is_refused_too_when_the_last_lane_is_gone() {
     let mut harness = Harness::new(1);
     harness.ask(&lanes([Full])).unwrap();
