@@ -103,20 +103,22 @@ pub(in crate::service) fn all_unavailable(
     lanes: &[impl LaneState],
     now: Instant,
 ) -> Option<&'static str> {
-    let (mut down, mut stuck) = (0, 0);
+    let (mut is_any_down, mut is_any_stuck) = (false, false);
     for lane in lanes {
         match lane.admission(now) {
             Admission::Unavailable(Unavailable::Disconnected) => (),
-            Admission::Unavailable(Unavailable::Down) => down += 1,
-            Admission::Unavailable(Unavailable::Stuck) => stuck += 1,
+            Admission::Unavailable(Unavailable::Down) => is_any_down = true,
+            Admission::Unavailable(Unavailable::Stuck) => is_any_stuck = true,
             _ => return None,
         }
     }
     // Of those that are connected: where others have been is vacant for long.
-    Some(match (down, stuck) {
-        (0, 0) => "no worker or upstream is connected",
-        (0, _) => "every worker or upstream is stuck in requests that have passed their deadline",
-        (_, 0) => "no worker has a running program",
-        _ => "every worker is stuck in a request, or has no running program",
+    Some(match (is_any_down, is_any_stuck) {
+        (false, false) => "no worker or upstream is connected",
+        (false, true) => {
+            "every worker or upstream is stuck in requests that have passed their deadline"
+        }
+        (true, false) => "no worker has a running program",
+        (true, true) => "every worker is stuck in a request, or has no running program",
     })
 }

@@ -95,6 +95,25 @@ fn what_a_client_that_has_gone_had_asked_for_is_not_handled() {
 }
 
 #[test]
+fn what_a_client_has_said_is_known_and_a_req_that_waits_for_nothing_may_go() {
+    let mut harness = Harness::new(1);
+    let free = lanes([Preferred]);
+    for client in ["req", "dealer"] {
+        harness.ask_as(client, &free).unwrap();
+    }
+    assert!(harness.dispatcher.handshake(b"req").is_some_and(|said| said.is_req));
+    assert!(harness.dispatcher.handshake(b"dealer").is_some_and(|said| !said.is_req));
+    assert!(harness.dispatcher.handshake(b"unknown").is_none());
+    for (name, idle) in [("req", Some(&b"req"[..])), ("dealer", None)] {
+        let ticket = harness.next(&free).unwrap().ticket;
+        let client = harness.dispatcher.in_flight().get(ticket).unwrap().client;
+        assert_eq!(harness.dispatcher.idle_req(client), None, "{name} waits");
+        assert!(harness.reply(ticket, 0));
+        assert_eq!(harness.dispatcher.idle_req(client), idle);
+    }
+}
+
+#[test]
 fn a_client_that_is_no_longer_listed_is_refused_and_keeps_what_a_lane_has() {
     let mut harness = Harness::new(1);
     let (full, free) = (lanes([Full]), lanes([Preferred]));
