@@ -2,8 +2,12 @@
 
 use super::super::{Dispatcher, Lost, Rules};
 use super::{Harness, TIMEOUT, lanes};
+use crate::auth::{Limits, Listed};
 use crate::backend::Admission::{Full, Preferred};
+use crate::frame::Frame;
 use crate::service::account::ClientLimits;
+use crate::service::handshake::Handshake;
+use crate::service::request::Request;
 
 #[test]
 fn what_a_req_has_queued_is_dropped_when_it_asks_anew_and_what_a_dealer_has_is_not() {
@@ -135,6 +139,26 @@ fn a_client_that_is_no_longer_listed_is_refused_and_keeps_what_a_lane_has() {
     assert!(harness.reply(sent, 0));
     assert!(!harness.dispatcher.awaits_reply(b"off"));
     assert_eq!(harness.assigned(&free, 9), [2, 6]);
+}
+
+#[test]
+fn a_listed_client_has_the_limits_of_its_list_as_that_is_read_again() {
+    let mut harness = Harness::new(1);
+    let full = lanes([Full]);
+    let listed = |outstanding| Listed {
+        name: "pump".into(),
+        limits: Limits { outstanding: Some(outstanding), ..Limits::default() },
+    };
+    let ask = |harness: &mut Harness| {
+        let envelope = vec![Frame::from("1"), Frame::default()];
+        let mut request = Request { envelope, ..Request::default() };
+        let handshake =
+            |_: &mut Frame| Handshake { listed: Some(listed(1)), ..Handshake::default() };
+        harness.dispatcher.on_request(&mut request, handshake, &full, harness.now).is_ok()
+    };
+    assert!(ask(&mut harness) && !ask(&mut harness));
+    harness.dispatcher.set_limits(|name| (name == "pump").then(|| listed(2)));
+    assert!(ask(&mut harness) && !ask(&mut harness));
 }
 
 #[test]
