@@ -198,6 +198,7 @@ mod tests {
         outbox.retry(now, false, |_| panic!("too early")).unwrap();
         outbox.retry(now + MIN_RETRY, false, |reply| take(2, &mut sent, reply)).unwrap();
         assert_eq!((sent.as_slice(), outbox.len()), (&b"12"[..], 1));
+        assert_eq!(outbox.most_bytes(), reply("a", "3", now).bytes());
         outbox.retry(now + 2 * MIN_RETRY, true, |reply| take(2, &mut sent, reply)).unwrap();
         assert_eq!(outbox.retry_at(), Some(now + 4 * MIN_RETRY));
         outbox.retry(now + 3 * MIN_RETRY, false, |_| panic!("too early")).unwrap();
@@ -219,6 +220,25 @@ mod tests {
         }
         assert!((10..30).contains(&tries), "{tries}");
         assert_eq!((outbox.len(), outbox.bytes, outbox.dropped()), (0, 0, 1));
+    }
+
+    #[test]
+    fn only_who_takes_something_before_its_time_is_tried_again_sooner() {
+        let start = Instant::now();
+        let mut outbox = Outbox::new();
+        for text in ["1", "2"] {
+            outbox.keep(reply("a", text, start + Duration::from_secs(1)), start);
+        }
+        let mut at = start + MIN_RETRY;
+        while outbox.retry_at().unwrap() - at < MAX_RETRY {
+            at = outbox.retry_at().unwrap();
+            outbox.retry(at, false, |_| Ok(false)).unwrap();
+        }
+        let early = at + MAX_RETRY / 2;
+        outbox.retry(early, true, |_| Ok(false)).unwrap();
+        assert_eq!(outbox.retry_at(), Some(at + MAX_RETRY));
+        outbox.retry(early, true, |reply| Ok(reply.frames[2][..] == *b"1")).unwrap();
+        assert_eq!((outbox.retry_at(), outbox.len()), (Some(early + MIN_RETRY), 1));
     }
 
     #[test]
