@@ -52,14 +52,16 @@ fn one_that_may_never_answer_gets_what_nobody_else_takes_now_or_soon() {
     assert_eq!(harness.lane([Doubtful(1.0), DISCONNECTED]), Some(0));
     assert_eq!(harness.lane([Doubtful(2.0), Doubtful(1.0)]), Some(1));
     assert_eq!(harness.lane([Doubtful(1.0), Full]), None);
-    // It is sent at once, and does not wait for something else to happen.
-    let _ = harness.next(&lanes([Preferred, DISCONNECTED]));
-    let envelope = vec![Frame::from("dealer"), Frame::default()];
-    let mut request = Request { envelope, bytes: 100, ..Request::default() };
-    let alone = lanes([Doubtful(1.0), DISCONNECTED]);
-    let now = harness.now;
-    let place = harness.dispatcher.on_request(&mut request, |_| Handshake::default(), &alone, now);
-    assert_eq!(place.ok(), Some(Place::Waiting));
+    // It is sent at once, and does not wait for something else to happen, unless it is to.
+    for (other, place) in [(Full, Place::Queue), (DISCONNECTED, Place::Waiting)] {
+        let mut harness = Harness::new(2);
+        let envelope = vec![Frame::from("dealer"), Frame::default()];
+        let mut request = Request { envelope, bytes: 100, ..Request::default() };
+        let (lanes, handshake) =
+            (lanes([Doubtful(1.0), other]), |_: &mut Frame| Handshake::default());
+        let taken = harness.dispatcher.on_request(&mut request, handshake, &lanes, harness.now);
+        assert_eq!(taken.ok(), Some(place));
+    }
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn what_takes_long_is_given_to_another_lane_once_and_the_first_reply_counts() {
         harness.now = due.unwrap();
         assert_eq!(harness.hedge([FREE, Full]), None, "its own lane");
         assert_eq!(harness.hedge([FREE, Doubtful(1.0)]), None, "one that may not answer");
+        assert_eq!(harness.hedge([STUCK, Doubtful(1.0)]), None, "nor if there is no other");
         assert_eq!(harness.hedge([FREE, FREE]), Some((ticket, 1)));
         harness.now += LONG;
         assert_eq!(harness.hedge([FREE, FREE]), None, "two have it");
