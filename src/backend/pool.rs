@@ -26,8 +26,11 @@ pub(crate) struct Pool {
     changed: PipeReader,
 }
 
-/// Time that workers have to end after their programs were killed.
-const TIME_AFTER_KILL: Duration = Duration::from_millis(250);
+/// Time that workers have to end after their programs were killed: they do so at once, but have to wait for
+/// a processor where other programs are busy.
+const TIME_AFTER_KILL: Duration = Duration::from_secs(2);
+/// The same where no program was left: one may have ended a moment ago.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 /// Writes a byte when a worker's thread ends, however it ends.
 struct EndNotifier(Arc<PipeWriter>);
@@ -156,8 +159,8 @@ impl Pool {
         self.begin_end();
         let mut running = self.wait_for(self.threads.len(), limit)?;
         if running > 0 {
-            kill_all();
-            running = self.wait_for(running, TIME_AFTER_KILL)?;
+            let time = if kill_all() { TIME_AFTER_KILL } else { LAST_MOMENT };
+            running = self.wait_for(running, time)?;
         }
         if running > 0 {
             return Ok(running);

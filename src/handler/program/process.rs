@@ -215,11 +215,13 @@ impl Drop for Process {
     }
 }
 
-/// Kills every running program and all that they started.
-pub(crate) fn kill_all() {
-    for group in running().iter() {
+/// Kills every running program and all that they started. Returns true if there was one.
+pub(crate) fn kill_all() -> bool {
+    let running = running();
+    for group in running.iter() {
         let _ = killpg(*group, Signal::SIGKILL);
     }
+    !running.is_empty()
 }
 
 fn running() -> MutexGuard<'static, Vec<Pid>> {
