@@ -26,8 +26,8 @@ pub(crate) struct Pool {
     changed: PipeReader,
 }
 
-/// Time that workers have to end after their programs were killed: they do so at once, but have to wait for
-/// a processor where other programs are busy.
+/// Time that workers have to end after their programs were killed: they do so at once, but once 250 ms
+/// were too little, on a machine that was very busy.
 const TIME_AFTER_KILL: Duration = Duration::from_secs(2);
 /// The same where no program was left: one may have ended a moment ago.
 const LAST_MOMENT: Duration = Duration::from_millis(250);
